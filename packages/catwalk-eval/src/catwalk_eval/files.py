@@ -1,0 +1,155 @@
+"""Reading and writing files: compression by suffix, whole-or-nothing writes, content digests."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import zstandard
+
+from .errors import UserError
+
+PARTIAL = ".partial"  # suffix of everything that is not finished yet
+NOT_CONTENT = ("provenance",)  # folders that are no part of an artifact's content
+
+
+def open_read(path: str | Path) -> BinaryIO:
+    """Open for reading as bytes, decompressing ``.gz`` and ``.zst`` by suffix."""
+    name = str(path)
+    if not os.path.exists(name):
+        raise UserError("no such file", where=name, fix="check the path")
+    if name.endswith(".gz"):
+        return cast(BinaryIO, gzip.open(name, "rb"))
+    if name.endswith((".zst", ".zstd")):
+        raw = open(name, "rb")
+        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
+        return cast(BinaryIO, io.BufferedReader(cast(Any, reader)))
+    return open(name, "rb")
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
+    """Yield ``(line number from 1, line without its newline)``; a damaged archive is a UserError."""
+    number = 0
+    with open_read(path) as stream:
+        try:
+            for line in stream:
+                number += 1
+                yield number, line.rstrip(b"\r\n")
+        except (EOFError, gzip.BadGzipFile, zstandard.ZstdError, OSError) as error:
+            raise UserError(
+                f"the compressed file is damaged or cut off: {error}",
+                where=path,
+                line=number + 1,
+                fix="fetch or make the file again",
+            ) from error
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Write bytes to ``path`` whole or not at all, compressing by suffix; same bytes for same content.
+
+    The file is written beside its place and renamed at the end; after an exception nothing is left.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + PARTIAL)
+    try:
+        with open(partial, "wb") as raw:
+            if target.name.endswith(".gz"):
+                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
+                    yield cast(BinaryIO, packed)
+            elif target.name.endswith((".zst", ".zstd")):
+                with zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) as frame:
+                    yield cast(BinaryIO, frame)
+            else:
+                yield raw
+            raw.flush()
+            os.fsync(raw.fileno())
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write indented JSON whole or not at all, keys in the order given."""
+    with atomic_write(path) as stream:
+        stream.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; what is not JSON is a UserError that names the line."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except FileNotFoundError as error:
+        raise UserError("no such file", where=path, fix="check the path") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        line = error.lineno if isinstance(error, json.JSONDecodeError) else None
+        raise UserError("not valid JSON", where=path, line=line, fix="make the file again") from error
+
+
+@contextmanager
+def atomic_artifact(path: str | Path, artifact: str) -> Iterator[Path]:
+    """Yield an empty folder to fill; it takes the place of ``path`` at the end, or leaves nothing.
+
+    An existing ``path`` is replaced only where its ``manifest.json`` says it is an ``artifact`` of the same
+    kind (its provenance records are kept); any other non-empty folder is a UserError, so that no user's
+    files are ever removed.
+    """
+    target = Path(path)
+    if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
+        manifest = target / "manifest.json"
+        known = manifest.is_file() and read_json(manifest).get("artifact") == artifact
+        if not known:
+            raise UserError(
+                f"the output exists and is not a {artifact} artifact", where=target, fix="give another --output"
+            )
+    partial = target.with_name(target.name + PARTIAL)
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        old = target / "provenance"
+        if old.is_dir():
+            shutil.copytree(old, partial / "provenance", dirs_exist_ok=True)
+        if target.exists():
+            replaced = target.with_name(target.name + ".replaced" + PARTIAL)
+            shutil.rmtree(replaced, ignore_errors=True)
+            os.replace(target, replaced)
+            os.replace(partial, target)
+            shutil.rmtree(replaced)
+        else:
+            os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def digest_file(path: str | Path) -> str:
+    """``sha256:…`` of the file's bytes as they lie on disk."""
+    with open(path, "rb") as stream:
+        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(path: str | Path) -> str:
+    """Content digest of a file, or of a folder (sorted relative paths and file digests).
+
+    Folders named in ``NOT_CONTENT`` and unfinished files do not count.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        return digest_file(root)
+    total = hashlib.sha256()
+    for file in sorted(root.rglob("*")):
+        relative = file.relative_to(root)
+        if not file.is_file() or file.name.endswith(PARTIAL) or set(relative.parts) & set(NOT_CONTENT):
+            continue
+        total.update(f"{relative.as_posix()}\0{digest_file(file)}\n".encode())
+    return "sha256:" + total.hexdigest()

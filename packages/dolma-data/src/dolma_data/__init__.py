@@ -1,0 +1,3 @@
+"""Curation of text corpora: extraction, tagging, deduplication, decontamination, mixing, tokenisation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,67 @@
+"""An immutable record beside every output: what ran, on what, with which settings and result."""
+
+from __future__ import annotations
+
+import json
+import platform
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .files import digest
+
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Record:
+    """What a command fills in while it runs: ``outputs`` it wrote and ``counts`` in and out."""
+
+    outputs: list[Path] = field(default_factory=list)
+    counts: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def recorded(
+    package: str,
+    command: str,
+    *,
+    folder: str | Path,
+    config: object,
+    inputs: Sequence[str | Path] = (),
+    seed: int | None = None,
+) -> Iterator[Record]:
+    """Write ``folder/provenance/TIME-COMMAND-RANDOM.json`` when the block ends without an exception.
+
+    ``folder`` is the root of the artifact that is written; inputs and outputs are digested by content.
+    """
+    record = Record()
+    started = datetime.now(UTC)
+    yield record
+    row = {
+        "format_version": FORMAT_VERSION,
+        "package": package,
+        "package_version": version(package),
+        "command": command,
+        "arguments": sys.argv[1:],
+        "config": config,
+        "seed": seed,
+        "inputs": {str(path): digest(path) for path in inputs if Path(path).exists()},
+        "outputs": {str(path): digest(path) for path in record.outputs},
+        "counts": record.counts,
+        "started": started.isoformat(timespec="milliseconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+    }
+    target = Path(folder) / "provenance" / f"{started:%Y%m%dT%H%M%S}-{command}-{secrets.token_hex(4)}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target, "x", encoding="utf-8") as stream:
+        json.dump(row, stream, indent=2, ensure_ascii=False, default=str)
+        stream.write("\n")

@@ -1,0 +1,57 @@
+"""Progress with rate and time left: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Count work done; use as a context manager and call ``advance``.
+
+    On a terminal this is a tqdm bar on standard error. Elsewhere it logs a line at most every
+    ``SECONDS_BETWEEN_LINES``, so that a log stays readable.
+    """
+
+    def __init__(self, what: str, total: float | None = None, unit: str = "documents") -> None:
+        self.what = what
+        self.total = total
+        self.unit = unit
+        self.done = 0.0
+        self.started = self.last_line = time.monotonic()
+        on_terminal = sys.stderr.isatty()
+        self.bar = tqdm(desc=what, total=total, unit=" " + unit, unit_scale=True, leave=False) if on_terminal else None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def advance(self, amount: float = 1) -> None:
+        """Say that ``amount`` more units are done."""
+        self.done += amount
+        if self.bar is not None:
+            self.bar.update(amount)
+            return
+        now = time.monotonic()
+        if now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            log.info("%s", self.line(now - self.started))
+
+    def line(self, seconds: float) -> str:
+        """One line of state after ``seconds`` of work."""
+        rate = self.done / seconds if seconds > 0 else 0.0
+        if not self.total:
+            return f"{self.what}: {self.done:,.0f} {self.unit}, {rate:,.1f}/s"
+        left = (self.total - self.done) / rate if rate > 0 else float("inf")
+        share = 100 * self.done / self.total
+        return f"{self.what}: {self.done:,.0f}/{self.total:,.0f} {self.unit} ({share:.0f}%), {rate:,.1f}/s, {left:,.0f} s left"

@@ -1,0 +1,37 @@
+"""Keep the small mechanisms that all four packages repeat identical.
+
+Packages may not import one another, so `errors`, `files`, `progress`, `provenance` and `command_line` are kept once in
+`tools/shared/` and copied into each package. `python tools/sync_shared.py` copies; with `--check` it only compares,
+names every file that differs and exits 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {"olmo-model": "olmo_model", "dolma-data": "dolma_data", "catwalk-eval": "catwalk_eval", "paloma-ppl": "paloma_ppl"}
+
+
+def main(arguments: list[str]) -> int:
+    check = arguments == ["--check"]
+    if arguments and not check:
+        print("usage: python tools/sync_shared.py [--check]", file=sys.stderr)
+        return 2
+    differing = []
+    for original in sorted((ROOT / "tools" / "shared").glob("*.py")):
+        for folder, module in PACKAGES.items():
+            copy = ROOT / "packages" / folder / "src" / module / original.name
+            if copy.exists() and copy.read_bytes() == original.read_bytes():
+                continue
+            differing.append(copy)
+            if not check:
+                copy.write_bytes(original.read_bytes())
+    for copy in differing:
+        print(f"{'differs' if check else 'copied'}: {copy.relative_to(ROOT)}")
+    return 1 if check and differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
