@@ -11,7 +11,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"olmo-model": "olmo_model", "dolma-data": "dolma_data", "catwalk-eval": "catwalk_eval", "paloma-ppl": "paloma_ppl"}
+PACKAGES = {
+    "olmo-model": "olmo_model",
+    "dolma-data": "dolma_data",
+    "catwalk-eval": "catwalk_eval",
+    "paloma-ppl": "paloma_ppl",
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -24,7 +24,7 @@ NOT_CONTENT = ("provenance",)  # folders that are no part of an artifact's conte
 def open_read(path: str | Path) -> BinaryIO:
     """Open for reading as bytes, decompressing ``.gz`` and ``.zst`` by suffix."""
     name = str(path)
-    if not os.path.exists(name):
+    if not Path(name).exists():
         raise UserError("no such file", where=name, fix="check the path")
     if name.endswith(".gz"):
         return cast(BinaryIO, gzip.open(name, "rb"))

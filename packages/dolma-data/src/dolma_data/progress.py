@@ -32,7 +32,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.bar is not None:
             self.bar.close()
 
@@ -54,4 +56,5 @@ class Progress:
             return f"{self.what}: {self.done:,.0f} {self.unit}, {rate:,.1f}/s"
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
         share = 100 * self.done / self.total
-        return f"{self.what}: {self.done:,.0f}/{self.total:,.0f} {self.unit} ({share:.0f}%), {rate:,.1f}/s, {left:,.0f} s left"
+        done = f"{self.done:,.0f}/{self.total:,.0f} {self.unit} ({share:.0f}%)"
+        return f"{self.what}: {done}, {rate:,.1f}/s, {left:,.0f} s left"

@@ -55,7 +55,9 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
             f"not valid YAML: {problem}", where=path, line=None if mark is None else mark.line + 1, fix="mend the file"
         ) from error
     if not isinstance(value, dict):
-        raise UserError("the configuration is not a mapping of keys to values", where=path, fix="see --help for the keys")
+        raise UserError(
+            "the configuration is not a mapping of keys to values", where=path, fix="see --help for the keys"
+        )
     return value
 
 
@@ -72,12 +74,7 @@ def take_config(arguments: Sequence[str], positional: frozenset[str] = frozenset
             config = pending.pop(0)
         elif token.startswith("--config="):
             config = token.removeprefix("--config=")
-        elif (
-            config is None
-            and len(rest) == 1
-            and rest[0] in positional
-            and token.endswith((".yaml", ".yml", ".json"))
-        ):
+        elif config is None and len(rest) == 1 and rest[0] in positional and token.endswith((".yaml", ".yml", ".json")):
             config = token
         else:
             rest.append(token)
@@ -116,5 +113,8 @@ def run(app: App, arguments: Sequence[str] | None = None, *, positional_config: 
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {error.strerror} ({error.filename}); check the path, its rights and the space left", file=sys.stderr)
+        print(
+            f"error: {error.strerror} ({error.filename}); check the path, its rights and the space left",
+            file=sys.stderr,
+        )
     return EXIT_USER_ERROR
