@@ -21,6 +21,43 @@ PARTIAL = ".partial"  # suffix of everything that is not finished yet
 NOT_CONTENT = ("provenance",)  # folders that are no part of an artifact's content
 
 
+class ZstandardReader(io.RawIOBase):
+    """Frames one after another, decompressed; a file cut inside a frame is an EOFError.
+
+    The library's own ``stream_reader`` ends silently there, and whatever followed would be lost unseen.
+    """
+
+    def __init__(self, source: BinaryIO) -> None:
+        self.source = source
+        self.frame: zstandard.ZstdDecompressionObj | None = None
+        self.packed = b""
+        self.ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        while not self.ready:
+            if self.frame is not None and self.frame.eof:
+                self.packed, self.frame = self.frame.unused_data, None
+            self.packed = self.packed or self.source.read(1 << 17)
+            if not self.packed:
+                if self.frame is None:
+                    return 0
+                raise EOFError("the file ends inside a frame")
+            self.frame = self.frame or zstandard.ZstdDecompressor().decompressobj()
+            self.ready = memoryview(self.frame.decompress(self.packed))
+            self.packed = b""
+        taken = min(len(target), len(self.ready))
+        target[:taken] = self.ready[:taken]
+        self.ready = self.ready[taken:]
+        return taken
+
+    def close(self) -> None:
+        self.source.close()
+        super().close()
+
+
 def open_read(path: str | Path) -> BinaryIO:
     """Open for reading as bytes, decompressing ``.gz`` and ``.zst`` by suffix."""
     name = str(path)
@@ -29,9 +66,7 @@ def open_read(path: str | Path) -> BinaryIO:
     if name.endswith(".gz"):
         return cast(BinaryIO, gzip.open(name, "rb"))
     if name.endswith((".zst", ".zstd")):
-        raw = open(name, "rb")
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
-        return cast(BinaryIO, io.BufferedReader(cast(Any, reader)))
+        return cast(BinaryIO, io.BufferedReader(ZstandardReader(open(name, "rb")), 1 << 17))
     return open(name, "rb")
 
 
