@@ -1,0 +1,378 @@
+"""The documents artifact: finding its files, reading their rows, writing new ones.
+
+Nothing is lost on the way: every physical line of a file comes out of :func:`read_rows` as a document or as a failure
+with its reason, and :class:`DocumentsArtifact` writes the counts so that kept + dropped + failed = read.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import logging
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import msgspec
+import zstandard
+
+from .errors import UserError
+from .files import PARTIAL, atomic_artifact, atomic_write, open_read, write_json
+
+DOCUMENTS = "documents"
+ATTRIBUTES = "attributes"
+MANIFEST = "manifest.json"
+QUARANTINE = "quarantine.jsonl"
+FORMAT_VERSION = 1
+READABLE_VERSIONS = (1,)
+SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".json") for packed in ("", ".gz", ".zst", ".zstd"))
+DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
+_decode = msgspec.json.Decoder().decode
+encode_json = msgspec.json.Encoder().encode
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, order=True)
+class DocumentFile:
+    """One file of documents: ``root / "documents" / tree``, or ``root / tree`` for a file that lies outside a
+    documents folder (then ``in_artifact`` is false and it can have no attributes)."""
+
+    root: Path
+    tree: str
+    in_artifact: bool = True
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def name(self) -> str:
+        """Path relative to the root, with ``/``."""
+        return f"{DOCUMENTS}/{self.tree}" if self.in_artifact else self.tree
+
+    def attributes_path(self, attribute: str) -> Path:
+        """Where the attributes called ``attribute`` of this file lie; UserError outside a documents folder."""
+        if not self.in_artifact:
+            raise UserError(
+                "the file lies in no folder called documents, so it has no place for attributes",
+                where=self.path,
+                fix="put it into X/documents/",
+            )
+        return self.root / ATTRIBUTES / attribute / self.tree
+
+
+class Row(NamedTuple):
+    """A physical line: ``document`` (an object with strings ``id``, ``text``, ``source``) or a ``reason`` why not."""
+
+    line: int
+    document: dict[str, Any] | None
+    reason: str | None
+    raw: bytes
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A record that could not be used; a row of ``quarantine.jsonl``."""
+
+    file: str
+    line: int
+    reason: str
+
+
+def find_documents(inputs: Sequence[str | Path]) -> list[DocumentFile]:
+    """List the document files of ``inputs``, each a root folder, its ``documents`` folder, a file or a pattern.
+
+    Inputs keep their order, the files of one input are sorted by path, and a file that is named twice counts once.
+    Raises UserError for an input without any file and for a file with another suffix than ``SUFFIXES``.
+    """
+    if not inputs:
+        raise UserError("no documents are given", fix="name a folder, a file or a pattern")
+    found: dict[Path, DocumentFile] = {}
+    for item in inputs:
+        files = _files_of(str(item))
+        if not files:
+            raise UserError("no document files here", where=item, fix=f"give files that end in {', '.join(SUFFIXES)}")
+        for file in files:
+            found.setdefault(file.path.absolute(), file)
+    return list(found.values())
+
+
+def _files_of(item: str) -> list[DocumentFile]:
+    path = Path(item)
+    if path.is_dir():
+        return _files_of_folder(path)
+    if path.exists():
+        matches = [path]
+    elif glob.has_magic(item):
+        found = glob.glob(item, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        matches = [Path(match) for match in found if not match.endswith(PARTIAL)]
+    else:
+        raise UserError("no such file or folder", where=item, fix="check the path")
+    files = []
+    for match in sorted(matches, key=lambda match: match.as_posix()):
+        if match.is_dir():
+            files += _files_of_folder(match)
+        elif match.name.endswith(SUFFIXES):
+            files.append(_locate(match))
+        else:
+            raise UserError("not a file of documents", where=match, fix=f"accepted are {', '.join(SUFFIXES)}")
+    return files
+
+
+def _files_of_folder(folder: Path) -> list[DocumentFile]:
+    if (folder / MANIFEST).is_file():
+        for listed in check_manifest(folder).get("files", []):
+            if not (folder / listed["path"]).is_file():
+                raise UserError(
+                    f"the manifest lists {listed['path']}, which is not there",
+                    where=folder,
+                    fix="make the artifact again",
+                )
+    if (folder / DOCUMENTS).is_dir():
+        folder = folder / DOCUMENTS
+    found = (path for path in folder.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file())
+    return [_locate(path) for path in sorted(found, key=lambda path: path.as_posix())]
+
+
+def _locate(path: Path) -> DocumentFile:
+    """Split at the ``documents`` folder that has a manifest beside it, else at the innermost one."""
+    parts = path.parts
+    places = [index for index, part in enumerate(parts[:-1]) if part == DOCUMENTS]
+    if not places:
+        return DocumentFile(path.parent, path.name, in_artifact=False)
+    marked = [index for index in places if Path(*parts[:index], MANIFEST).is_file()]
+    at = (marked or places)[-1]
+    return DocumentFile(Path(*parts[:at]), "/".join(parts[at + 1 :]))
+
+
+def check_manifest(root: Path) -> dict[str, Any]:
+    """Read ``manifest.json`` of a documents artifact; another kind or an unknown version is a UserError."""
+    try:
+        manifest = _decode((root / MANIFEST).read_bytes())
+    except msgspec.DecodeError as error:
+        raise UserError("not valid JSON", where=root / MANIFEST, fix="make the artifact again") from error
+    kind = manifest.get("artifact") if isinstance(manifest, dict) else None
+    if kind != DOCUMENTS:
+        raise UserError(f"a {kind} artifact, not documents", where=root, fix="give a folder of documents")
+    if manifest.get("format_version") not in READABLE_VERSIONS:
+        raise UserError(
+            f"documents of format version {manifest.get('format_version')}; this program reads {READABLE_VERSIONS}",
+            where=root,
+            fix="update dolma-data or make the artifact again",
+        )
+    return dict(manifest)
+
+
+def read_rows(path: str | Path) -> Iterator[Row]:
+    """Yield a :class:`Row` for every physical line of ``path``, in order.
+
+    A compressed file that is damaged or cut off gives all lines before the damage and then one failed row.
+    """
+    for line, raw, damage in read_physical_lines(path):
+        if damage is not None:
+            yield Row(line, None, damage, b"")
+            continue
+        document, reason = parse_document(raw)
+        yield Row(line, document, reason, raw)
+
+
+def read_physical_lines(path: str | Path) -> Iterator[tuple[int, bytes, str | None]]:
+    """Yield ``(line number from 1, line without newline, None)``, and ``(number, b"", reason)`` where damage begins."""
+    line = 0
+    with open_read(path) as stream:
+        try:
+            for raw in stream:
+                line += 1
+                yield line, raw.rstrip(b"\r\n"), None
+        except DAMAGE as error:
+            yield line + 1, b"", f"the compressed file is damaged or cut off here: {error}"
+
+
+def parse_document(raw: bytes) -> tuple[dict[str, Any] | None, str | None]:
+    """Return ``(document, None)`` or ``(None, reason)`` for the bytes of one line."""
+    if not raw.strip():
+        return None, "blank line"
+    try:
+        document = _decode(raw)
+    except UnicodeDecodeError:
+        return None, "invalid UTF-8"
+    except (msgspec.DecodeError, RecursionError) as error:
+        return None, f"not JSON: {error}"
+    if type(document) is not dict:
+        return None, "not a JSON object"
+    for name in ("id", "text", "source"):
+        if type(document.get(name)) is not str:
+            return None, f"no {name}" if name not in document else f"{name} is not a string"
+    return document, None
+
+
+def is_blank(text: str) -> bool:
+    """Blank texts are no documents: writers leave them out and count them as dropped."""
+    return not text or text.isspace()
+
+
+@dataclass
+class Shard:
+    """What one unit of work read and wrote; small, so that worker processes can hand it back."""
+
+    files: list[dict[str, Any]] = field(default_factory=list)  # rows of the manifest's list
+    sources: dict[str, list[int]] = field(default_factory=dict)  # documents, bytes of text
+    read: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)  # by reason
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def kept(self) -> int:
+        return sum(file["documents"] for file in self.files)
+
+
+class ShardWriter:
+    """Write the documents of one unit of work into as many files as ``text_limit`` asks for.
+
+    ``name_of(k)`` names the k-th file relative to ``root``. Each record read must come to exactly one of :meth:`keep`,
+    :meth:`drop` and :meth:`fail`.
+    """
+
+    def __init__(self, root: Path, name_of: Callable[[int], str], text_limit: int | None = None) -> None:
+        self.root = root
+        self.name_of = name_of
+        self.text_limit = text_limit
+        self.shard = Shard()
+        self._file: ExitStack = ExitStack()
+        self._stream: BinaryIO | None = None
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._file.__exit__(*error)
+
+    def keep(self, document: dict[str, Any]) -> tuple[str, int]:
+        """Write ``document``; returns the file it went to and its line there."""
+        size = len(document["text"].encode())
+        files = self.shard.files
+        if self._stream is not None and self.text_limit and files[-1]["text_bytes"] + size > self.text_limit:
+            self._file.close()
+            self._file, self._stream = ExitStack(), None
+        if self._stream is None:
+            name = self.name_of(len(files))
+            self._stream = self._file.enter_context(atomic_write(self.root / name))
+            files.append({"path": name, "documents": 0, "text_bytes": 0})
+        self._stream.write(encode_json(document) + b"\n")
+        self.shard.read += 1
+        files[-1]["documents"] += 1
+        files[-1]["text_bytes"] += size
+        total = self.shard.sources.setdefault(document["source"], [0, 0])
+        total[0] += 1
+        total[1] += size
+        return files[-1]["path"], files[-1]["documents"]
+
+    def drop(self, reason: str) -> None:
+        """Count a record that is left out on purpose."""
+        self.shard.read += 1
+        self.shard.dropped[reason] = self.shard.dropped.get(reason, 0) + 1
+
+    def fail(self, file: str | Path, line: int, reason: str) -> None:
+        """Count a record that could not be used and keep its place for the quarantine."""
+        self.shard.read += 1
+        self.shard.failures.append(Failure(str(file), line, reason))
+
+
+@dataclass
+class DocumentsArtifact:
+    """A documents artifact that is being written into ``folder``; see :func:`documents_artifact`."""
+
+    folder: Path
+    shards: list[Shard] = field(default_factory=list)
+
+    def add(self, shard: Shard) -> None:
+        """Take the result of a unit of work; the order of calls is the order in the manifest."""
+        self.shards.append(shard)
+
+    def counts(self) -> dict[str, int]:
+        """``read``, ``kept``, ``dropped`` and ``failed`` so far."""
+        counts = {
+            "read": sum(shard.read for shard in self.shards),
+            "kept": sum(shard.kept for shard in self.shards),
+            "dropped": sum(sum(shard.dropped.values()) for shard in self.shards),
+            "failed": sum(len(shard.failures) for shard in self.shards),
+        }
+        assert counts["kept"] + counts["dropped"] + counts["failed"] == counts["read"], counts
+        return counts
+
+    def dropped(self) -> dict[str, int]:
+        """Dropped records by reason."""
+        total: dict[str, int] = {}
+        for shard in self.shards:
+            for reason, number in shard.dropped.items():
+                total[reason] = total.get(reason, 0) + number
+        return total
+
+    def failures(self) -> list[Failure]:
+        return [failure for shard in self.shards for failure in shard.failures]
+
+    def manifest(self) -> dict[str, Any]:
+        sources: dict[str, dict[str, int]] = {}
+        for shard in self.shards:
+            for source, (documents, text_bytes) in shard.sources.items():
+                total = sources.setdefault(source, {"documents": 0, "text_bytes": 0})
+                total["documents"] += documents
+                total["text_bytes"] += text_bytes
+        return {
+            "artifact": DOCUMENTS,
+            "format_version": FORMAT_VERSION,
+            "files": [file for shard in self.shards for file in shard.files],
+            "sources": dict(sorted(sources.items())),
+            "counts": self.counts(),
+        }
+
+
+@contextmanager
+def documents_artifact(output: str | Path, max_failed: int = 0) -> Iterator[DocumentsArtifact]:
+    """Write a documents artifact whole or not at all: fill ``folder`` inside the block, ``add`` every shard.
+
+    At the end come ``manifest.json`` and, where records failed, ``quarantine.jsonl``. More than ``max_failed``
+    failures are a UserError; then only the quarantine is kept, beside the output.
+    """
+    with atomic_artifact(output, DOCUMENTS) as folder:
+        artifact = DocumentsArtifact(folder)
+        (folder / DOCUMENTS).mkdir()
+        yield artifact
+        failures = artifact.failures()
+        if failures:
+            write_quarantine(folder / QUARANTINE, failures)
+        check_failures(failures, max_failed, Path(output))
+        write_json(folder / MANIFEST, artifact.manifest())
+
+
+def write_quarantine(path: Path, failures: Sequence[Failure]) -> None:
+    """Write one ``{"file", "line", "reason"}`` a line."""
+    with atomic_write(path) as stream:
+        for failure in failures:
+            stream.write(encode_json(failure) + b"\n")
+
+
+def check_failures(failures: Sequence[Failure], max_failed: int, output: Path) -> None:
+    """Raise UserError for more than ``max_failed`` failures, after writing ``OUTPUT.quarantine.jsonl``."""
+    beside = output.with_name(f"{output.name}.{QUARANTINE}")
+    if len(failures) <= max_failed:
+        beside.unlink(missing_ok=True)
+        for failure in failures[:5]:
+            log.warning("failed: %s, line %d: %s", failure.file, failure.line, failure.reason)
+        return
+    write_quarantine(beside, failures)
+    first = failures[0]
+    raise UserError(
+        f"{len(failures)} records failed, {max_failed} are allowed, all listed in {beside}; the first: {first.reason}",
+        where=first.file,
+        line=first.line,
+        fix=f"mend them or pass --max-failed {len(failures)}",
+    )
+
+
+def common_root(files: Sequence[DocumentFile]) -> Path:
+    """The folder that paths of ``files`` are given relative to: the root of the artifact, or what several share."""
+    return Path(os.path.commonpath([file.root.absolute() for file in files]))
