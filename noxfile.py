@@ -1,0 +1,135 @@
+"""Sessions for developers and for continuous integration: `nox -s tests | recipe | e2e | lint | build | docs`.
+
+Environments are made with uv where it is installed and with virtualenv and pip where it is not. Which torch goes in is
+one setting, the environment variable `TORCH`: `cpu` (the default) or `cuda` (the build that fits the machine's driver).
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+PACKAGES = {
+    "olmo-model": "olmo_model",
+    "dolma-data": "dolma_data",
+    "catwalk-eval": "catwalk_eval",
+    "paloma-ppl": "paloma_ppl",
+}
+CHECKER = ["jsonschema", "numpy", "pyyaml", "regex", "safetensors", "tokenizers", "torch", "transformers", "zstandard"]
+REPORT = ["jinja2", "numpy", "pyyaml", "zstandard"]
+
+nox.needs_version = ">=2024.3"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+
+def prepare(session: nox.Session) -> None:
+    """Tell uv where pip finds local wheels, and which torch is wanted."""
+    links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS", "")
+    if links:
+        session.env["UV_FIND_LINKS"] = links
+    variant = os.environ.get("TORCH", "cpu")
+    if variant not in ("cpu", "cuda"):
+        session.error(f"TORCH={variant} is not known; set it to cpu or cuda")
+    local_torch = any(next(Path(link).glob("torch-*.whl"), None) for link in links.split() if Path(link).is_dir())
+    if not local_torch:
+        session.env["UV_TORCH_BACKEND"] = "cpu" if variant == "cpu" else "auto"
+    session.env["PYTHONHASHSEED"] = "0"
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install what is named, in the versions that are tested together."""
+    prepare(session)
+    session.install("-c", str(ROOT / "constraints.txt"), *requirements)
+
+
+def editable(*names: str, extras: str = "") -> list[str]:
+    """Install arguments for packages of this workspace."""
+    return [argument for name in names for argument in ("-e", f"{ROOT / 'packages' / name}{extras}")]
+
+
+@nox.session
+@nox.parametrize("package", [nox.param(name, id=name) for name in (*PACKAGES, "tools")])
+def tests(session: nox.Session, package: str) -> None:
+    """Test each package in an environment that holds it and its test dependencies alone."""
+    if package == "tools":
+        install(session, "pytest", *dict.fromkeys([*CHECKER, *REPORT]))
+        folder = ROOT / "tools"
+    else:
+        install(session, *editable(package, extras="[test]"))
+        folder = ROOT / "packages" / package
+    session.run("python", "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), str(folder / "tests"), *session.posargs)
+
+
+def install_everything(session: nox.Session) -> None:
+    install(session, *editable(*PACKAGES), *dict.fromkeys([*CHECKER, *REPORT]))
+
+
+@nox.session
+def recipe(session: nox.Session) -> None:
+    """The main job: from raw text to a trained and evaluated model, with a report."""
+    install_everything(session)
+    arguments = session.posargs or ["--output", str(ROOT / "recipe-output")]
+    session.run("python", str(ROOT / "tools" / "recipe.py"), "recipes/quickstart.yaml", *arguments)
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """The whole road on a small slice, and the artifact checker over everything it made."""
+    install_everything(session)
+    output = Path(session.create_tmp()) / "road"
+    shutil.rmtree(output, ignore_errors=True)
+    session.run("python", str(ROOT / "tools" / "recipe.py"), "recipes/slice.yaml", "--output", str(output))
+    session.run("python", str(ROOT / "tools" / "check_artifacts.py"), str(output))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, types, import rules, copies of shared mechanisms, documentation."""
+    install(
+        session, *editable(*PACKAGES), "ruff", "mypy", "import-linter", "types-PyYAML", "types-jsonschema",
+        "types-tqdm", "mkdocs", "mkdocs-material", "mkdocstrings[python]",
+    )  # fmt: skip
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("python", "tools/sync_shared.py", "--check")
+    session.run("lint-imports")
+    session.run("mypy", *(f"packages/{name}/src" for name in PACKAGES))
+    build_docs(session)
+
+
+def build_docs(session: nox.Session) -> None:
+    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(ROOT / "site"))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, from docs/ and the docstrings, into site/."""
+    install(session, "mkdocs", "mkdocs-material", "mkdocstrings[python]")
+    build_docs(session)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Wheel and source distribution of each package, installed from the wheel alone; every command's help runs."""
+    install(session, "build", "hatchling")
+    for name, module in PACKAGES.items():
+        out = Path(session.create_tmp()) / name
+        shutil.rmtree(out, ignore_errors=True)
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT / "packages" / name))
+        (wheel,) = out.glob("*.whl")
+        clean = out / "environment"
+        python = clean / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        if session.venv_backend == "uv":
+            session.run("uv", "venv", "--quiet", str(clean), external=True)
+            session.run(
+                "uv", "pip", "install", "--quiet", "--python", str(python), "-c", "constraints.txt", str(wheel),
+                external=True,
+            )  # fmt: skip
+        else:
+            session.run("python", "-m", "venv", str(clean))
+            session.run(str(python), "-m", "pip", "install", "--quiet", "-c", "constraints.txt", str(wheel), external=True)
+        session.run(str(python), "tools/help_of_every_command.py", name, module, external=True)
