@@ -131,5 +131,7 @@ def build(session: nox.Session) -> None:
             )  # fmt: skip
         else:
             session.run("python", "-m", "venv", str(clean))
-            session.run(str(python), "-m", "pip", "install", "--quiet", "-c", "constraints.txt", str(wheel), external=True)
+            session.run(
+                str(python), "-m", "pip", "install", "--quiet", "-c", "constraints.txt", str(wheel), external=True
+            )
         session.run(str(python), "tools/help_of_every_command.py", name, module, external=True)

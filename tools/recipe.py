@@ -285,7 +285,9 @@ class Runner:
             if status in (130, -signal.SIGINT):
                 raise KeyboardInterrupt
             ended = f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}"
-            raise RecipeError(f"stage {stage.name} {ended}; mend what it says above, the same command goes on from here")
+            raise RecipeError(
+                f"stage {stage.name} {ended}; mend what it says above, the same command goes on from here"
+            )
         missing = [str(path) for path in stage.outputs if not path.exists()]
         if missing:
             raise RecipeError(f"stage {stage.name} did not write {', '.join(missing)}")
@@ -325,7 +327,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recipe.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("recipe", help="recipe file, for example recipes/quickstart.yaml")
     parser.add_argument("--output", required=True, type=Path, help="folder for everything the recipe makes")
-    parser.add_argument("--input", nargs="+", type=Path, default=[], help="your own files instead of the Python documentation")
+    parser.add_argument(
+        "--input", nargs="+", type=Path, default=[], help="your own files instead of the Python documentation"
+    )
     parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json instead of training one")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="change variables")
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
@@ -370,7 +374,9 @@ def run_recipe(options: argparse.Namespace) -> int:
         runner = Runner(recipe["name"], output)
         for entry in entries:
             latest = output / "run" / "latest"
-            variables["checkpoint"] = str(output / "run" / (latest.read_text().strip() if latest.exists() else "latest"))
+            variables["checkpoint"] = str(
+                output / "run" / (latest.read_text().strip() if latest.exists() else "latest")
+            )
             runner.run(make_stage(entry, variables, output), held)
         runner.save(finished=True)
     say(f"done in {time.monotonic() - started:.0f} s: {output}")
