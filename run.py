@@ -40,10 +40,8 @@ def make_environment() -> None:
 
 
 def main() -> int:
-    if sys.version_info < (3, 11):
-        sys.exit(
-            f"error: Python 3.11 or newer is needed, this is {sys.version.split()[0]}; start run.py with a newer one"
-        )
+    if sys.version_info < (3, 11):  # noqa: UP036 (it is older versions that this line is for)
+        sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; use a newer python3")
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)

@@ -2,9 +2,10 @@
 
 `python tools/recipe.py recipes/quickstart.yaml --output DIR [--input PATH …] [--tokenizer FILE] [--set NAME=VALUE …]`
 
-A recipe is YAML: `variables` and `stages`. A stage names a command line, the artifacts it reads and writes and, where the
-command takes a configuration file, that file's content. A stage is skipped when nothing it depends on has changed: the
-command, the code of the package, the configuration, and the content (never the time stamp) of what it reads and wrote.
+A recipe is YAML: `variables` and `stages`. A stage names a command line, the artifacts it reads and writes and, where
+the command takes a configuration file, that file's content. A stage is skipped when nothing it depends on has changed:
+the command, the code of the package, the configuration, and the content (never the time stamp) of what it reads and
+wrote.
 """
 
 from __future__ import annotations

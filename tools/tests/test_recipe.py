@@ -21,6 +21,7 @@ recipe = importlib.util.module_from_spec(spec)
 sys.modules["recipe_runner"] = recipe
 spec.loader.exec_module(recipe)
 
+WRITE = "import pathlib,sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
 COPY = "import pathlib,sys; pathlib.Path(sys.argv[2]).write_bytes(pathlib.Path(sys.argv[1]).read_bytes())"
 COUNT = "import pathlib,sys; pathlib.Path(sys.argv[1]).open('a').write('x')"
 TWO_STAGES = f"""
@@ -28,7 +29,7 @@ name: two
 variables: {{greeting: hello, note: ""}}
 stages:
   - name: write
-    run: ${{python}} -c "import pathlib,sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])" ${{output}}/a ${{greeting}}
+    run: ${{python}} -c "{WRITE}" ${{output}}/a ${{greeting}}
     outputs: [a]
   - name: copy
     run: ${{python}} -c "{COPY}" ${{output}}/a ${{output}}/b
