@@ -131,16 +131,16 @@ def read_json(path: str | Path) -> Any:
 
 
 @contextmanager
-def atomic_artifact(path: str | Path, artifact: str) -> Iterator[Path]:
+def atomic_artifact(path: str | Path, artifact: str, manifest_name: str = "manifest.json") -> Iterator[Path]:
     """Yield an empty folder to fill; it takes the place of ``path`` at the end, or leaves nothing.
 
-    An existing ``path`` is replaced only where its ``manifest.json`` says it is an ``artifact`` of the same
+    An existing ``path`` is replaced only where its manifest (``manifest_name``) says it is an ``artifact`` of the same
     kind (its provenance records are kept); any other non-empty folder is a UserError, so that no user's
     files are ever removed.
     """
     target = Path(path)
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
-        manifest = target / "manifest.json"
+        manifest = target / manifest_name
         known = manifest.is_file() and read_json(manifest).get("artifact") == artifact
         if not known:
             raise UserError(
