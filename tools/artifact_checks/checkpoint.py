@@ -1,0 +1,161 @@
+"""Checkpoints: what transformers needs, and what the trainer needs to go on."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from artifact_checks.reading import check_digest, load
+from artifact_checks.report import Options, Report
+
+DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+ROWS = 4096  # rows of a matrix looked at together
+
+# The metadata of a torch distributed checkpoint is a pickle. Only what such metadata consists of is ever loaded.
+METADATA_CLASSES = {
+    "torch.distributed.checkpoint.metadata": {
+        "Metadata",
+        "TensorStorageMetadata",
+        "BytesStorageMetadata",
+        "ChunkStorageMetadata",
+        "TensorProperties",
+        "MetadataIndex",
+        "StorageMeta",
+        "_MEM_FORMAT_ENCODING",
+    },
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo", "_StoragePrefix"},
+    "torch.serialization": {"_get_layout"},
+    "pathlib": {"Path", "PosixPath", "PurePosixPath"},
+    "collections": {"OrderedDict"},
+}
+
+
+class MetadataUnpickler(pickle.Unpickler):
+    """Loads torch checkpoint metadata and refuses every other class or function."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        import torch
+
+        if module == "torch" and isinstance(
+            getattr(torch, name, None), (torch.dtype, torch.layout, torch.memory_format)
+        ):
+            return getattr(torch, name)
+        if (module, name) == ("torch", "Size") or name in METADATA_CLASSES.get(module, ()):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} does not belong into checkpoint metadata")
+
+
+def check_checkpoint(folder: Path, report: Report, options: Options) -> str:
+    """Check ``stepN/``: the tensors that the configuration asks for, finite, and the training state readable."""
+    path = folder / "manifest.json"
+    manifest = load(path, "checkpoint", report)
+    if manifest is None:
+        return "unreadable"
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        if not (folder / name).is_file():
+            report.problem(folder / name, "missing")
+    weights = folder / "model.safetensors"
+    for other in [*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("*.pt")]:
+        if other != weights:
+            report.problem(other, "this file is no part of the artifact: weights are stored once, in model.safetensors")
+    check_digest(weights, manifest["weights_digest"], "weights_digest", path, report)
+    if (folder / "tokenizer.json").is_file():
+        check_digest(folder / "tokenizer.json", manifest["tokenizer_digest"], "tokenizer_digest", path, report)
+    if weights.is_file():
+        check_weights(folder, weights, manifest, report)
+    check_train(folder / "train", report)
+    return f"{manifest['parameters']:,} parameters, step {manifest['step']:,}"
+
+
+def check_weights(folder: Path, weights: Path, manifest: Any, report: Report) -> None:
+    """Header against manifest and model, then every number."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        opened = safe_open(weights, "pt")
+    except SafetensorError as error:
+        report.problem(weights, f"not readable as safetensors: {error}")
+        return
+    with opened as tensors:
+        header = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no mapping)
+        shapes = {name: tuple(part.get_shape()) for name, part in header.items()}
+        for name, part in header.items():
+            if part.get_dtype() != DTYPES[manifest["dtype"]]:
+                report.problem(weights, f"{name} is {part.get_dtype()}, but dtype is {manifest['dtype']}")
+        parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
+        report.equal(folder / "manifest.json", "parameters", manifest["parameters"], parameters)
+        check_names(folder, weights, shapes, report)
+        for name, part in header.items():
+            shape = shapes[name]
+            values = (
+                (part[start : start + ROWS] for start in range(0, shape[0], ROWS))
+                if shape
+                else (tensors.get_tensor(name),)
+            )
+            bad = sum(int((~torch.isfinite(value)).sum()) for value in values)
+            if bad:
+                report.problem(weights, f"{name}: {bad} values are not finite")
+
+
+def check_names(folder: Path, weights: Path, shapes: dict[str, tuple[int, ...]], report: Report) -> None:
+    """The model that transformers builds from config.json wants these very tensors; tied ones are stored once."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if not (folder / "config.json").is_file():
+        return
+    try:
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # whatever transformers says against the folder
+        report.problem(folder / "config.json", f"transformers builds no model from it: {error}")
+        return
+    model.tie_weights()
+    one_tensor: dict[int, list[str]] = {}
+    state = model.state_dict(keep_vars=True)
+    for name, tensor in state.items():
+        one_tensor.setdefault(id(tensor), []).append(name)
+    for names in one_tensor.values():
+        stored = [name for name in names if name in shapes]
+        wanted = tuple(state[names[0]].shape)
+        if not stored:
+            report.problem(weights, f"the tensor {' or '.join(names)} of shape {list(wanted)} is missing")
+        elif len(stored) > 1:
+            report.problem(weights, f"{' and '.join(stored)} are one tensor, stored {len(stored)} times")
+        for name in stored:
+            if shapes[name] != wanted:
+                report.problem(
+                    weights, f"{name} has shape {list(shapes[name])}, but config.json asks for {list(wanted)}"
+                )
+    for name in sorted(shapes.keys() - state.keys()):
+        report.problem(weights, f"the model has no tensor {name}")
+
+
+def check_train(folder: Path, report: Report) -> None:
+    """The distributed checkpoint: readable metadata, and the files long enough for what it places in them."""
+    metadata_path = folder / ".metadata"
+    if not metadata_path.is_file():
+        report.problem(metadata_path, "missing: without it training cannot go on from here")
+        return
+    try:
+        with open(metadata_path, "rb") as stream:
+            metadata = MetadataUnpickler(stream).load()
+        places = list(metadata.storage_data.items())
+        names = metadata.state_dict_metadata.keys()
+    except Exception as error:  # a damaged pickle can raise anything
+        report.problem(metadata_path, f"not readable: {error}")
+        return
+    if not names:
+        report.problem(metadata_path, "holds no state")
+    needed: dict[str, int] = {}
+    for _, info in places:
+        needed[info.relative_path] = max(needed.get(info.relative_path, 0), info.offset + info.length)
+    for name, length in needed.items():
+        file = folder / name
+        if not file.is_file():
+            report.problem(file, "missing: .metadata places state in it")
+        elif file.stat().st_size < length:
+            report.problem(file, f"cut off: {file.stat().st_size} bytes of {length}")

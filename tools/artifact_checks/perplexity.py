@@ -1,0 +1,211 @@
+"""Perplexity results recomputed from their documents; unigram counts; comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from artifact_checks.documents import report_repeated
+from artifact_checks.identities import Identities
+from artifact_checks.reading import close, load, only, rows
+from artifact_checks.report import Options, Report
+
+SUMS = ("documents", "tokens", "bytes")
+
+
+def check_perplexity_results(folder: Path, report: Report, options: Options) -> str:
+    """Check ``P/``: domains, sources and aggregates are what the document rows give."""
+    path = folder / "manifest.json"
+    manifest = load(path, "perplexity_manifest", report)
+    if manifest is None:
+        return "unreadable"
+    files = {"manifest.json", "documents.jsonl.gz", "results.json"}
+    if manifest["method"] != "xz":
+        files.add("vocabulary.jsonl.gz")
+    only(folder, files | {"vocabulary.jsonl.gz"}, report)
+    check_method(manifest, path, report)
+    totals = sum_documents(folder / "documents.jsonl.gz", manifest, report)
+    if manifest["method"] != "xz":
+        check_vocabulary(folder / "vocabulary.jsonl.gz", manifest, totals, report)
+    results = load(folder / "results.json", "perplexity_results", report)
+    if results is not None:
+        check_results(folder / "results.json", results, totals, report)
+    documents = sum(int(total["documents"]) for total in totals.values())
+    if manifest["limit"] is not None and documents > manifest["limit"] * max(1, len({source for source, _ in totals})):
+        report.problem(path, f"limit is {manifest['limit']}, but there are {documents} documents")
+    return f"{documents:,} documents"
+
+
+def check_method(manifest: Any, path: Path, report: Report) -> None:
+    """What a method has and has not."""
+    method = manifest["method"]
+    for name, methods in (
+        ("model", ("model",)),
+        ("tokenizer_digest", ("model", "unigram")),
+        ("vocab_size", ("model", "unigram")),
+    ):
+        if (manifest[name] is None) == (method in methods):
+            report.problem(path, f"{name} is {manifest[name]!r} with method {method}")
+
+
+Totals = dict[tuple[str, str], dict[str, float]]
+
+
+def sum_documents(path: Path, manifest: Any, report: Report) -> Totals:
+    """Sums per (source, domain), and each row's own sense."""
+    parts: dict[tuple[str, str], list[float]] = defaultdict(list)
+    totals: Totals = defaultdict(lambda: dict.fromkeys(SUMS, 0))
+    identities = Identities()
+    for number, row in rows(path, "perplexity_document", report):
+        place = (row["source"], row["domain"])
+        total = totals[place]
+        total["documents"] += 1
+        total["tokens"] += row["tokens"]
+        total["bytes"] += row["bytes"]
+        parts[place].append(row["log_probability"])
+        identities.add(row["source"], row["id"])
+        if not row["characters"] <= row["bytes"] <= 4 * row["characters"]:
+            report.problem(path, f"{row['bytes']} bytes cannot be {row['characters']} characters", number)
+        if row["words"] > row["characters"]:
+            report.problem(path, f"{row['words']} words in {row['characters']} characters", number)
+        if (row["tokens"] == 0) != (manifest["method"] == "xz"):
+            report.problem(path, f"tokens {row['tokens']} with method {manifest['method']}", number)
+        if manifest["method"] == "xz":
+            compressed = row["log_probability"] / (-8 * math.log(2))
+            if not close(compressed, round(compressed)):
+                report.problem(path, f"log_probability is that of {compressed} compressed bytes", number)
+    for place, values in parts.items():
+        totals[place]["log_probability"] = math.fsum(values)
+    report_repeated([path] if identities.repeated() else [], identities, report, "perplexity_document")
+    return totals
+
+
+def add(totals: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Sum of sums."""
+    every = list(totals)
+    return {name: math.fsum(total[name] for total in every) for name in (*SUMS, "log_probability")}
+
+
+def check_results(path: Path, results: Any, totals: Totals, report: Report) -> None:
+    """Every level of results.json."""
+    by_source: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for (source, _), total in totals.items():
+        by_source[source].append(total)
+    domains = {f"domain {source}/{domain}": total for (source, domain), total in totals.items()}
+    sources = {f"source {source}": add(parts) for source, parts in by_source.items()}
+    check_level(path, [(f"domain {row['source']}/{row['domain']}", row) for row in results["domains"]], domains, report)
+    check_level(path, [(f"source {row['source']}", row) for row in results["sources"]], sources, report)
+    named = [(f"aggregate {row['name']}", row) for row in results["aggregates"]]
+    check_level(
+        path,
+        named,
+        {"aggregate micro": add(totals.values()), "aggregate macro": add(totals.values())},
+        report,
+        results["sources"],
+    )
+
+
+def check_level(
+    path: Path,
+    stated: list[tuple[str, Any]],
+    expected: dict[str, dict[str, float]],
+    report: Report,
+    sources: list[Any] | None = None,
+) -> None:
+    """Rows of one level: the right ones, each once, with the right values."""
+    names = [name for name, _ in stated]
+    for name in sorted(expected.keys() - set(names)):
+        report.problem(path, f"{name} is missing")
+    for name, row in stated:
+        if names.count(name) > 1:
+            report.problem(path, f"{name} stands there twice")
+        if name not in expected:
+            report.problem(path, f"{name} has no documents")
+            continue
+        check_measures(path, name, row, expected[name], report, sources if name.endswith(" macro") else None)
+
+
+def check_measures(
+    path: Path, name: str, row: Any, total: dict[str, float], report: Report, sources: list[Any] | None
+) -> None:
+    """Sums, bits per byte and perplexity; for the macro average, the mean over the rows of the sources."""
+    for measure in SUMS:
+        report.equal(path, f"{name}: {measure}", row[measure], int(total[measure]))
+    expected: dict[str, float | None] = {"log_probability": total["log_probability"]}
+    expected["bits_per_byte"] = -total["log_probability"] / (math.log(2) * total["bytes"])
+    expected["perplexity"] = math.exp(-total["log_probability"] / total["tokens"]) if total["tokens"] else None
+    if sources is not None and sources:
+        expected["bits_per_byte"] = math.fsum(source["bits_per_byte"] for source in sources) / len(sources)
+        logs = [math.log(source["perplexity"]) for source in sources if source["perplexity"]]
+        expected["perplexity"] = math.exp(math.fsum(logs) / len(logs)) if logs else None
+    for measure, value in expected.items():
+        stated = row[measure]
+        if (value is None) != (stated is None) or (value is not None and not close(stated, value)):
+            report.problem(path, f"{name}: {measure} is {stated!r}, but the documents give {value!r}")
+    check_interval(path, name, row["bits_per_byte"], row["bits_per_byte_low"], row["bits_per_byte_high"], report)
+
+
+def check_interval(path: Path, name: str, value: float, low: float | None, high: float | None, report: Report) -> None:
+    """Both ends or none, and the value between them."""
+    if (low is None) != (high is None):
+        report.problem(path, f"{name}: the interval has one end only")
+    elif low is not None and high is not None and not (low <= value or close(low, value)):
+        report.problem(path, f"{name}: {value} is below its interval {low}..{high}")
+    elif low is not None and high is not None and not (value <= high or close(value, high)):
+        report.problem(path, f"{name}: {value} is above its interval {low}..{high}")
+
+
+def check_vocabulary(path: Path, manifest: Any, totals: Totals, report: Report) -> None:
+    """Sums per vocabulary type are the sums over documents, parted otherwise."""
+    tokens = 0
+    parts: list[float] = []
+    seen: set[int] = set()
+    for number, row in rows(path, "perplexity_vocabulary", report):
+        if row["token_id"] in seen:
+            report.problem(path, f"token_id {row['token_id']} stands there twice", number)
+        seen.add(row["token_id"])
+        if manifest["vocab_size"] is not None and row["token_id"] >= manifest["vocab_size"]:
+            report.problem(path, f"token_id {row['token_id']} is not below vocab_size {manifest['vocab_size']}", number)
+        tokens += row["count"]
+        parts.append(row["log_probability"])
+    total = add(totals.values())
+    report.equal(path, "Σ count", tokens, int(total["tokens"]))
+    if not close(math.fsum(parts), total["log_probability"], 1e-7):
+        report.problem(
+            path, f"Σ log_probability is {math.fsum(parts)!r}, but the documents give {total['log_probability']!r}"
+        )
+
+
+def check_unigram(path: Path, report: Report, options: Options) -> str:
+    """Check ``B/unigram.json``."""
+    unigram = load(path, "unigram", report)
+    if unigram is None:
+        return "unreadable"
+    report.equal(path, "vocab_size", unigram["vocab_size"], len(unigram["counts"]))
+    report.equal(path, "tokens", unigram["tokens"], sum(unigram["counts"]))
+    return f"{unigram['vocab_size']:,} types"
+
+
+def check_comparison(path: Path, report: Report, options: Options) -> str:
+    """Check what `compare` writes."""
+    comparison = load(path, "perplexity_comparison", report)
+    if comparison is None:
+        return "unreadable"
+    seen: set[tuple[Any, ...]] = set()
+    for row in comparison["rows"]:
+        place = (row["level"], row["source"], row["domain"])
+        name = " ".join(str(part) for part in place if part is not None)
+        if place in seen:
+            report.problem(path, f"{name} stands there twice")
+        seen.add(place)
+        if row["level"] != "aggregate" and (
+            row["source"] is None or (row["domain"] is None) == (row["level"] == "domain")
+        ):
+            report.problem(path, f"{name}: the names do not fit the level")
+        if not close(row["difference"], row["a"] - row["b"], 1e-9, 1e-9):
+            report.problem(path, f"{name}: difference is {row['difference']!r}, but a - b = {row['a'] - row['b']!r}")
+        check_interval(path, name, row["difference"], row["low"], row["high"], report)
+    return f"{len(comparison['rows']):,} rows"
