@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from .command_line import make_app, run
+from .config import ExtractConfig
 from .errors import UserError
 
 app = make_app(
@@ -12,6 +17,23 @@ app = make_app(
     "dolma-data",
     "Curation of text corpora: extraction, tagging, deduplication, decontamination, mixing, tokenisation.",
 )
+
+
+@app.command
+def extract(*paths: str, config: Annotated[ExtractConfig, Parameter(name="*")]) -> None:
+    """Write documents out of text, Markdown, JSON Lines, HTML, WARC, WET and ARC files, or the installed Python.
+
+    Parameters
+    ----------
+    paths
+        Files and folders, or `python-docs`: documentation, docstrings and sources of the Python that runs this.
+    """
+    from .extract import extract, plan
+
+    if config.dry_run:
+        return print_plan(config, units=len(plan(paths, config)), paths=list(paths))
+    extract(paths, config)
+    return None
 
 
 @app.command
@@ -36,6 +58,16 @@ def decontaminate() -> None:
 def stat() -> None:
     """Summarise attributes as histograms."""
     raise UserError("stat is not built yet")
+
+
+def print_plan(config: object, **more: object) -> None:
+    """Print the resolved settings, and what else is known before the work, as YAML."""
+    import dataclasses
+
+    import yaml
+
+    plan = json.loads(json.dumps(dataclasses.asdict(config), default=str)) | more  # type: ignore[call-overload]
+    print(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True), end="")
 
 
 def main() -> None:

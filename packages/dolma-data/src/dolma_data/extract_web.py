@@ -1,0 +1,159 @@
+"""Web pages: the main text of HTML, and the records of WARC, WET and ARC files.
+
+Main text is taken by adbar/trafilatura (Barbaresi 2021, ACL demo), archives are read by webrecorder/warcio.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import contextlib
+import hashlib
+import io
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .documents import DAMAGE
+from .files import open_read
+
+HTML_TYPES = ("text/html", "application/xhtml+xml")
+TEXT_BEARING = ("response", "resource", "conversion")
+_DECLARED = re.compile(rb"<meta[^>]{0,256}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class WebRecord:
+    """One record of an archive: a ``text``, or why it is ``dropped`` or ``failed``."""
+
+    number: int  # from 1
+    text: str = ""
+    dropped: str | None = None
+    failed: str | None = None
+    id: str = ""
+    created: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def clean_text(text: str) -> str:
+    """Replace what is no text, NUL and lone surrogates, by U+FFFD, so that the output is valid UTF-8."""
+    return _NOT_TEXT.sub("\ufffd", text)
+
+
+def decode_html(page: bytes, charset: str | None = None) -> str | bytes:
+    """Decode by byte order mark, as UTF-8, by the ``charset`` of the HTTP header or the page's own declaration.
+
+    Bytes that declare nothing come back as they are, for the extraction library to guess. ISO-8859-1 means
+    windows-1252, as in the WHATWG encoding standard.
+    """
+    for mark, name in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if page.startswith(mark):
+            return page.decode(name, "replace")
+    try:
+        return page.decode()
+    except UnicodeDecodeError:
+        pass
+    declared = _DECLARED.search(page, 0, 8192)
+    for label in (charset, declared[1].decode("ascii", "replace") if declared else None):
+        try:
+            known = codecs.lookup(label or "none").name
+        except LookupError:
+            continue
+        return page.decode("cp1252" if known in ("iso8859-1", "ascii") else known, "replace")
+    return page
+
+
+def main_text(page: str | bytes) -> str:
+    """Return the main text of an HTML page, without menus, comments and notices; empty where there is none."""
+    from trafilatura import extract
+
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # what it cannot read is counted by the caller
+    return clean_text(extract(page, include_comments=False) or "")
+
+
+def read_archive(path: str | Path) -> Iterator[WebRecord]:
+    """Yield a :class:`WebRecord` for every record of a WARC, WET or ARC file, compressed as a whole or by record.
+
+    A damaged record is yielded as failed, with the offset of its first byte in the uncompressed file; where the
+    file cannot be read on, that is the last one.
+    """
+    from warcio.archiveiterator import ArchiveIterator
+    from warcio.exceptions import ArchiveLoadFailed
+    from warcio.statusandheaders import StatusAndHeadersParserException
+
+    unreadable = (*DAMAGE, ArchiveLoadFailed, StatusAndHeadersParserException, ValueError)
+    with open_read(path) as stream:
+        archive = ArchiveIterator(stream, arc2warc=True)
+        number = faults = 0
+        while True:
+            number += 1
+            complaints = io.StringIO()  # warcio prints them
+            try:
+                with contextlib.redirect_stderr(complaints):
+                    record = next(archive, None)
+                    if record is None:
+                        return
+                    body = record.content_stream().read()
+                    missing = getattr(record.raw_stream, "limit", 0)
+                    offset = archive.get_record_offset()
+            except unreadable as error:
+                reason = " ".join(str(error).split())[:200]
+                yield WebRecord(number, failed=f"damaged at byte {archive.offset} of the uncompressed file: {reason}")
+                return
+            if missing or archive.err_count > faults:
+                faults = archive.err_count
+                problem = f"{missing} bytes are missing" if missing else "its length is wrong"
+                yield WebRecord(number, failed=f"damaged record at byte {offset} of the uncompressed file: {problem}")
+                continue
+            yield _text_of(record, number, offset, body)
+
+
+def _text_of(record: Any, number: int, offset: int, body: bytes) -> WebRecord:
+    kind = record.rec_type
+    if kind not in TEXT_BEARING:
+        return WebRecord(number, dropped=f"a {kind} record")
+    headers, http = record.rec_headers, record.http_headers
+    described = http if http is not None else headers
+    content_type, _, parameters = (described.get_header("Content-Type") or "").partition(";")
+    content_type = content_type.strip().lower()
+    status = http.get_statuscode() if http is not None else "200"
+    if kind != "conversion" and not status.startswith("2"):
+        return WebRecord(number, dropped=f"HTTP status {status or 'missing'}")
+    if kind != "conversion" and content_type not in HTML_TYPES:
+        return WebRecord(number, dropped=f"not HTML but {content_type or 'of no stated type'}")
+    try:
+        if kind == "conversion":
+            text = clean_text(body.decode())
+        else:
+            charset = re.search(r"charset\s*=\s*\"?([\w.:-]+)", parameters, re.IGNORECASE)
+            text = main_text(decode_html(body, charset[1] if charset else None))
+    except Exception as error:  # the extraction library may raise anything on an odd page
+        return WebRecord(number, failed=f"no text from the record at byte {offset}: {type(error).__name__}: {error}")
+    url = headers.get_header("WARC-Target-URI") or ""
+    date = headers.get_header("WARC-Date") or ""
+    digest = headers.get_header("WARC-Payload-Digest") or headers.get_header("WARC-Block-Digest")
+    if not digest:
+        digest = "sha1:" + base64.b32encode(hashlib.sha1(body).digest()).decode()
+    # The same page is often captured at several addresses and times; an id must be unique.
+    capture = hashlib.sha256(f"{url}\0{date}".encode("utf-8", "replace")).hexdigest()[:8]
+    return WebRecord(
+        number,
+        text=text,
+        dropped=None if text.strip() else "no main text",
+        id=f"{digest.rpartition(':')[2].lower()}-{capture}",
+        created=date or None,
+        metadata={
+            "url": clean_text(url),
+            "warc_date": date,
+            "content_type": content_type,
+            "uncompressed_offset": offset,
+        },
+    )
