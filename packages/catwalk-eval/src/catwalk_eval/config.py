@@ -1,0 +1,106 @@
+"""Settings of every command. Light: importing this loads nothing but the standard library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Boundary = Literal["separate", "joint"]
+Metric = Literal["acc_raw", "acc_per_token", "acc_per_char", "acc_per_byte", "acc_uncond", "bits_per_byte"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeClozeConfig:
+    """Settings of `catwalk-eval make-cloze`."""
+
+    documents: Path
+    """A perplexity suite (folder with suite.json) or a documents artifact."""
+    output: Path
+    """Folder of task data; the task is written to OUTPUT/NAME."""
+    name: str = "cloze"
+    """Name of the task."""
+    split: Literal["val", "test"] | None = None
+    """Which split of a suite to cut from (default: test); a documents artifact has no splits."""
+    domain_field: str | None = None
+    """Key of a document that names its domain, dots reach inside (default: subdomain for a suite, else source)."""
+    seed: int = 42
+    """Seed of every choice that is made."""
+    items: int = 1000
+    """At most this many items, spread evenly over the domains."""
+    items_per_document: int = 3
+    """At most this many items from one document."""
+    context_words: int = 60
+    """Words of context."""
+    continuation_words: int = 12
+    """Words of each of the four continuations."""
+    primary_metric: Literal["acc_raw", "acc_per_token", "acc_per_char", "acc_per_byte", "acc_uncond"] = "acc_uncond"
+    """Scoring that decides: acc_uncond asks how much the context helps, whatever the choice's own probability."""
+    dry_run: bool = False
+    """Print the resolved plan as YAML and stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestsConfig:
+    """Settings of `catwalk-eval requests`."""
+
+    tasks: str
+    """Names of tasks, separated by commas."""
+    data: Path
+    """Folder with a sub-folder of task data for each task."""
+    output: Path
+    """Folder of requests to write."""
+    dialect: str = "olmo-inloop"
+    """Wording of the prompts; `catwalk-eval tasks` lists the dialects."""
+    tokenizer: Path | None = None
+    """tokenizer.json, or the folder it lies in: adds the tokenised form."""
+    boundary: Boundary = "separate"
+    """How context and continuation are tokenised: each by itself, or as one text."""
+    limit: int | None = None
+    """Only the first so many instances of each task."""
+    dry_run: bool = False
+    """Print the resolved plan as YAML and stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Settings of `catwalk-eval run`."""
+
+    model: Path
+    """Model folder: config.json, *.safetensors, tokenizer.json."""
+    tasks: str
+    """Names of tasks, separated by commas."""
+    output: Path
+    """Folder of predictions to write."""
+    data: Path | None = None
+    """Folder with a sub-folder of task data for each task; either this or --requests."""
+    requests: Path | None = None
+    """Folder of requests (ours, or published dumps) to score as they stand, instead of --data."""
+    dialect: str | None = None
+    """Wording of the prompts (default: olmo-inloop); requests have theirs already."""
+    unigram: Path | None = None
+    """unigram.json of a perplexity baseline: adds the unigram scorer as a baseline."""
+    boundary: Boundary = "separate"
+    """How context and continuation are tokenised: each by itself, or as one text."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of the weights while scoring; auto: float32 on a CPU, else the one the checkpoint names."""
+    batch_tokens: int | None = None
+    """Tokens of a batch, cached context included (default: 4096 on a CPU, else 65536)."""
+    limit: int | None = None
+    """Only the first so many instances of each task."""
+    max_length: int | None = None
+    """Longest input in tokens (default: what the model was made for)."""
+    dry_run: bool = False
+    """Print the resolved plan as YAML and stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """Settings of `catwalk-eval compare`."""
+
+    metric: Metric | None = None
+    """Metric to compare (default: each task's primary metric)."""
+    output: Path | None = None
+    """Also write the comparison to this JSON file."""
