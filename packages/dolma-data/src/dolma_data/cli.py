@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from .command_line import make_app, run
 from .config import ExtractConfig
+from .config_attributes import TagConfig
 from .errors import UserError
 
 app = make_app(
@@ -37,9 +38,26 @@ def extract(*paths: str, config: Annotated[ExtractConfig, Parameter(name="*")]) 
 
 
 @app.command
-def tag() -> None:
+def tag(*, config: Annotated[TagConfig, Parameter(name="*")]) -> None:
     """Score documents with taggers and write the scores as attributes beside them."""
-    raise UserError("tag is not built yet")
+    from .documents import find_documents
+    from .tag import make_plan, tag
+
+    if config.dry_run:
+        plan, files = make_plan(config), find_documents(config.documents)
+        return print_plan(config, outputs=dict(plan.outputs), files=[str(file.path) for file in files])
+    tag(config)
+    return None
+
+
+@app.command(name="list")
+def list_taggers() -> None:
+    """List the taggers: name, types of span, where the rule comes from."""
+    from .taggers import find_tagger, tagger_names
+
+    for name in tagger_names():
+        entry = find_tagger(name)
+        print(f"{name}\n    types: {', '.join(entry.types)}\n    source: {entry.source}")
 
 
 @app.command

@@ -1,0 +1,337 @@
+"""The pass that writes attributes: documents in chunks to the workers, rows in order to the files, finished files kept.
+
+Tagging, deduplication and decontamination differ only in the function that scores a chunk. The unit of work is a chunk
+of lines, so that one huge file uses all processes; the unit of resumption is a file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from .attributes import encode_json, encode_tombstone, make_manifest
+from .documents import (
+    ATTRIBUTES,
+    MANIFEST,
+    DocumentFile,
+    Failure,
+    check_failures,
+    parse_document,
+    read_physical_lines,
+)
+from .errors import UserError
+from .execute import map_ordered
+from .files import PARTIAL, atomic_write, digest_file, read_json, read_lines, write_json
+from .progress import Progress
+from .provenance import recorded
+
+CHUNK_BYTES = 4 << 20  # of lines: large enough for compiled loops, small enough for many processes
+FINISHED = "finished.jsonl"
+Note = list[Any]  # what a chunk has to say beside its rows: a list that begins with its kind, JSON all through
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive lines of a document file; ``damage`` is the reason of a last line that could not be unpacked."""
+
+    file: int
+    number: int  # from 0 in the order of all chunks
+    first_line: int
+    lines: list[bytes]
+    damage: str | None
+    last: bool
+
+    def documents(self) -> tuple[list[dict[str, Any] | str], list[dict[str, Any]]]:
+        """All rows (a document, or the reason why there is none) and the documents alone."""
+        rows: list[dict[str, Any] | str] = []
+        for line in self.lines:
+            document, reason = parse_document(line)
+            rows.append(document if document is not None else str(reason))
+        if self.damage is not None:
+            rows.append(self.damage)
+        return rows, [row for row in rows if not isinstance(row, str)]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What became of a chunk: for each output its lines and notes, and the rows that failed as ``(line, reason)``."""
+
+    file: int
+    last: bool
+    rows: int
+    text_bytes: int
+    outputs: list[bytes]
+    notes: list[list[Note]]
+    failures: list[tuple[int, str]]
+
+
+def scored(
+    chunk: Chunk, rows: list[dict[str, Any] | str], outputs: list[list[bytes]], notes: list[list[Note]]
+) -> Scored:
+    """Put the lines of the documents (one list an output) and the tombstones of the failed rows together."""
+    failures = [(chunk.first_line + k, row) for k, row in enumerate(rows) if isinstance(row, str)]
+    if failures:
+        outputs = [_with_tombstones(rows, lines) for lines in outputs]
+    return Scored(
+        file=chunk.file,
+        last=chunk.last,
+        rows=len(rows),
+        text_bytes=sum(map(len, chunk.lines)),
+        outputs=[b"".join(lines) for lines in outputs],
+        notes=notes,
+        failures=failures,
+    )
+
+
+def _with_tombstones(rows: list[dict[str, Any] | str], lines: list[bytes]) -> list[bytes]:
+    pending = iter(lines)
+    return [encode_tombstone(row) if isinstance(row, str) else next(pending) for row in rows]
+
+
+def read_chunks(files: Sequence[tuple[int, DocumentFile]], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
+    """Cut files into chunks of whole lines; every file has a last chunk, an empty file an empty one."""
+    number = 0
+    for index, file in files:
+        lines: list[bytes] = []
+        size = 0
+        first_line = 1
+        damage = None
+        for line, raw, reason in read_physical_lines(file.path):
+            if reason is not None:
+                damage = reason
+                continue
+            if size >= chunk_bytes:
+                yield Chunk(index, number, first_line, lines, None, last=False)
+                number, lines, size, first_line = number + 1, [], 0, line
+            lines.append(raw)
+            size += len(raw)
+        yield Chunk(index, number, first_line, lines, damage, last=True)
+        number += 1
+
+
+class FinishedFile(msgspec.Struct):
+    """What is kept of a finished attribute file so that it need not be made again; a row of ``finished.jsonl``."""
+
+    tree: str
+    document_digest: str
+    digest: str
+    rows: int
+    failures: list[tuple[int, str]]
+
+
+class Output:
+    """One attributes folder on its way: ``NAME.partial`` holds content, ``NAME.progress.partial`` what is finished."""
+
+    def __init__(self, root: Path, name: str, fingerprint: str) -> None:
+        self.target = root / ATTRIBUTES / name
+        self.name = name
+        self.folder = self.target.with_name(name + PARTIAL)
+        self.progress = self.target.with_name(f"{name}.progress{PARTIAL}")
+        self.replaced = self.target.with_name(f"{name}.replaced{PARTIAL}")
+        self.finished: dict[str, FinishedFile] = {}
+        self._open: ExitStack | None = None
+        self._prepare(fingerprint)
+
+    def _prepare(self, fingerprint: str) -> None:
+        if self.replaced.exists() and not self.target.exists():
+            os.replace(self.replaced, self.target)  # stopped between the two renames of commit
+        if self.target.exists():
+            manifest = self.target / MANIFEST
+            if not (manifest.is_file() and read_json(manifest).get("artifact") == ATTRIBUTES):
+                raise UserError(
+                    "the output exists and is no attributes artifact", where=self.target, fix="use another name"
+                )
+        mark = self.progress / "fingerprint"
+        if not mark.is_file() or mark.read_text() != fingerprint or not self.folder.is_dir():
+            for folder in (self.progress, self.folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+            with atomic_write(mark) as stream:
+                stream.write(fingerprint.encode())
+        journal = self.progress / FINISHED
+        if not journal.is_file():
+            return
+        for _, line in read_lines(journal):
+            try:
+                row = msgspec.json.decode(line, type=FinishedFile)
+            except msgspec.DecodeError:
+                break  # cut off in the middle of a write: that file is made again
+            self.finished[row.tree] = row
+
+    def has(self, file: DocumentFile, document_digest: str) -> bool:
+        """Whether the attributes of ``file`` are finished and still what was written, from the same documents."""
+        row = self.finished.get(file.tree)
+        path = self.folder / file.tree
+        if row is None or row.document_digest != document_digest or not self.notes_path(file.tree).is_file():
+            self.finished.pop(file.tree, None)
+            return False
+        if not path.is_file() or digest_file(path) != row.digest:
+            self.finished.pop(file.tree, None)
+            return False
+        return True
+
+    def notes_path(self, tree: str) -> Path:
+        return self.progress / "notes" / (tree + ".notes")
+
+    def begin(self, file: DocumentFile) -> None:
+        self._open = ExitStack()
+        self._rows: BinaryIO = self._open.enter_context(atomic_write(self.folder / file.tree))
+        self._notes: BinaryIO = self._open.enter_context(atomic_write(self.notes_path(file.tree)))
+
+    def write(self, lines: bytes, notes: list[Note]) -> None:
+        self._rows.write(lines)
+        for note in notes:
+            self._notes.write(encode_json(note) + b"\n")
+
+    def end(self, file: DocumentFile, document_digest: str, rows: int, failures: list[tuple[int, str]]) -> None:
+        assert self._open is not None
+        self._open.close()
+        self._open = None
+        digest = digest_file(self.folder / file.tree)
+        row = FinishedFile(file.tree, document_digest, digest, rows, failures)
+        self.finished[file.tree] = row
+        with open(self.progress / FINISHED, "ab") as journal:
+            journal.write(encode_json(row) + b"\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def abandon(self) -> None:
+        """Leave no half-written file after an exception."""
+        if self._open is not None:
+            stack, self._open = self._open, None
+            error = InterruptedError("abandoned")
+            stack.__exit__(type(error), error, None)
+
+    def notes(self, tree: str) -> Iterator[Note]:
+        """The notes of a finished file."""
+        for _, line in read_lines(self.notes_path(tree)):
+            yield msgspec.json.decode(line)
+
+    def commit(self, trees: Sequence[str], taggers: list[dict[str, Any]]) -> None:
+        """Write the manifest and take the place of the folder that is there."""
+        files = [(tree, self.finished[tree].rows, len(self.finished[tree].failures)) for tree in sorted(trees)]
+        write_json(self.folder / MANIFEST, make_manifest(self.name, files, taggers))
+        old = self.target / "provenance"
+        if old.is_dir():
+            shutil.copytree(old, self.folder / "provenance", dirs_exist_ok=True)
+        shutil.rmtree(self.replaced, ignore_errors=True)
+        if self.target.exists():
+            os.replace(self.target, self.replaced)
+        os.replace(self.folder, self.target)
+        shutil.rmtree(self.replaced, ignore_errors=True)
+        shutil.rmtree(self.progress, ignore_errors=True)
+
+    def clear_unfinished(self, keep: set[str]) -> None:
+        """Remove what an earlier, interrupted run left and this one does not need."""
+        for path in self.folder.rglob("*"):
+            if path.is_file() and path.relative_to(self.folder).as_posix() not in keep:
+                path.unlink()
+
+
+class Annotation:
+    """All attributes folders that one pass over ``files`` writes: one for each root and each of ``names``."""
+
+    def __init__(self, files: Sequence[DocumentFile], names: Sequence[str], fingerprint: str, what: str) -> None:
+        for file in files:
+            file.attributes_path(names[0])  # refuses files that have no place for attributes
+        self.files = files
+        self.names = names
+        self.what = what
+        self.outputs = {(file.root, name): Output(file.root, name, fingerprint) for file in files for name in names}
+
+    def of(self, file: DocumentFile, name: str) -> Output:
+        return self.outputs[file.root, name]
+
+    def run(self, score: Callable[[Chunk], Scored], processes: int, chunk_bytes: int = CHUNK_BYTES) -> None:
+        """Score every file that is not finished; ``score`` is a module-level function or a partial of one."""
+        digests = [digest_file(file.path) for file in self.files]
+        todo: list[tuple[int, DocumentFile]] = []
+        pending: list[list[bool]] = []  # for each file, which outputs it still needs
+        for index, (file, document_digest) in enumerate(zip(self.files, digests, strict=True)):
+            pending.append([not self.of(file, name).has(file, document_digest) for name in self.names])
+            if any(pending[index]):
+                todo.append((index, file))
+        for output in self.outputs.values():
+            output.clear_unfinished(set(output.finished))
+        if len(todo) < len(self.files):
+            log.info("%d of %d files are finished already", len(self.files) - len(todo), len(self.files))
+        size = sum(file.path.stat().st_size for _, file in todo)
+        log.info("%s: %d files, %.1f MB as they lie on disk", self.what, len(todo), size / 1e6)
+        current = -1
+        rows = 0
+        failures: list[tuple[int, str]] = []
+        results = map_ordered(score, read_chunks(todo, chunk_bytes), processes)
+        try:
+            with Progress(self.what) as progress:
+                for result in results:
+                    file = self.files[result.file]
+                    needed = [name for name, missing in zip(self.names, pending[result.file], strict=True) if missing]
+                    if result.file != current:
+                        current, rows, failures = result.file, 0, []
+                        for name in needed:
+                            self.of(file, name).begin(file)
+                    rows += result.rows
+                    failures += result.failures
+                    for name, lines, notes in zip(self.names, result.outputs, result.notes, strict=True):
+                        if name in needed:
+                            self.of(file, name).write(lines, notes)
+                    progress.advance(result.rows)
+                    if result.last:
+                        for name in needed:
+                            self.of(file, name).end(file, digests[result.file], rows, failures)
+        finally:
+            for output in self.outputs.values():
+                output.abandon()
+
+    def notes(self, name: str) -> Iterator[tuple[DocumentFile, Note]]:
+        """Notes of all files, in the order of the documents."""
+        for file in self.files:
+            for note in self.of(file, name).notes(file.tree):
+                yield file, note
+
+    def check(self, max_failed: int) -> None:
+        """UserError for more than ``max_failed`` failed rows; see :func:`documents.check_failures`."""
+        failures = [
+            Failure(str(file.path), line, reason)
+            for file in self.files
+            for line, reason in self.of(file, self.names[0]).finished[file.tree].failures
+        ]
+        check_failures(failures, max_failed, self.of(self.files[0], self.names[0]).target)
+
+    def commit(self, name: str, taggers: list[dict[str, Any]]) -> list[Path]:
+        """Finish the folders called ``name``; returns them."""
+        roots = list(dict.fromkeys(file.root for file in self.files))
+        for root in roots:
+            trees = [file.tree for file in self.files if file.root == root]
+            self.outputs[root, name].commit(trees, taggers)
+        return [self.outputs[root, name].target for root in roots]
+
+    def counts(self) -> dict[str, int]:
+        """``read``, ``kept``, ``dropped`` and ``failed`` rows over all files."""
+        finished = [self.of(file, self.names[0]).finished[file.tree] for file in self.files]
+        read = sum(row.rows for row in finished)
+        failed = sum(len(row.failures) for row in finished)
+        return {"read": read, "kept": read - failed, "dropped": 0, "failed": failed}
+
+    @contextmanager
+    def recorded(self, command: str, config: Any, inputs: Sequence[Path] = ()) -> Iterator[None]:
+        """Write a provenance record into every folder that the block commits."""
+        with ExitStack() as stack:
+            records = []
+            for (root, _), output in self.outputs.items():
+                read = [file.path for file in self.files if file.root == root] + list(inputs)
+                record = recorded("dolma-data", command, folder=output.target, config=asdict(config), inputs=read)
+                records.append((stack.enter_context(record), output))
+            yield
+            for record_of, output in records:
+                record_of.outputs.append(output.target)
+                record_of.counts.update(self.counts())

@@ -1,0 +1,168 @@
+"""The attributes artifact: scores of documents in files of their own, row for row beside the documents.
+
+Whoever reads documents together with attributes goes through :func:`read_aligned`, which stops with file and line
+where a row is missing, extra or belongs to another document; a document never passes for unscored because of that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .documents import ATTRIBUTES, FORMAT_VERSION, MANIFEST, READABLE_VERSIONS, DocumentFile, Row, read_rows
+from .errors import UserError
+from .files import read_json, read_lines
+
+MATCHES = "matches.jsonl.gz"
+Span = tuple[int, int, float]
+encode_json = msgspec.json.Encoder().encode
+
+
+class AttributeRow(msgspec.Struct, omit_defaults=True):
+    """One row: spans ``[start, end, score]`` by key, or a tombstone with the reason in ``quarantined``."""
+
+    id: str | None
+    attributes: dict[str, list[Span]]
+    source: str | None = msgspec.field(default=msgspec.UNSET)  # type: ignore[assignment]  # Dolma's deduper leaves it out
+    quarantined: str | None = None
+
+
+_decode_row = msgspec.json.Decoder(AttributeRow).decode
+
+
+def clean_name(name: str) -> str:
+    """A name as part of a key: every character outside A-Z, a-z, 0-9 and ``_`` becomes ``_``.
+
+    A name that is empty or begins with a digit is a UserError.
+    """
+    cleaned = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    if not cleaned or cleaned[0].isdigit():
+        raise UserError(f"{name!r} cannot be a name of attributes", fix="begin it with a letter")
+    return cleaned
+
+
+def check_folder_name(name: str) -> str:
+    """The name of an attributes folder; UserError for one that is no plain folder name."""
+    if not re.fullmatch(r"[\w+@-][\w.+@-]*", name) or name.endswith(".partial"):
+        raise UserError(f"{name!r} cannot be the name of a folder of attributes", fix="use letters, digits, _ and -")
+    return name
+
+
+def encode_row(document: dict[str, Any], attributes: dict[str, Any]) -> bytes:
+    """The line, newline included, of ``document`` with spans ``{key: [[start, end, score], …]}``."""
+    return encode_json({"id": document["id"], "attributes": attributes, "source": document["source"]}) + b"\n"
+
+
+def encode_tombstone(reason: str) -> bytes:
+    """The line that keeps the place of a document that could not be read."""
+    return encode_json({"id": None, "attributes": {}, "source": None, "quarantined": reason}) + b"\n"
+
+
+def read_attribute_rows(path: str | Path) -> Iterator[tuple[int, AttributeRow]]:
+    """Yield ``(line number from 1, row)``; a line that is no row of attributes is a UserError."""
+    for line, raw in read_lines(path):
+        try:
+            yield line, _decode_row(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"not a row of attributes: {error}", where=path, line=line, fix="make the attributes again"
+            ) from error
+
+
+def read_aligned(file: DocumentFile, names: Sequence[str]) -> Iterator[tuple[Row, dict[str, list[Span]]]]:
+    """Yield every row of the document file with its attributes from all of ``names``; later ones replace equal keys.
+
+    Raises UserError with file and line where an attribute file is missing, is too short or too long, or has another
+    ``id`` than the document; a row that could not be read must be a tombstone there, and has no attributes.
+    """
+    paths = [file.attributes_path(name) for name in names]
+    for name, path in zip(names, paths, strict=True):
+        if not path.is_file():
+            raise UserError(f"{file.path} has no attributes {name!r}", where=path, fix=f"make {name} for all documents")
+    readers = [read_attribute_rows(path) for path in paths]
+    line = 0
+    for row in read_rows(file.path):
+        line = row.line
+        merged: dict[str, list[Span]] = {}
+        for path, reader in zip(paths, readers, strict=True):
+            at, attributes = next(reader, (line, None))
+            if attributes is None:
+                raise UserError(
+                    f"the attributes end before {file.path} does",
+                    where=path,
+                    line=line,
+                    fix="make the attributes again",
+                )
+            expected = None if row.document is None else row.document["id"]
+            if attributes.id != expected:
+                raise UserError(
+                    f"the attributes of id {attributes.id!r} stand beside the document {expected!r} of {file.path}",
+                    where=path,
+                    line=at,
+                    fix="make the attributes again",
+                )
+            merged.update(attributes.attributes)
+        yield row, merged
+    for path, reader in zip(paths, readers, strict=True):
+        if next(reader, None) is not None:
+            raise UserError(
+                f"more rows of attributes than {file.path} has lines",
+                where=path,
+                line=line + 1,
+                fix="make the attributes again",
+            )
+
+
+def find_attributes(folders: Sequence[str | Path]) -> list[Path]:
+    """The attribute files of folders ``X/attributes/NAME``, sorted within each; UserError where there are none."""
+    found: dict[Path, None] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise UserError("no such folder of attributes", where=folder, fix="give X/attributes/NAME")
+        check_manifest(folder)
+        files = sorted(
+            path
+            for path in folder.rglob("*")
+            if re.search(r"\.jsonl?(\.gz|\.zstd?)?$", path.name)
+            and path.is_file()
+            and not (path.parent == folder and path.name == MATCHES)
+            and "provenance" not in path.relative_to(folder).parts
+            and path.name != MANIFEST
+        )
+        if not files:
+            raise UserError("no attribute files here", where=folder, fix="give X/attributes/NAME")
+        found.update(dict.fromkeys(files))
+    return list(found)
+
+
+def check_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of an attributes folder, None for Dolma's plain layout; another kind or version is a UserError."""
+    if not (folder / MANIFEST).is_file():
+        return None
+    manifest = read_json(folder / MANIFEST)
+    kind = manifest.get("artifact") if isinstance(manifest, dict) else None
+    if kind != ATTRIBUTES or manifest.get("format_version") not in READABLE_VERSIONS:
+        raise UserError(
+            f"not attributes that this program reads (artifact {kind!r})", where=folder, fix="give X/attributes/NAME"
+        )
+    return dict(manifest)
+
+
+def make_manifest(
+    name: str, files: Sequence[tuple[str, int, int]], taggers: Iterable[dict[str, Any]]
+) -> dict[str, Any]:
+    """Manifest of attributes ``name``; ``files`` are ``(path, rows, quarantined rows)``."""
+    read = sum(rows for _, rows, _ in files)
+    failed = sum(quarantined for _, _, quarantined in files)
+    return {
+        "artifact": ATTRIBUTES,
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "files": [{"path": path, "rows": rows, "quarantined": quarantined} for path, rows, quarantined in files],
+        "taggers": list(taggers),
+        "counts": {"read": read, "kept": read - failed, "dropped": 0, "failed": failed},
+    }

@@ -1,0 +1,126 @@
+"""The columnar unit of work: the texts of a batch of documents as one UTF-8 buffer with offsets.
+
+What several taggers need (words, lines, hashes) is computed once per batch, when the first of them asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words as ``str.split()`` finds them. Those of document d are ``first[d]:first[d + 1]``."""
+
+    first: Integers  # [D + 1]
+    hashes: npt.NDArray[np.uint64]  # [W]
+    lengths: npt.NDArray[np.int32]  # [W] code points
+    flags: npt.NDArray[np.uint8]  # [W] HAS_LETTER, HAS_SYMBOL of kernels.units
+
+
+@dataclass(frozen=True)
+class Lines:
+    r"""Lines as ``text.split("\n")`` finds them. Those of document d are ``first[d]:first[d + 1]``."""
+
+    first: Integers  # [D + 1]
+    starts: Integers  # [L] bytes of the buffer
+    ends: Integers  # [L] bytes of the buffer, newline left out
+    characters: Integers  # [L] code points of the document before the line
+
+
+@dataclass(frozen=True)
+class Batch:
+    """D documents; ``documents[d]`` is the row as read, ``texts[d]`` its text."""
+
+    documents: Sequence[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        return [document["text"] for document in self.documents]
+
+    @cached_property
+    def _encoded(self) -> list[bytes]:
+        return [text.encode() for text in self.texts]
+
+    @cached_property
+    def buffer(self) -> npt.NDArray[np.uint8]:
+        """UTF-8 bytes of all texts, one after the other."""
+        return np.frombuffer(b"".join(self._encoded), dtype=np.uint8)
+
+    @cached_property
+    def offsets(self) -> Integers:
+        """[D + 1]: text d is ``buffer[offsets[d]:offsets[d + 1]]``."""
+        offsets = np.zeros(len(self) + 1, dtype=np.int64)
+        np.cumsum([len(text) for text in self._encoded], out=offsets[1:])
+        return offsets
+
+    @cached_property
+    def lengths(self) -> Integers:
+        """[D] code points."""
+        return np.fromiter(map(len, self.texts), dtype=np.int64, count=len(self))
+
+    @cached_property
+    def words(self) -> Words:
+        from .kernels.characters import character_classes
+        from .kernels.units import index_words
+
+        return Words(*index_words(self.buffer, self.offsets, character_classes()))
+
+    @cached_property
+    def lines(self) -> Lines:
+        from .kernels.units import index_lines
+
+        return Lines(*index_lines(self.buffer, self.offsets))
+
+    def text_of(self, start: int, end: int) -> str:
+        """The text of a range of bytes that begins and ends between characters."""
+        return self.buffer[start:end].tobytes().decode()
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Scores of one type over a batch, as columns of equal length ordered by document.
+
+    ``documents`` are positions in the batch; ``starts`` and ``ends`` are code points of the document's text, end
+    exclusive; ``scores`` are finite.
+    """
+
+    type: str
+    documents: Integers
+    starts: Integers
+    ends: Integers
+    scores: Floats
+
+
+def whole_documents(batch: Batch, type: str, scores: Any, where: Any = None) -> Spans:  # noqa: A002
+    """One span over the whole text, ``scores`` [D], of every document or of those in the mask ``where`` [D]."""
+    documents = np.arange(len(batch), dtype=np.int64)
+    values = np.broadcast_to(np.asarray(scores, dtype=np.float64), documents.shape)
+    if where is not None:
+        mask = np.asarray(where, dtype=bool)
+        documents, values = documents[mask], values[mask]
+    return Spans(type, documents, np.zeros_like(documents), batch.lengths[documents], values)
+
+
+def listed_spans(type: str, rows: Sequence[tuple[int, int, int, float]]) -> Spans:  # noqa: A002
+    """Spans from ``(document, start, end, score)`` in order of documents."""
+    documents, starts, ends, scores = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Spans(
+        type,
+        np.array(documents, dtype=np.int64),
+        np.array(starts, dtype=np.int64),
+        np.array(ends, dtype=np.int64),
+        np.array(scores, dtype=np.float64),
+    )

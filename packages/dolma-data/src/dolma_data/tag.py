@@ -1,0 +1,146 @@
+"""Score documents with taggers and write the scores as attributes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .annotate import Annotation, Chunk, Note, Scored, scored
+from .attributes import check_folder_name, clean_name, encode_json, encode_row
+from .batch import Batch, Spans
+from .config_attributes import TagConfig
+from .documents import find_documents
+from .errors import UserError
+from .taggers import PreparedTagger, TaggerOptions, find_tagger, load_tagger_modules
+
+ANY_TYPE = "*"  # of a tagger whose types come from its model
+DECIMALS = 5  # of scores
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TagPlan:
+    """What workers need to know. ``outputs`` are ``(folder, taggers)``; the folder's name is the first part of keys."""
+
+    outputs: tuple[tuple[str, tuple[str, ...]], ...]
+    modules: tuple[Path, ...]
+    options: TaggerOptions
+
+
+def make_plan(config: TagConfig) -> TagPlan:
+    """Check names and options; raises UserError before any work."""
+    if not config.taggers:
+        raise UserError("no taggers are given", fix="name some; see dolma-data list")
+    names = tuple(dict.fromkeys(config.taggers))
+    load_tagger_modules(config.tagger_modules)
+    for name in names:
+        find_tagger(name)
+        clean_name(name)
+    if config.word_list is not None and "c4_v2" not in names:
+        raise UserError("--word-list is read by c4_v2 alone, which is not among the taggers", fix="leave it out")
+    outputs: tuple[tuple[str, tuple[str, ...]], ...]
+    if config.experiment is None:
+        outputs = tuple((clean_name(name), (name,)) for name in names)
+    else:
+        clean_name(config.experiment)
+        outputs = ((check_folder_name(config.experiment), names),)
+    modules = tuple(Path(file).resolve() for file in config.tagger_modules)
+    return TagPlan(outputs, modules, TaggerOptions(config.word_list))
+
+
+@cache
+def prepare(plan: TagPlan) -> list[list[tuple[str, PreparedTagger]]]:
+    """Load what the taggers need, once per process; for each output its taggers with the beginning of their keys."""
+    load_tagger_modules(plan.modules)
+    ready: dict[str, PreparedTagger] = {}
+    for _, names in plan.outputs:
+        for name in names:
+            ready.setdefault(name, find_tagger(name).prepare(plan.options))
+    return [
+        [(f"{clean_name(folder)}__{clean_name(name)}__", ready[name]) for name in names]
+        for folder, names in plan.outputs
+    ]
+
+
+def tag_chunk(plan: TagPlan, chunk: Chunk) -> Scored:
+    """Score a chunk with all taggers of all outputs; the notes of an output name the keys that occur."""
+    rows, documents = chunk.documents()
+    batch = Batch(documents)
+    outputs: list[list[bytes]] = []
+    notes: list[list[Note]] = []
+    for taggers in prepare(plan):
+        attributes: list[dict[str, Any]] = [{} for _ in documents]
+        keys: list[Note] = []
+        for prefix, tagger in taggers:
+            for spans in tagger.score(batch) if documents else ():
+                check_spans(batch, tagger, spans)
+                key = prefix + clean_type(spans.type)
+                if len(spans.documents):
+                    keys.append(["key", tagger.name, key])
+                scores = np.round(spans.scores, DECIMALS).tolist()
+                places = zip(spans.documents.tolist(), spans.starts.tolist(), spans.ends.tolist(), scores, strict=True)
+                for document, start, end, score in places:
+                    attributes[document].setdefault(key, []).append((start, end, score))
+        outputs.append([encode_row(document, spans) for document, spans in zip(documents, attributes, strict=True)])
+        notes.append(keys)
+    return scored(chunk, rows, outputs, notes)
+
+
+def clean_type(name: str) -> str:
+    """A type as last part of a key."""
+    return clean_name("_" + name)[1:]
+
+
+def check_spans(batch: Batch, tagger: PreparedTagger, spans: Spans) -> None:
+    """Refuse spans that break the contract, so that a mistake in a tagger never reaches a file."""
+
+    def refuse(what: str) -> UserError:
+        return UserError(f"the tagger {tagger.name!r}, type {spans.type!r}: {what}", fix="mend the tagger")
+
+    if not isinstance(spans, Spans):
+        raise UserError(f"the tagger {tagger.name!r} gives {type(spans).__name__}, not Spans", fix="mend the tagger")
+    if spans.type not in tagger.types and ANY_TYPE not in tagger.types:
+        raise refuse(f"not among its declared types {', '.join(tagger.types)}")
+    if not len(spans.documents) == len(spans.starts) == len(spans.ends) == len(spans.scores):
+        raise refuse("columns of different length")
+    if not len(spans.documents):
+        return
+    if spans.documents.min() < 0 or spans.documents.max() >= len(batch):
+        raise refuse("a document that is not in the batch")
+    lengths = batch.lengths[spans.documents]
+    if (spans.starts < 0).any() or (spans.starts > spans.ends).any() or (spans.ends > lengths).any():
+        raise refuse("a span that does not lie inside its text")
+    if not np.isfinite(spans.scores).all():
+        raise refuse("a score that is not finite")
+
+
+def tag(config: TagConfig) -> tuple[list[Path], dict[str, int]]:
+    """Run ``tag``; returns the folders written and the counts of rows."""
+    plan = make_plan(config)
+    files = find_documents(config.documents)
+    prepared = prepare(plan)
+    described = [[(tagger.name, tagger.digest) for _, tagger in taggers] for taggers in prepared]
+    state = [__version__, plan.outputs, described, load_tagger_modules(plan.modules)]
+    work = Annotation(files, [folder for folder, _ in plan.outputs], encode_json(state).decode(), "tag")
+    written: list[Path] = []
+    with work.recorded("tag", config, config.tagger_modules):
+        work.run(partial(tag_chunk, plan), config.processes)
+        work.check(config.max_failed)
+        for (folder, _), taggers in zip(plan.outputs, prepared, strict=True):
+            seen = {(tagger, key) for _, (_, tagger, key) in work.notes(folder)}
+            written += work.commit(folder, [_describe(prefix, tagger, seen) for prefix, tagger in taggers])
+    return written, work.counts()
+
+
+def _describe(prefix: str, tagger: PreparedTagger, seen: set[tuple[str, str]]) -> dict[str, Any]:
+    """Entry of the manifest: declared types, or those that occur where the model decides."""
+    keys = [prefix + clean_type(name) for name in tagger.types if name != ANY_TYPE]
+    if ANY_TYPE in tagger.types:
+        keys += sorted(key for name, key in seen if name == tagger.name and key not in keys)
+    return {"name": tagger.name, "keys": keys, "source": tagger.source, "digest": tagger.digest}

@@ -1,0 +1,68 @@
+"""Quality and repetition measures of Gopher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..batch import Batch, Spans, whole_documents
+from .registry import tagger
+
+REQUIRED_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Rae et al. 2021, section A.1.1
+COMMON = tuple(f"fraction_of_characters_in_most_common_{n}grams" for n in (2, 3, 4))
+DUPLICATE = tuple(f"fraction_of_characters_in_duplicate_{n}grams" for n in (5, 6, 7, 8, 9, 10))
+TYPES = (
+    *COMMON,
+    *DUPLICATE,
+    "character_count",
+    "word_count",
+    "median_word_length",
+    "symbol_to_word_ratio",
+    "fraction_of_words_with_alpha_character",
+    "required_word_count",
+    "fraction_of_lines_starting_with_bullet_point",
+    "fraction_of_lines_ending_with_ellipsis",
+    "fraction_of_duplicate_lines",
+    "fraction_of_characters_in_duplicate_lines",
+)
+
+
+@tagger("gopher_v2", types=TYPES, source="Rae et al. 2021 (arXiv 2112.11446), section A.1.1, as in allenai/dolma")
+def gopher_v2(batch: Batch) -> Iterator[Spans]:
+    r"""Nineteen measures of each document, each one span over the whole text.
+
+    Words are those of ``str.split()``, lines the pieces between runs of newlines (a newline at either end of the text
+    leaves an empty piece there). A fraction of characters in the most common n-gram is its number times its letters,
+    over the code points of all words; of duplicate n-grams, the code points of all n-grams that occur more than once
+    over those of all n-grams. Symbols are words that hold ``#`` or U+2026. Types of n-grams are absent from a document
+    of fewer than n words. Equal values to allenai/dolma's ``gopher_v2``.
+    """
+    from ..kernels.gopher import score_documents
+
+    words, lines = batch.words, batch.lines
+    scores = score_documents(
+        batch.buffer,
+        batch.lengths,
+        words.first,
+        words.hashes,
+        words.lengths,
+        words.flags,
+        lines.first,
+        lines.starts,
+        lines.ends,
+        _required_hashes(),
+    )
+    for column, name in enumerate(TYPES):
+        values = scores[:, column]
+        yield whole_documents(batch, name, values, where=~np.isnan(values))
+
+
+@cache
+def _required_hashes() -> Any:
+    from ..kernels.units import hash_bytes
+
+    encoded = [np.frombuffer(word.encode(), dtype=np.uint8) for word in REQUIRED_WORDS]
+    return np.array([hash_bytes(word, 0, len(word)) for word in encoded], dtype=np.uint64)
