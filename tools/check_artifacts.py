@@ -37,6 +37,7 @@ CHECKS = {
     "task": ("downstream", "check_task"),
     "requests": ("downstream", "check_requests"),
     "predictions": ("predictions", "check_predictions"),
+    "predictions_comparison": ("predictions", "check_comparison"),
     "run": ("run", "check_run"),
     "checkpoint": ("checkpoint", "check_checkpoint"),
     "provenance": ("provenance", "check_provenance"),
@@ -82,8 +83,8 @@ def kind_of_file(path: Path) -> str | None:
         return None
     if value.get("artifact") == "unigram":
         return "unigram"
-    if {"a", "b", "metric", "rows"} <= value.keys():
-        return "perplexity_comparison"
+    if {"a", "b", "rows"} <= value.keys():
+        return "perplexity_comparison" if "metric" in value else "predictions_comparison"
     return None
 
 

@@ -12,6 +12,8 @@ from artifact_checks.report import Options, Report
 from artifact_checks.vocabulary import check_tokenizer
 
 UNCONDITIONAL_CONTEXT = "Answer:"
+SPACE_MARK = "\u2581"  # how SentencePiece writes the space that it puts before a text
+UNCONDITIONAL_OFFSET = 1_000_000  # the published dumps number the unconditional twin of instance i so
 
 
 def check_task(folder: Path, report: Report, options: Options) -> str:
@@ -93,15 +95,20 @@ def check_task_requests(folder: Path, manifest: Any, tokenizer: Any, report: Rep
         report.equal(path, "dialect", task["dialect"], manifest["dialect"])
     count = instances = 0
     seen: set[int] = set()
+    continuations: dict[tuple[int, int], str] = {}
     for number, group in grouped(rows(text_path, "request", report)):
         count += len(group)
-        instances += 1
+        instances += group[0]["doc_id"] < UNCONDITIONAL_OFFSET
         check_choices(group, seen, text_path, number, report)
         for offset, row in enumerate(group):
             if row["task_name"] != folder.name:
                 report.problem(
                     text_path, f"task_name {row['task_name']!r} in the folder {folder.name}", number + offset
                 )
+            if row["doc_id"] < UNCONDITIONAL_OFFSET:
+                continuations[row["doc_id"], row["idx"]] = row["request"]["continuation"]
+            else:
+                check_twin(row, continuations, text_path, number + offset, report)
     if task is not None:
         report.equal(path, "instances", task["instances"], instances)
         report.equal(path, "requests", task["requests"], count)
@@ -109,6 +116,15 @@ def check_task_requests(folder: Path, manifest: Any, tokenizer: Any, report: Rep
         boundary = "separate" if task is None else task["boundary"]
         check_tokenized(text_path, ids_path, tokenizer, boundary, report)
     return count
+
+
+def check_twin(row: Any, continuations: dict[tuple[int, int], str], path: Path, number: int, report: Report) -> None:
+    """An unconditional request has the continuation of its conditional one, under the context ``Answer:``."""
+    doc_id = row["doc_id"] - UNCONDITIONAL_OFFSET
+    if row["request"]["context"] != UNCONDITIONAL_CONTEXT:
+        report.problem(path, f"unconditional, but the context is not {UNCONDITIONAL_CONTEXT!r}", number)
+    if continuations.get((doc_id, row["idx"])) != row["request"]["continuation"]:
+        report.problem(path, f"not the continuation of choice {row['idx']} of doc_id {doc_id}", number)
 
 
 def grouped(numbered: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, list[Any]]]:
@@ -150,19 +166,10 @@ def check_choices(group: list[Any], seen: set[int], path: Path, number: int, rep
 
 
 def check_tokenized(text_path: Path, ids_path: Path, tokenizer: Any, boundary: str, report: Report) -> None:
-    """Conditional rows line up with the text, one to one; unconditional rows have the same continuation."""
-    quiet = Report(quiet=True)
-    unconditional: list[tuple[int, Any]] = []
-
-    def conditional() -> Iterator[tuple[int, Any]]:
-        for number, row in rows(ids_path, "tokenized_request", report):
-            if row["kind"] == "unconditional":
-                unconditional.append((number, row))
-            else:
-                yield number, row
-
-    texts: dict[tuple[int, int], str] = {}
-    for text, ids in zip_longest(rows(text_path, "request", quiet), conditional()):
+    """Rows line up with the text, one to one; ``doc_id`` is the instance's, of unconditional ones too."""
+    leading = None if tokenizer is None else Leading(tokenizer)
+    texts = rows(text_path, "request", Report(quiet=True))
+    for text, ids in zip_longest(texts, rows(ids_path, "tokenized_request", report)):
         if ids is None:
             report.problem(ids_path, f"ends before line {text[0]} of {text_path.name}")
             break
@@ -170,53 +177,44 @@ def check_tokenized(text_path: Path, ids_path: Path, tokenizer: Any, boundary: s
             report.problem(ids_path, f"goes on after the last row of {text_path.name}", ids[0])
             break
         (text_line, request), (number, row) = text, ids
-        identity = tuple(request[name] for name in ("doc_id", "idx", "label"))
-        if (found := tuple(row[name] for name in ("doc_id", "idx", "label"))) != identity:
-            report.problem(
-                ids_path, f"(doc_id, idx, label) is {found}, but line {text_line} of the text has {identity}", number
-            )
+        kind = "conditional" if request["doc_id"] < UNCONDITIONAL_OFFSET else "unconditional"
+        identity = (request["doc_id"] % UNCONDITIONAL_OFFSET, request["idx"], request["label"], kind)
+        found = (row["doc_id"], row["idx"], row["label"], row["kind"])
+        if found != identity:
+            report.problem(ids_path, f"{found}, but line {text_line} of the text is {identity}", number)
             break
-        texts[row["doc_id"], row["idx"]] = request["request"]["continuation"]
-        check_ids(
-            row,
-            request["request"]["context"],
-            request["request"]["continuation"],
-            tokenizer,
-            boundary,
-            ids_path,
-            number,
-            report,
-        )
-    for number, row in unconditional:
-        continuation = texts.get((row["doc_id"], row["idx"]))
-        if continuation is None:
-            report.problem(
-                ids_path, f"unconditional row of no request: doc_id {row['doc_id']}, idx {row['idx']}", number
-            )
-        else:
-            check_ids(row, UNCONDITIONAL_CONTEXT, continuation, tokenizer, boundary, ids_path, number, report)
+        check_ids(row, request["request"], leading, boundary, ids_path, number, report)
+
+
+class Leading:
+    """A tokenizer, and what it puts before every text by itself: ids such as a BOS, or a space."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        plain, whole = self.encode("A"), list(tokenizer.encode("A").ids)
+        self.ids = whole[: whole.index(plain[0])] if plain and plain[0] in whole else []
+        self.adds_space = bool(plain) and str(tokenizer.id_to_token(plain[0])).startswith(SPACE_MARK)
+
+    def encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def check_ids(
-    row: Any, context: str, continuation: str, tokenizer: Any, boundary: str, path: Path, number: int, report: Report
+    row: Any, request: Any, leading: Leading | None, boundary: str, path: Path, number: int, report: Report
 ) -> None:
     """Counts, and the ids that the boundary policy gives."""
+    context, continuation = request["context"], request["continuation"]
     report.equal(path, "characters", row["characters"], len(continuation), number)
     report.equal(path, "bytes", row["bytes"], len(continuation.encode()), number)
-    if tokenizer is None:
+    if leading is None:
         return
-
-    def encode(text: str) -> list[int]:
-        return list(tokenizer.encode(text, add_special_tokens=False).ids)
-
     context_ids, continuation_ids = row["context_ids"], row["continuation_ids"]
-    if not context:
-        if len(context_ids) != 1:
-            report.problem(path, "the context is empty, so context_ids is the prefix token alone", number)
-        good = continuation_ids == encode(continuation)
-    elif boundary == "separate":
-        good = context_ids == encode(context) and continuation_ids == encode(continuation)
+    if boundary == "joint" and context:
+        good = context_ids + continuation_ids == leading.ids + leading.encode(context + continuation)
     else:
-        good = context_ids + continuation_ids == encode(context + continuation)
+        drop = leading.adds_space and continuation[0] == " " and len(continuation) > 1
+        before = leading.ids + leading.encode(context)
+        good = continuation_ids == leading.encode(continuation[drop:])
+        good &= context_ids == before or (not before and len(context_ids) == 1)
     if not good:
         report.problem(path, f"the ids are not those of the text by the boundary policy {boundary}", number)

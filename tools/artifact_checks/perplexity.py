@@ -13,6 +13,8 @@ from artifact_checks.identities import Identities
 from artifact_checks.reading import close, load, only, rows
 from artifact_checks.report import Options, Report
 
+LARGEST_EXPONENT = 709  # of a double
+NAMED = {"domain": (True, True), "source": (True, False), "aggregate": (False, True)}  # source, domain
 SUMS = ("documents", "tokens", "bytes")
 
 
@@ -34,7 +36,7 @@ def check_perplexity_results(folder: Path, report: Report, options: Options) -> 
     if results is not None:
         check_results(folder / "results.json", results, totals, report)
     documents = sum(int(total["documents"]) for total in totals.values())
-    if manifest["limit"] is not None and documents > manifest["limit"] * max(1, len({source for source, _ in totals})):
+    if manifest["limit"] is not None and documents > manifest["limit"]:
         report.problem(path, f"limit is {manifest['limit']}, but there are {documents} documents")
     return f"{documents:,} documents"
 
@@ -104,7 +106,7 @@ def check_results(path: Path, results: Any, totals: Totals, report: Report) -> N
         named,
         {"aggregate micro": add(totals.values()), "aggregate macro": add(totals.values())},
         report,
-        results["sources"],
+        results["domains"],
     )
 
 
@@ -113,7 +115,7 @@ def check_level(
     stated: list[tuple[str, Any]],
     expected: dict[str, dict[str, float]],
     report: Report,
-    sources: list[Any] | None = None,
+    domains: list[Any] | None = None,
 ) -> None:
     """Rows of one level: the right ones, each once, with the right values."""
     names = [name for name, _ in stated]
@@ -125,27 +127,34 @@ def check_level(
         if name not in expected:
             report.problem(path, f"{name} has no documents")
             continue
-        check_measures(path, name, row, expected[name], report, sources if name.endswith(" macro") else None)
+        check_measures(path, name, row, expected[name], report, domains if name.endswith(" macro") else None)
 
 
 def check_measures(
-    path: Path, name: str, row: Any, total: dict[str, float], report: Report, sources: list[Any] | None
+    path: Path, name: str, row: Any, total: dict[str, float], report: Report, domains: list[Any] | None
 ) -> None:
-    """Sums, bits per byte and perplexity; for the macro average, the mean over the rows of the sources."""
+    """Sums, bits per byte and perplexity; for the macro average, the mean over the rows of the domains."""
     for measure in SUMS:
         report.equal(path, f"{name}: {measure}", row[measure], int(total[measure]))
     expected: dict[str, float | None] = {"log_probability": total["log_probability"]}
     expected["bits_per_byte"] = -total["log_probability"] / (math.log(2) * total["bytes"])
-    expected["perplexity"] = math.exp(-total["log_probability"] / total["tokens"]) if total["tokens"] else None
-    if sources is not None and sources:
-        expected["bits_per_byte"] = math.fsum(source["bits_per_byte"] for source in sources) / len(sources)
-        logs = [math.log(source["perplexity"]) for source in sources if source["perplexity"]]
-        expected["perplexity"] = math.exp(math.fsum(logs) / len(logs)) if logs else None
+    expected["perplexity"] = perplexity(total)
+    if domains:
+        expected["bits_per_byte"] = math.fsum(domain["bits_per_byte"] for domain in domains) / len(domains)
+        every = [domain["perplexity"] for domain in domains]
+        expected["perplexity"] = None if None in every else math.fsum(every) / len(every)
     for measure, value in expected.items():
         stated = row[measure]
         if (value is None) != (stated is None) or (value is not None and not close(stated, value)):
             report.problem(path, f"{name}: {measure} is {stated!r}, but the documents give {value!r}")
     check_interval(path, name, row["bits_per_byte"], row["bits_per_byte_low"], row["bits_per_byte_high"], report)
+
+
+def perplexity(total: dict[str, float]) -> float | None:
+    """None without tokens, or where no double can hold it."""
+    if not total["tokens"] or -total["log_probability"] / total["tokens"] > LARGEST_EXPONENT:
+        return None
+    return math.exp(-total["log_probability"] / total["tokens"])
 
 
 def check_interval(path: Path, name: str, value: float, low: float | None, high: float | None, report: Report) -> None:
@@ -201,9 +210,8 @@ def check_comparison(path: Path, report: Report, options: Options) -> str:
         if place in seen:
             report.problem(path, f"{name} stands there twice")
         seen.add(place)
-        if row["level"] != "aggregate" and (
-            row["source"] is None or (row["domain"] is None) == (row["level"] == "domain")
-        ):
+        given = (row["source"] is not None, row["domain"] is not None)
+        if given != NAMED[row["level"]] or (row["level"] == "aggregate" and row["domain"] not in ("micro", "macro")):
             report.problem(path, f"{name}: the names do not fit the level")
         if not close(row["difference"], row["a"] - row["b"], 1e-9, 1e-9):
             report.problem(path, f"{name}: difference is {row['difference']!r}, but a - b = {row['a'] - row['b']!r}")

@@ -12,6 +12,8 @@ from artifact_checks.perplexity import check_interval
 from artifact_checks.reading import close, load, only, rows
 from artifact_checks.report import Options, Report
 
+NAMES = ("predictions.jsonl.gz", "task.json")
+
 
 def check_predictions(folder: Path, report: Report, options: Options) -> str:
     """Check ``P/``: instances and requests as counted, accuracies and baselines recomputed."""
@@ -21,7 +23,7 @@ def check_predictions(folder: Path, report: Report, options: Options) -> str:
     if manifest is None:
         return "unreadable"
     tasks = manifest["tasks"]
-    only(folder, {"manifest.json", "metrics.json", *(f"{task}/predictions.jsonl.gz" for task in tasks)}, report)
+    only(folder, {"manifest.json", "metrics.json", *(f"{task}/{name}" for task in tasks for name in NAMES)}, report)
     report.equal(path, "tasks in counts", sorted(manifest["counts"]), sorted(tasks))
     if metrics is not None:
         report.equal(folder / "metrics.json", "tasks", sorted(metrics["tasks"]), sorted(tasks))
@@ -30,11 +32,27 @@ def check_predictions(folder: Path, report: Report, options: Options) -> str:
         scores = Scores()
         read_predictions(folder / task / "predictions.jsonl.gz", scores, report)
         total += scores.requests
+        about = load(folder / task / "task.json", "requests_task", report)
         found = {"instances": scores.instances, "requests": scores.requests}
         report.equal(path, f"counts of {task}", manifest["counts"].get(task), found)
+        if about is not None:
+            check_about(folder / task / "task.json", about, manifest, scores, report)
         if metrics is not None and task in metrics["tasks"] and scores.instances:
+            report.equal(
+                folder / "metrics.json",
+                f"{task}: choices",
+                metrics["tasks"][task]["choices"],
+                scores.number_of_choices(),
+            )
             check_metrics(folder / "metrics.json", task, metrics["tasks"][task], scores, report)
     return f"{len(tasks)} tasks, {total:,} predictions"
+
+
+def check_about(path: Path, about: Any, manifest: Any, scores: Scores, report: Report) -> None:
+    """task.json of one task."""
+    report.equal(path, "name", about["name"], path.parent.name)
+    report.equal(path, "boundary", about["boundary"], manifest["boundary"])
+    report.equal(path, "instances", about["instances"], scores.instances)
 
 
 class Scores:
@@ -48,6 +66,11 @@ class Scores:
         self.chance: list[float] = []
         self.credits: dict[str, list[float]] = defaultdict(list)
         self.bits_per_byte: list[float] = []
+
+    def number_of_choices(self) -> int | list[int]:
+        """One number where all instances have it, else all that occur."""
+        numbers = sorted(self.choices)
+        return numbers[0] if len(numbers) == 1 else numbers
 
 
 def credit(values: list[float], label: int) -> float:
@@ -84,7 +107,9 @@ def read_predictions(path: Path, scores: Scores, report: Report) -> None:
             scored["acc_uncond"] = [a - b for a, b in zip(sums, answers, strict=True)]
         unigrams = [row["log_probability_unigram"] for row in group]
         if None not in unigrams:
-            scored["unigram"] = unigrams
+            for size, count in (("token", "tokens"), ("char", "characters"), ("byte", "bytes")):
+                scored[f"unigram acc_per_{size}"] = [a / row[count] for a, row in zip(unigrams, group, strict=True)]
+            scored["unigram acc_raw"] = scored["unigram acc_uncond"] = unigrams  # it reads no context
         for name, values in scored.items():
             scores.credits[name].append(credit(values, label))
         right = group[label]
@@ -107,9 +132,9 @@ def check_metrics(path: Path, task: str, stated: Any, scores: Scores, report: Re
         compare(path, f"{task}: {name}", metric["value"], math.fsum(values) / n, report)
         check_interval(path, f"{task}: {name}", metric["value"], metric["low"], metric["high"], report)
     baselines = {"chance": math.fsum(scores.chance) / n, "majority": max(scores.labels.values()) / n}
-    for name in ("longest", "unigram"):
-        if len(scores.credits.get(name, [])) == n:
-            baselines[name] = math.fsum(scores.credits[name]) / n
+    for name, credited in (("longest", "longest"), ("unigram", f"unigram {stated['primary_metric']}")):
+        if len(scores.credits.get(credited, [])) == n:
+            baselines[name] = math.fsum(scores.credits[credited]) / n
     primary = stated["metrics"].get(stated["primary_metric"])
     for name, baseline in stated["baselines"].items():
         if name not in baselines:
@@ -130,3 +155,16 @@ def compare(path: Path, name: str, found: float, expected: float, report: Report
     """A problem where two numbers differ by more than the order of adding explains."""
     if not close(found, expected, 1e-9, 1e-9):
         report.problem(path, f"{name} is {found!r}, but the predictions give {expected!r}")
+
+
+def check_comparison(path: Path, report: Report, options: Options) -> str:
+    """Check what `catwalk-eval compare` writes."""
+    comparison = load(path, "predictions_comparison", report)
+    if comparison is None:
+        return "unreadable"
+    for row in comparison["rows"]:
+        compare(path, f"{row['task']}: difference", row["difference"], row["a"] - row["b"], report)
+        check_interval(path, row["task"], row["difference"], row["low"], row["high"], report)
+        if row["p_value_holm"] is not None and row["p_value"] is not None and row["p_value_holm"] < row["p_value"]:
+            report.problem(path, f"{row['task']}: adjusting has made the p value {row['p_value']} smaller")
+    return f"{len(comparison['rows']):,} rows"

@@ -28,6 +28,7 @@ class Report:
 
     quiet: bool = False
     """For a second reading of what was reported at the first."""
+    last: str = ""
     problems: int = 0
     artifacts: int = 0
     per_file: Counter[str] = field(default_factory=Counter)
@@ -35,6 +36,7 @@ class Report:
     def problem(self, path: Path, what: str, line: int | None = None) -> None:
         """Print `PATH:LINE: what` (at most ``LINES_PER_FILE`` for one file)."""
         self.problems += 1
+        self.last = what
         self.per_file[str(path)] += 1
         if self.quiet or self.per_file[str(path)] > LINES_PER_FILE:
             return

@@ -86,32 +86,41 @@ def check_metrics(path: Path, report: Report) -> int:
 
 
 def check_ledger(path: Path, manifest: Any, report: Report) -> None:
-    """Rows of data_order.jsonl follow one another."""
-    before: Any = None
+    """Rows of data_order.jsonl follow one another; a row replaces all before it from its first step on."""
+    in_force: list[Any] = []
     for number, row in rows(path, "data_order", report):
         if manifest is not None:
             report.equal(path, "tokens_fingerprint", row["tokens_fingerprint"], manifest["tokens_fingerprint"], number)
         if row["first_instance"] >= row["instances"]:
             report.problem(path, f"first_instance {row['first_instance']} of {row['instances']} instances", number)
-        if before is not None:
-            check_continuation(path, number, row, before, report)
-        before = row
-    if before is None and path.is_file():
+        if not in_force and row["first_step"] != 1:
+            report.problem(path, f"the first row begins at step {row['first_step']}, not at step 1", number)
+        in_force = [old for old in in_force if old["first_step"] <= row["first_step"]]
+        if in_force:
+            check_continuation(path, number, row, in_force[-1], report)
+        in_force = [old for old in in_force if old["first_step"] < row["first_step"]] + [row]
+    if not in_force and path.is_file():
         report.problem(path, "empty: a run writes a row at its start")
 
 
 def check_continuation(path: Path, number: int, row: Any, before: Any, report: Report) -> None:
-    """A row goes on where the one before has come to: no instance is read twice or passed over in silence."""
-    if row["first_step"] < before["first_step"]:
-        report.problem(path, f"first_step {row['first_step']} lies before {before['first_step']}", number)
+    """Within one order a row goes on where the row in force has come to: no instance is read twice or passed over."""
+    if row["mixture"] is not None or before["mixture"] is not None:
         return
-    same = all(
-        row[name] == before[name] for name in ("epoch", "seed", "instances", "sequence_length", "tokens_fingerprint")
-    )
-    if same and row["mixture"] is None:
-        steps = row["first_step"] - before["first_step"]
-        expected = before["first_instance"] + steps * before["batch_size"]
-        report.equal(path, "first_instance", row["first_instance"], expected, number)
+    if any(row[name] != before[name] for name in ("seed", "instances", "sequence_length", "tokens_fingerprint")):
+        return
+    steps = row["first_step"] - before["first_step"]
+    reached = before["first_instance"] + steps * before["batch_size"]
+    if row["epoch"] == before["epoch"]:
+        report.equal(path, "first_instance", row["first_instance"], reached, number)
+    elif row["epoch"] == before["epoch"] + 1:
+        report.equal(path, "first_instance", row["first_instance"], 0, number)
+        if reached + before["batch_size"] <= before["instances"]:
+            report.problem(
+                path, f"epoch {row['epoch']} begins, but {before['epoch']} has only come to {reached}", number
+            )
+    else:
+        report.problem(path, f"epoch {row['epoch']} after epoch {before['epoch']}", number)
 
 
 def check_latest(path: Path, folder: Path, checkpoints: list[int], report: Report) -> None:

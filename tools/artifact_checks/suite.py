@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import regex  # type: ignore[import-untyped]
 
@@ -37,7 +38,7 @@ def check_suite(folder: Path, report: Report, options: Options) -> str:
             domains: dict[str, dict[str, int]] = defaultdict(lambda: {"documents": 0, "bytes": 0})
             for file in stated["files"]:
                 files.append(file["path"])
-                if Path(file["path"]).parent.as_posix() != f"{source}/{split}":
+                if unquote(Path(file["path"]).parent.as_posix()) != f"{source}/{split}":
                     report.problem(path, f"{file['path']} does not lie in {source}/{split}")
                 file_documents, file_size = check_suite_file(
                     folder / file["path"],
@@ -69,6 +70,7 @@ def check_suite(folder: Path, report: Report, options: Options) -> str:
     if lost:
         report.problem(folder / "held_out.jsonl.gz", f"{len(lost)} documents of the suite do not stand there")
     check_counts(suite["counts"], path, report)
+    report.equal(path, "counts.kept", suite["counts"]["kept"], total)
     return f"{total:,} documents, {len(held_out):,} held out"
 
 
@@ -194,12 +196,18 @@ def check_window(row: Any, before: Any, manifest: Any, path: Path, number: int, 
         report.problem(path, f"{len(ids)} ids, more than maximum_length + 1 = {manifest['maximum_length'] + 1}", number)
     if (highest := max(ids)) >= manifest["vocab_size"]:
         report.problem(path, f"id {highest} is not below vocab_size {manifest['vocab_size']}", number)
-    first = before["ids"][-1] if same else manifest["prefix_token_id"]
-    if ids[0] != first:
-        what = "the last id of the window before" if same else "the prefix token"
-        report.problem(path, f"begins with {ids[0]}, not with {what} {first}", number)
-    if scored != list(range(1, len(ids))):
-        report.problem(path, f"scored is not 1..{len(ids) - 1}: a token is scored twice or not at all", number)
+    if scored != list(range(scored[0], len(ids))) or (scored[0] != 1 and (same or manifest["format"] == "paloma")):
+        first_scored = "1" if same or manifest["format"] == "paloma" else "its first token"
+        report.problem(
+            path, f"scored does not run from {first_scored} to {len(ids) - 1}: a token counts twice or never", number
+        )
+    elif same and ids[0] != before["ids"][-1]:
+        report.problem(
+            path, f"begins with {ids[0]}, not with {before['ids'][-1]}, the last id of the window before", number
+        )
+    elif not same and ids[scored[0] - 1] != manifest["prefix_token_id"]:
+        prefix = manifest["prefix_token_id"]
+        report.problem(path, f"{ids[scored[0] - 1]} stands before the document, not the prefix token {prefix}", number)
     if same and row["bytes"] != 0:
         report.problem(path, f"bytes {row['bytes']} in a window that is not the first of its document", number)
     if not same and row["bytes"] == 0:
