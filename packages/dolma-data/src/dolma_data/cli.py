@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .command_line import make_app, run
-from .config import ExtractConfig
+from .config import ExtractConfig, MixConfig
 from .config_attributes import TagConfig
 from .errors import UserError
 
@@ -76,6 +76,17 @@ def decontaminate() -> None:
 def stat() -> None:
     """Summarise attributes as histograms."""
     raise UserError("stat is not built yet")
+
+
+@app.command
+def mix(config: Annotated[MixConfig, Parameter(name="*")]) -> None:
+    """Join attributes, keep or leave out documents by rules, replace spans: streams of a file."""
+    from .mix import mix, plan
+
+    if config.dry_run:
+        return print_plan(config, files=[[str(file.path) for file in unit.files] for unit in plan(config)])
+    mix(config)
+    return None
 
 
 def print_plan(config: object, **more: object) -> None:

@@ -80,13 +80,23 @@ def spans(hits: Values) -> list[tuple[int, int, float]]:
     """The spans among ``hits``: each a ``[start, end, score]`` or an array of those. ValueError for anything else."""
     found: list[tuple[int, int, float]] = []
     for hit in hits:
-        if not isinstance(hit, list):
+        if not _is_array(hit):
             raise ValueError(f"not a span: {hit!r:.80}")
-        for span in [hit] if hit and not isinstance(hit[0], list) else hit:
-            if len(span) != 3 or type(span[0]) is not int or type(span[1]) is not int or type(span[2]) not in _NUMBER:
+        for span in [hit] if hit and not _is_array(hit[0]) else hit:
+            if (
+                not _is_array(span)
+                or len(span) != 3
+                or type(span[0]) is not int
+                or type(span[1]) is not int
+                or type(span[2]) not in _NUMBER
+            ):
                 raise ValueError(f"not a span: {span!r:.80}")
             found.append((span[0], span[1], span[2]))
     return found
+
+
+def _is_array(value: Any) -> bool:
+    return type(value) is list or type(value) is tuple  # spans are decoded as tuples
 
 
 def _path(path: Path) -> Select:
@@ -130,7 +140,7 @@ def _getter(path: Path) -> Callable[[Any, Any], Any]:
             kind = type(hit)
             if kind is dict:
                 hit = hit.get(place, _MISSING)
-            elif kind is list and type(place) is int and -len(hit) <= place < len(hit):
+            elif (kind is list or kind is tuple) and type(place) is int and -len(hit) <= place < len(hit):
                 hit = hit[place]
             else:
                 return _MISSING
@@ -144,29 +154,27 @@ def _step(step: Step) -> Select:
         case Field(name):
             return lambda value, root: [value[name]] if type(value) is dict and name in value else []
         case Index(place):
-            return lambda value, root: (
-                [value[place]] if type(value) is list and -len(value) <= place < len(value) else []
-            )
+            return lambda value, root: [value[place]] if _is_array(value) and -len(value) <= place < len(value) else []
         case Keys(names):
             return lambda value, root: [value[name] for name in names if type(value) is dict and name in value]
         case Indexes(places):
             return lambda value, root: [
-                value[place] for place in places if type(value) is list and -len(value) <= place < len(value)
+                value[place] for place in places if _is_array(value) and -len(value) <= place < len(value)
             ]
         case Slice(start, end, by):
-            return lambda value, root: value[start:end:by] if type(value) is list else []
+            return lambda value, root: list(value[start:end:by]) if _is_array(value) else []
         case Wildcard():
             return lambda value, root: _children(value)
         case Descent(name):
             return lambda value, root: list(_below(value, name))
         case Length():
-            return lambda value, root: [len(value)] if type(value) is list else []
+            return lambda value, root: [len(value)] if _is_array(value) else []
         case Filter(test):
             return _filter(_test(test))
 
 
 def _children(value: Any) -> Values:
-    return value if type(value) is list else list(value.values()) if type(value) is dict else []
+    return list(value) if _is_array(value) else list(value.values()) if type(value) is dict else []
 
 
 def _below(value: Any, name: str | None) -> Iterator[Any]:
@@ -180,7 +188,7 @@ def _below(value: Any, name: str | None) -> Iterator[Any]:
 
 def _filter(holds: Holds) -> Select:
     def select(value: Any, root: Any) -> Values:
-        if type(value) is list:
+        if _is_array(value):
             return [item for item in value if holds(item, root)]
         return [value] if holds(value, root) else []
 
@@ -252,10 +260,10 @@ def equal(left: Any, right: Any) -> bool:
     kind = type(left)
     if kind in _NUMBER:
         return type(right) in _NUMBER and bool(left == right)
+    if _is_array(left) and _is_array(right):
+        return len(left) == len(right) and all(map(equal, left, right))
     if kind is not type(right):
         return False
-    if kind is list:
-        return len(left) == len(right) and all(map(equal, left, right))
     if kind is dict:
         return left.keys() == right.keys() and all(equal(value, right[name]) for name, value in left.items())
     return bool(left == right)
@@ -282,14 +290,14 @@ def _in(left: Values, right: Values) -> bool:
 def _any_of(left: Values, right: Values) -> bool:
     if not left:
         return True
-    among = right[0] if right and type(right[0]) is list else []
-    return any(_has(among, one) for value in left for one in (value if type(value) is list else [value]))
+    among = right[0] if right and _is_array(right[0]) else []
+    return any(_has(among, one) for value in left for one in (value if _is_array(value) else [value]))
 
 
 def _subset_of(left: Values, right: Values) -> bool:
     if not left:
         return True
-    if type(left[0]) is not list or not right or type(right[0]) is not list or not right[0]:
+    if not _is_array(left[0]) or not right or not _is_array(right[0]) or not right[0]:
         return False
     return all(_has(right[0], one) for one in left[0])
 
@@ -297,7 +305,11 @@ def _subset_of(left: Values, right: Values) -> bool:
 def _size(left: Values, right: Values) -> bool:
     if not right or type(right[0]) not in _NUMBER:
         return False
-    sizes = [len(value.encode() if type(value) is str else value) for value in left if type(value) in (str, list, dict)]
+    sizes = [
+        len(value.encode() if type(value) is str else value)
+        for value in left
+        if type(value) in (str, list, tuple, dict)
+    ]
     return len(sizes) == len(left) and all(size == int(right[0]) for size in sizes)
 
 
