@@ -1,0 +1,1 @@
+"""Everything that happens beside the training, one module for each kind."""

@@ -1,0 +1,56 @@
+"""What a person sees while the run goes on."""
+
+from __future__ import annotations
+
+import logging
+
+from ..trainer import Row, Trainer
+
+log = logging.getLogger(__name__)
+
+
+def time_left(seconds: float) -> str:
+    """``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Console:
+    """One line a logged step, one line a measured value of an evaluation."""
+
+    def __init__(self, tokens_per_step: int) -> None:
+        self.tokens_per_step = tokens_per_step
+        self.first_step = 0
+
+    def start(self, trainer: Trainer) -> None:
+        """Remember where this process began."""
+        self.first_step = trainer.current_step
+
+    def step(self, trainer: Trainer, row: Row) -> None:
+        """Print what the step put into its row."""
+        if "train/CrossEntropyLoss" in row:
+            done = trainer.current_step - self.first_step
+            left = (trainer.max_steps - trainer.current_step) * trainer.seconds / done
+            log.info(
+                "step %d/%d  loss %.4f  learning rate %.3g  gradient norm %.3f  %s tokens/s  %s left",
+                trainer.current_step,
+                trainer.max_steps,
+                row["train/CrossEntropyLoss"],
+                row["optim/learning_rate"],
+                row["optim/total_grad_norm"],
+                f"{row['throughput/tokens_per_second']:,.0f}",
+                time_left(left),
+            )
+        for name, value in row.items():
+            if name.startswith("eval/"):
+                log.info(
+                    "step %d/%d  %s %.4f", trainer.current_step, trainer.max_steps, name.removeprefix("eval/"), value
+                )
+
+    def finish(self, trainer: Trainer) -> None:
+        """Say how long the steps took."""
+        done = trainer.current_step - self.first_step
+        if done:
+            rate = done * self.tokens_per_step / trainer.seconds
+            log.info("%d steps in %s, %s tokens/s", done, time_left(trainer.seconds), f"{rate:,.0f}")

@@ -1,0 +1,58 @@
+"""Rows of ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from ..trainer import Row, Trainer
+
+
+class Metrics:
+    """Adds the measurements of logged steps to the row, and writes every row that holds something."""
+
+    def __init__(self, path: Path, *, log_interval: int, tokens_per_step: int) -> None:
+        self.path = path
+        self.log_interval = log_interval
+        self.tokens_per_step = tokens_per_step
+        self.logged_step = 0
+        self.logged_seconds = 0.0
+
+    def start(self, trainer: Trainer) -> None:
+        """Remove rows after the checkpoint that the run goes on from: their steps are done again."""
+        self.logged_step = trainer.current_step
+        keep_rows_up_to(self.path, trainer.current_step)
+
+    def step(self, trainer: Trainer, row: Row) -> None:
+        """Add this step's measurements where it is logged, and write the row."""
+        if trainer.due(self.log_interval) or trainer.current_step == 1:
+            assert trainer.result is not None
+            tokens = (trainer.current_step - self.logged_step) * self.tokens_per_step
+            row |= {
+                "train/CrossEntropyLoss": trainer.result.loss,
+                "optim/learning_rate": trainer.result.learning_rate,
+                "optim/total_grad_norm": trainer.result.grad_norm,
+                "throughput/tokens_per_second": tokens / (trainer.seconds - self.logged_seconds),
+                "throughput/total_tokens": trainer.current_step * self.tokens_per_step,
+            }
+            self.logged_step, self.logged_seconds = trainer.current_step, trainer.seconds
+        if row:
+            line = json.dumps({"step": trainer.current_step, "time": round(time.time(), 3)} | row)
+            with open(self.path, "ab") as stream:
+                stream.write(line.encode() + b"\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+
+    def finish(self, trainer: Trainer) -> None:
+        """Nothing is left to write."""
+
+
+def keep_rows_up_to(path: Path, step: int) -> None:
+    """Rewrite the metrics, whole or not at all, without the rows after ``step`` and without an unfinished last line."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    kept = [line for line in lines if json.loads(line)["step"] <= step]
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(b"".join(line + b"\n" for line in kept))
+    os.replace(partial, path)

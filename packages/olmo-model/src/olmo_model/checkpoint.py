@@ -1,0 +1,188 @@
+"""Checkpoints: a Hugging Face folder with the state of the training beside the weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
+from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
+
+from .convert import from_hugging_face, from_hugging_face_config, to_hugging_face, to_hugging_face_config
+from .errors import UserError
+from .files import PARTIAL, digest_file, read_json, write_json
+from .model import Transformer
+
+FORMAT_VERSION = 1
+WEIGHTS = "model.safetensors"
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far the training is: steps done, tokens seen, and where the next batch stands in the data order."""
+
+    step: int
+    tokens_seen: int
+    epoch: int
+    next_instance: int
+
+
+def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
+    """Step and folder of every complete checkpoint of a run, oldest first. Unfinished ones have another name."""
+    found = []
+    for folder in run.iterdir() if run.is_dir() else ():
+        match = re.fullmatch(r"step(\d+)", folder.name)
+        if match and (folder / "manifest.json").is_file():
+            found.append((int(match.group(1)), folder))
+    return sorted(found)
+
+
+def resolve(folder: str | Path) -> Path:
+    """The model folder that is meant: the folder itself, or the newest checkpoint where it is a run."""
+    path = Path(folder)
+    if (path / "config.json").is_file():
+        return path
+    checkpoints = complete_checkpoints(path)
+    if not checkpoints:
+        raise UserError("no model here: no config.json and no checkpoint", where=path, fix="give a checkpoint or a run")
+    return checkpoints[-1][1]
+
+
+def save_checkpoint(
+    run: Path, model: Transformer, optimizer: torch.optim.Optimizer, progress: Progress, tokenizer: Path
+) -> Path:
+    """Write ``run/stepN`` beside its place, rename it, then move ``latest`` on."""
+    folder = run / f"step{progress.step}"
+    partial = folder.with_name(folder.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_model(partial, model, tokenizer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns that there is one process only
+        save_distributed(_training_state(model, optimizer, progress), checkpoint_id=partial / "train", no_dist=True)
+    write_json(
+        partial / "manifest.json",
+        {
+            "artifact": "checkpoint",
+            "format_version": FORMAT_VERSION,
+            "step": progress.step,
+            "tokens_seen": progress.tokens_seen,
+            "parameters": sum(weight.numel() for weight in model.parameters()),
+            "dtype": "float32",
+            "tokenizer_digest": digest_file(tokenizer),
+            "weights_digest": digest_file(partial / WEIGHTS),
+        },
+    )
+    for file in partial.rglob("*"):
+        if file.is_file():
+            with open(file, "rb") as stream:
+                os.fsync(stream.fileno())
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    point_latest(run, folder)
+    return folder
+
+
+def point_latest(run: Path, folder: Path) -> None:
+    """Name the newest checkpoint in ``run/latest``."""
+    latest = run / "latest"
+    latest.with_name(latest.name + PARTIAL).write_text(folder.name + "\n", encoding="utf-8")
+    os.replace(latest.with_name(latest.name + PARTIAL), latest)
+
+
+def save_model(folder: Path, model: Transformer, tokenizer: Path) -> None:
+    """Write the Hugging Face files: configuration, weights in float32, tokenizer."""
+    weights = {name: weight.detach().float().cpu() for name, weight in model.state_dict().items()}
+    save_file(to_hugging_face(weights, model.config), folder / WEIGHTS, metadata={"format": "pt"})
+    write_json(folder / "config.json", to_hugging_face_config(model.config, "float32"))
+    generation = {"eos_token_id": model.config.eos_token_id, "pad_token_id": model.config.pad_token_id}
+    write_json(folder / "generation_config.json", {"_from_model_config": True} | generation)
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, model))
+
+
+def _tokenizer_config(tokenizer: Path, model: Transformer) -> dict[str, Any]:
+    from tokenizers import Tokenizer
+
+    reader = Tokenizer.from_file(str(tokenizer))
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": model.config.max_sequence_length,
+        "eos_token": reader.id_to_token(model.config.eos_token_id),
+        "pad_token": reader.id_to_token(model.config.pad_token_id),
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def load_model(folder: str | Path) -> Transformer:
+    """Any OLMo v1 folder in Hugging Face's layout, weights in one file or several with an index; float32, on the CPU."""
+    path = resolve(folder)
+    values = read_json(path / "config.json")
+    config = from_hugging_face_config(values)
+    index = path / (WEIGHTS + ".index.json")
+    names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else [WEIGHTS]
+    state: dict[str, Tensor] = {}
+    for name in names:
+        if not (path / name).is_file():
+            raise UserError("the weights are missing", where=path / name, fix="fetch or make the model again")
+        try:
+            state |= load_file(path / name)
+        except SafetensorError as error:
+            raise UserError(f"damaged weights: {error}", where=path / name, fix="fetch the model again") from error
+    with torch.device("meta"):
+        model = Transformer(config)
+    model.load_state_dict(
+        {name: weight.float() for name, weight in from_hugging_face(state, config).items()}, assign=True
+    )
+    return model
+
+
+def restore(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put weights, optimizer and random state of a checkpoint back in place; says where to go on."""
+    weights = load_model(folder).state_dict()
+    model.load_state_dict(weights)
+    state = _training_state(model, optimizer, Progress(step=0, tokens_seen=0, epoch=0, next_instance=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        load_distributed(state, checkpoint_id=folder / "train", no_dist=True)
+    for name, weight in model.named_parameters():
+        optimizer.state[weight] = {key: state["optimizer"][name][key] for key in MOMENTS}
+    torch.set_rng_state(state["rng"]["cpu"])
+    if "cuda" in state["rng"]:
+        torch.cuda.set_rng_state(state["rng"]["cuda"])
+    return Progress(**json.loads(state["progress"]))
+
+
+def _training_state(model: Transformer, optimizer: torch.optim.Optimizer, progress: Progress) -> dict[str, Any]:
+    moments: dict[str, dict[str, Tensor]] = {}
+    for name, weight in model.named_parameters():
+        state = optimizer.state.get(weight) or {
+            "exp_avg": torch.zeros_like(weight),
+            "exp_avg_sq": torch.zeros_like(weight),
+            "step": torch.zeros((), dtype=torch.float32, device=weight.device),
+        }
+        moments[name] = {key: state[key] for key in MOMENTS}
+    rng = {"cpu": torch.get_rng_state()}
+    if next(model.parameters()).is_cuda:
+        rng["cuda"] = torch.cuda.get_rng_state()
+    return {"optimizer": moments, "rng": rng, "progress": json.dumps(asdict(progress))}
+
+
+def remove_old_checkpoints(run: Path, keep: int) -> None:
+    """Remove all but the ``keep`` newest. Each is renamed first, so that a half-removed one is never taken for whole."""
+    for _, folder in complete_checkpoints(run)[:-keep]:
+        doomed = folder.with_name(folder.name + ".removed" + PARTIAL)
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.replace(folder, doomed)
+        shutil.rmtree(doomed)

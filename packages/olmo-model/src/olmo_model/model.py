@@ -1,0 +1,107 @@
+"""The transformer of OLMo v1 (Groeneveld et al. 2024, section 2), and nothing else.
+
+Dimensions: B sequences, T positions, D width, H heads, K head size, M width of the MLP, V rows of the vocabulary.
+Weights carry OLMo's own names (``transformer.blocks.0.att_proj.weight``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import ModelConfig
+from .kernels import rotate, swiglu
+
+EPSILON = 1e-5  # of the layer norms, which have neither weight nor bias
+
+Cache = list[tuple[Tensor, Tensor]]  # per block: rotated keys and values so far, each [B, H, T, K]
+
+
+def rotary_tables(config: ModelConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of every position's angles, each [max_sequence_length, K / 2] in float32 (Su et al. 2021)."""
+    even = torch.arange(0, config.head_size, 2, device=device, dtype=torch.float32)
+    frequencies = 1.0 / (config.rope_theta ** (even / config.head_size))
+    angles = torch.outer(torch.arange(config.max_sequence_length, device=device, dtype=torch.float32), frequencies)
+    return angles.cos(), angles.sin()
+
+
+class Block(nn.Module):
+    """Attention and MLP, each on a layer norm of the residual stream and added to it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        D, M = config.d_model, config.mlp_hidden_size // 2
+        self.config = config
+        self.att_proj = nn.Linear(D, 3 * D, bias=False)  # rows: queries, keys, values
+        self.attn_out = nn.Linear(D, D, bias=False)
+        self.ff_proj = nn.Linear(D, 2 * M, bias=False)  # rows: up, gate
+        self.ff_out = nn.Linear(M, D, bias=False)
+
+    def forward(
+        self, x: Tensor, cosine: Tensor, sine: Tensor, past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        B, T, D = x.shape
+        qkv = self.att_proj(F.layer_norm(x, (D,), eps=EPSILON))  # [B, T, 3D]
+        if self.config.clip_qkv is not None:
+            qkv = qkv.clamp(-self.config.clip_qkv, self.config.clip_qkv)
+        q, k, v = qkv.view(B, T, 3, self.config.n_heads, -1).permute(2, 0, 3, 1, 4)  # each [B, H, T, K]
+        q, k = rotate(q, cosine, sine), rotate(k, cosine, sine)
+        if past is not None:
+            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        mask = None
+        if 1 < T < k.shape[2]:  # several new positions after old ones: each sees all that is not after it
+            mask = torch.ones(T, k.shape[2], dtype=torch.bool, device=x.device).tril(k.shape[2] - T)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=k.shape[2] == T)  # [B, H, T, K]
+        x = x + self.attn_out(attended.transpose(1, 2).reshape(B, T, D))
+        x = x + self.ff_out(swiglu(self.ff_proj(F.layer_norm(x, (D,), eps=EPSILON))))
+        return x, (k, v)
+
+
+class Transformer(nn.Module):
+    """Decoder-only language model. ``forward`` gives logits; training goes through ``hidden`` and ``head``."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.transformer = nn.ModuleDict(
+            {
+                "wte": nn.Embedding(config.embedding_size, config.d_model),
+                "blocks": nn.ModuleList(Block(config) for _ in range(config.n_layers)),
+            }
+        )
+        if not config.weight_tying:
+            self.transformer["ff_out"] = nn.Linear(config.d_model, config.embedding_size, bias=False)
+        self.tables: tuple[Tensor, Tensor] | None = None  # no buffers: they are neither saved nor cast
+
+    @property
+    def blocks(self) -> Iterable[Block]:
+        return cast(Iterable[Block], self.transformer["blocks"])
+
+    @property
+    def head(self) -> Tensor:
+        """Weights of the output head, [V, D]."""
+        weight = self.transformer["wte" if self.config.weight_tying else "ff_out"].weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    def hidden(self, input_ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """What the head reads: [B, T] ids to [B, T, D]. A cache is read from and moved on by T positions."""
+        start = cache[0][0].shape[2] if cache else 0
+        if self.tables is None or self.tables[0].device != input_ids.device:
+            self.tables = rotary_tables(self.config, input_ids.device)
+        cosine, sine = (table[start : start + input_ids.shape[1]] for table in self.tables)
+        x = self.transformer["wte"](input_ids)  # [B, T, D]
+        past: list[tuple[Tensor, Tensor] | None] = [*cache] if cache else [None] * self.config.n_layers
+        for index, block in enumerate(self.blocks):
+            x, keys_and_values = block(x, cosine, sine, past[index])
+            if cache is not None:
+                cache[index : index + 1] = [keys_and_values]
+        return F.layer_norm(x, (self.config.d_model,), eps=EPSILON)
+
+    def forward(self, input_ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Logits of the next token at every position: [B, T] ids to [B, T, V]."""
+        return F.linear(self.hidden(input_ids, cache), self.head)

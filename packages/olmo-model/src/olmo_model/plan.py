@@ -1,0 +1,104 @@
+"""What a run will take, before it begins."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from .config import TrainConfig
+from .presets import parameter_count
+from .train import Plan, build_model, build_trainer, make_plan, set_threads
+
+WARM_UP_STEPS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Figures of a planned run; memory in bytes, time in seconds of training steps alone."""
+
+    parameters: int
+    instances: int
+    tokens_per_step: int
+    steps: int
+    tokens: int
+    epochs: float
+    memory: dict[str, int]
+    measured_tokens_per_second: float
+    seconds: float
+
+
+def estimate_memory(plan: Plan) -> dict[str, int]:
+    """Bytes that training takes: weights, gradients and two moments in float32, and the activations of a micro-batch.
+
+    Kept for the backward pass of a block are, per token: input, norm, qkv, rotated q and k, attention's output and
+    the MLP's input and norm (10 widths), and up, gate and their product.
+    """
+    model = plan.model
+    parameters = parameter_count(model)
+    per_token = 10 * model.d_model + 3 * model.mlp_hidden_size // 2
+    activations = plan.micro_batch_size * plan.sequence_length * (model.n_layers * per_token + 3 * model.d_model)
+    parts = {
+        "weights": 4 * parameters,
+        "gradients": 4 * parameters,
+        "optimizer": 8 * parameters,
+        "activations": activations * (4 if plan.config.precision == "fp32" else 2),
+    }
+    return parts | {"total": sum(parts.values())}
+
+
+def training_flops_per_token(plan: Plan) -> int:
+    """Floating-point operations of a training step per token: 6 a weight (the head counted once, the look-up of an
+    untied embedding not), and the products of causal attention, of which half is needed (Chowdhery et al. 2022, B)."""
+    model = plan.model
+    weights = parameter_count(model) - (0 if model.weight_tying else model.embedding_size * model.d_model)
+    return 6 * weights + 6 * model.n_layers * model.d_model * plan.sequence_length
+
+
+def estimate(config: TrainConfig, measured_steps: int = 5) -> Estimate:
+    """Build the model, take a few steps of the real data without keeping anything, and reckon from their speed."""
+    set_threads(config.threads)
+    plan = make_plan(config)
+    model, optimizer = build_model(plan)
+    trainer = build_trainer(plan, model, optimizer)
+    for _ in range(WARM_UP_STEPS):
+        trainer.train_step()
+    started = time.perf_counter()
+    for _ in range(measured_steps):
+        trainer.train_step()
+    rate = measured_steps * plan.tokens_per_step / (time.perf_counter() - started)
+    total = plan.max_steps * plan.tokens_per_step
+    return Estimate(
+        parameters=parameter_count(plan.model),
+        instances=len(plan.instances),
+        tokens_per_step=plan.tokens_per_step,
+        steps=plan.max_steps,
+        tokens=total,
+        epochs=plan.max_steps / plan.order.steps_per_epoch,
+        memory=estimate_memory(plan),
+        measured_tokens_per_second=rate,
+        seconds=total / rate,
+    )
+
+
+def as_lines(found: Estimate) -> list[str]:
+    """The estimate for a person."""
+    from .callbacks.console import time_left
+
+    memory = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in found.memory.items())
+    return [
+        f"parameters       {found.parameters:,}",
+        f"data             {found.instances:,} instances",
+        f"step             {found.tokens_per_step:,} tokens",
+        f"run              {found.steps:,} steps, {found.tokens:,} tokens, {found.epochs:.2f} epochs",
+        f"memory           {memory}",
+        f"speed            {found.measured_tokens_per_second:,.0f} tokens/s (measured)",
+        f"time             {time_left(found.seconds)} without evaluation",
+    ]
+
+
+def as_json(found: Estimate) -> dict[str, Any]:
+    """The estimate for a program."""
+    from dataclasses import asdict
+
+    return asdict(found)

@@ -1,0 +1,212 @@
+"""The tokens artifact: reading it, cutting it into instances, finding documents in it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import UserError
+from .files import digest_file, read_json
+
+FORMAT_VERSION = 1
+LARGEST_SHORT_VOCABULARY = 65_536
+REMAKE = "make it again with `dolma-data tokens`"
+INDEX_RECORD = np.dtype([("hash", "<u8"), ("file", "<u4"), ("row", "<u4"), ("offset", "<u8")])
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document as the artifact lists it; ``start`` and ``end`` are token offsets in its file, end exclusive."""
+
+    file: int
+    row: int
+    start: int
+    end: int
+    id: str
+    src: str
+    loc: str
+
+
+class Tokens:
+    """An opened and verified tokens artifact. Files are memory-mapped; nothing is read until it is asked for."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Verify the manifest against the files; every disagreement is a UserError that names the mend."""
+        self.folder = Path(folder)
+        place = self.folder / "manifest.json"
+        if not place.is_file():
+            raise UserError("no tokens artifact: manifest.json is missing", where=self.folder, fix="check data.tokens")
+        manifest: dict[str, Any] = read_json(place)
+        if manifest.get("artifact") != "tokens":
+            raise UserError(
+                f"this is a {manifest.get('artifact')!r} artifact, not tokens", where=place, fix="check data.tokens"
+            )
+        if manifest.get("format_version") != FORMAT_VERSION:
+            raise UserError(
+                f"format version {manifest.get('format_version')} is unknown; this package reads {FORMAT_VERSION}",
+                where=place,
+                fix=REMAKE,
+            )
+        try:
+            self.dtype_name: str = manifest["dtype"]
+            self.vocab_size: int = manifest["vocab_size"]
+            self.eos_token_id: int = manifest["eos_token_id"]
+            self.pad_token_id: int = manifest["pad_token_id"]
+            self.tokenizer_digest: str = manifest["tokenizer_digest"]
+            self.fingerprint: str = manifest["fingerprint"]
+            self.paths: list[str] = [row["path"] for row in manifest["files"]]
+            self.lengths: list[int] = [row["tokens"] for row in manifest["files"]]
+        except (KeyError, TypeError) as error:
+            raise UserError(f"the manifest lacks {error}", where=place, fix=REMAKE) from error
+        expected = "uint16" if self.vocab_size <= LARGEST_SHORT_VOCABULARY else "uint32"
+        if self.dtype_name != expected:
+            raise UserError(
+                f"dtype is {self.dtype_name}, but {self.vocab_size} ids are stored as {expected}",
+                where=place,
+                fix=REMAKE,
+            )
+        for name, value in (("eos_token_id", self.eos_token_id), ("pad_token_id", self.pad_token_id)):
+            if not 0 <= value < self.vocab_size:
+                raise UserError(f"{name} {value} is not below vocab_size {self.vocab_size}", where=place, fix=REMAKE)
+        self.dtype = np.dtype("<u2" if expected == "uint16" else "<u4")
+        self._check_tokenizer()
+        self.arrays = [self._open(path, length) for path, length in zip(self.paths, self.lengths, strict=True)]
+        self._index: npt.NDArray[np.void] | None = None
+
+    @property
+    def tokenizer_file(self) -> Path:
+        return self.folder / "tokenizer.json"
+
+    def _check_tokenizer(self) -> None:
+        if not self.tokenizer_file.is_file():
+            raise UserError("the tokenizer is missing", where=self.tokenizer_file, fix=REMAKE)
+        if digest_file(self.tokenizer_file) != self.tokenizer_digest:
+            raise UserError("the tokenizer is not the one in the manifest", where=self.tokenizer_file, fix=REMAKE)
+
+    def _open(self, path: str, length: int) -> npt.NDArray[Any]:
+        file = self.folder / path
+        if not file.is_file():
+            raise UserError("a file of the tokens artifact is missing", where=file, fix=REMAKE)
+        size = file.stat().st_size
+        if size != length * self.dtype.itemsize:
+            raise UserError(
+                f"the file has {size} bytes, not {length} tokens of {self.dtype_name} ({length * self.dtype.itemsize})",
+                where=file,
+                fix=REMAKE,
+            )
+        if length == 0:
+            return np.empty(0, dtype=self.dtype)
+        array = np.memmap(file, dtype=self.dtype, mode="r")
+        if array[-1] != self.eos_token_id:
+            raise UserError(
+                f"the file ends in id {array[-1]}, not in the end of a document ({self.eos_token_id})",
+                where=file,
+                fix=REMAKE,
+            )
+        return array
+
+    def index(self) -> npt.NDArray[np.void]:
+        """``documents.idx``: records ``hash, file, row, offset``, sorted by hash."""
+        if self._index is None:
+            file = self.folder / "documents.idx"
+            if not file.is_file() or file.stat().st_size % INDEX_RECORD.itemsize:
+                raise UserError("the index of documents is missing or cut off", where=file, fix=REMAKE)
+            size = file.stat().st_size
+            self._index = np.memmap(file, dtype=INDEX_RECORD, mode="r") if size else np.empty(0, dtype=INDEX_RECORD)
+        return self._index
+
+    def find(self, document_id: str) -> list[Document]:
+        """All documents with this id (one for each source that has it); found by hash, confirmed by name."""
+        wanted = int.from_bytes(hashlib.sha256(document_id.encode()).digest()[:8], "little")
+        index = self.index()
+        first = int(np.searchsorted(index["hash"], np.uint64(wanted), side="left"))
+        last = int(np.searchsorted(index["hash"], np.uint64(wanted), side="right"))
+        found = []
+        for record in index[first:last]:
+            file, row = int(record["file"]), int(record["row"])
+            found += [document for document in self.rows(file, [row]) if document.id == document_id]
+        return sorted(found, key=lambda document: (document.file, document.row))
+
+    def overlapping(self, file: int, spans: Iterable[tuple[int, int]]) -> list[list[Document]]:
+        """Documents that share tokens with each span ``(start, end)`` of a file, in order."""
+        index = self.index()
+        starts = np.sort(index["offset"][index["file"] == file])  # documents follow each other without gaps
+        ranges = [
+            range(int(np.searchsorted(starts, start, side="right")) - 1, int(np.searchsorted(starts, end, side="left")))
+            for start, end in spans
+        ]
+        documents = {row.row: row for row in self.rows(file, sorted({row for rows in ranges for row in rows}))}
+        return [[documents[row] for row in rows] for rows in ranges]
+
+    def rows(self, file: int, numbers: list[int]) -> list[Document]:
+        """The rows ``numbers`` (rising) of the list of documents of a file."""
+        path = (self.folder / self.paths[file]).with_suffix(".csv.gz")
+        if not path.is_file():
+            raise UserError("the list of documents is missing", where=path, fix=REMAKE)
+        found: list[Document] = []
+        wanted = iter(numbers)
+        current = next(wanted, None)
+        with gzip.open(path, "rb") as raw:
+            for number, row in enumerate(csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))):
+                if current is None:
+                    break
+                if number == current:
+                    start, end, name, src, loc = row
+                    found.append(Document(file, number, int(start), int(end), name, src, loc))
+                    current = next(wanted, None)
+        if current is not None:
+            raise UserError(f"row {current} is in documents.idx but not here", where=path, fix=REMAKE)
+        return found
+
+
+class Instances:
+    """The training instances: chunks of ``sequence_length`` tokens of each file, its tail dropped."""
+
+    def __init__(self, tokens: Tokens, sequence_length: int) -> None:
+        self.tokens = tokens
+        self.sequence_length = sequence_length
+        counts = np.array([length // sequence_length for length in tokens.lengths], dtype=np.int64)
+        self.ends = np.cumsum(counts)  # instances up to and with each file
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def first_of(self, file: int) -> int:
+        """Number of the first instance of a file."""
+        return int(self.ends[file - 1]) if file else 0
+
+    def place(self, instance: int) -> tuple[int, int]:
+        """File number and first token of an instance, by binary search over the files."""
+        if not 0 <= instance < len(self):
+            raise IndexError(f"instance {instance} of {len(self)}")
+        file = int(np.searchsorted(self.ends, instance, side="right"))
+        return file, (instance - self.first_of(file)) * self.sequence_length
+
+    def covering(self, document: Document) -> range:
+        """Instances that hold tokens of a document; none where it lies in the dropped tail of its file."""
+        first = self.first_of(document.file)
+        last = min((document.end - 1) // self.sequence_length + 1, int(self.ends[document.file]) - first)
+        return range(first + document.start // self.sequence_length, first + last)
+
+    def batch(self, instances: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+        """Ids of several instances, [B, T]. An id outside the vocabulary is a UserError."""
+        out = np.empty((len(instances), self.sequence_length), dtype=np.int64)
+        for row, instance in enumerate(instances):
+            file, start = self.place(int(instance))
+            out[row] = self.tokens.arrays[file][start : start + self.sequence_length]
+            if out[row].max() >= self.tokens.vocab_size:
+                raise UserError(
+                    f"id {out[row].max()} near token {start} is not below vocab_size {self.tokens.vocab_size}",
+                    where=self.tokens.folder / self.tokens.paths[file],
+                    fix=REMAKE,
+                )
+        return out

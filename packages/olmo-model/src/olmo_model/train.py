@@ -1,0 +1,349 @@
+"""From a configuration to a running trainer: the one place that puts the parts together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .callbacks.checkpointing import Checkpointing
+from .callbacks.console import Console
+from .callbacks.data_order import DataOrder
+from .callbacks.evaluation import Evaluation
+from .callbacks.metrics import Metrics
+from .checkpoint import Progress, point_latest, remove_old_checkpoints, restore, save_checkpoint
+from .config import ModelConfig, ModelSettings, TrainConfig, duration_in_steps, plain
+from .errors import UserError
+from .evaluate import load_requests, load_windows, perplexity, rank_classification
+from .files import write_json
+from .initialization import mitchell
+from .loss import language_model_loss
+from .model import Transformer
+from .optim import adamw
+from .order import Order
+from .presets import model_config, parameter_count
+from .provenance import recorded
+from .run_folder import FORMAT_VERSION, RunFolder
+from .schedule import Schedule
+from .tokens import Instances, Tokens
+from .trainer import Callback, Row, Trainer
+
+log = logging.getLogger(__name__)
+EXIT_STOPPED = 130
+DOCUMENTS_SHOWN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A configuration with everything decided: nothing is left that a default could still change."""
+
+    config: TrainConfig
+    model: ModelConfig
+    instances: Instances
+    order: Order
+    schedule: Schedule
+    sequence_length: int
+    micro_batch_size: int
+    max_steps: int
+    device: torch.device
+
+    @property
+    def tokens(self) -> Tokens:
+        return self.instances.tokens
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.config.global_batch_size * self.sequence_length
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration with every default filled in; `olmo-model train` reads it like the one it came from."""
+        settings = {field.name for field in dataclasses.fields(ModelSettings)}
+        model = {key: value for key, value in dataclasses.asdict(self.model).items() if key in settings}
+        tree = plain(self.config)
+        tree["run_name"] = self.config.run_name or Path(self.config.save_folder).name
+        tree["model"] = {"preset": self.config.model.preset} | model
+        tree["data"]["sequence_length"] = self.sequence_length
+        tree["micro_batch_size"] = self.micro_batch_size
+        tree["device"] = self.device.type
+        tree["scheduler"] |= {"warmup": str(self.schedule.warmup), "t_max": str(self.schedule.t_max)}
+        return tree
+
+
+def make_plan(config: TrainConfig) -> Plan:
+    """Decide everything and check it against the data; every disagreement is a UserError before any work."""
+    tokens = Tokens(config.data.tokens)
+    model = model_config(
+        config.model,
+        vocab_size=tokens.vocab_size,
+        eos_token_id=tokens.eos_token_id,
+        pad_token_id=tokens.pad_token_id,
+    )
+    if tokens.vocab_size > model.embedding_size:
+        raise UserError(
+            f"the tokens have {tokens.vocab_size} ids, the model's embedding {model.embedding_size} rows",
+            where="model.embedding_size",
+            fix="leave model.vocab_size and model.embedding_size unset, or use a smaller tokenizer",
+        )
+    if tokens.eos_token_id != model.eos_token_id:
+        raise UserError(
+            f"documents end in id {tokens.eos_token_id}, the model's eos_token_id is {model.eos_token_id}",
+            where="model.eos_token_id",
+            fix="leave model.eos_token_id unset, or make the tokens with the right tokenizer",
+        )
+    length = config.data.sequence_length or model.max_sequence_length
+    if not 2 <= length <= model.max_sequence_length:
+        raise UserError(
+            f"data.sequence_length {length} is not between 2 and the model's {model.max_sequence_length}",
+            where="configuration",
+            fix="change it, or raise model.max_sequence_length",
+        )
+    instances = Instances(tokens, length)
+    order = Order(instances=len(instances), batch_size=config.global_batch_size, seed=config.seed)
+    per_step = config.global_batch_size * length
+    max_steps = duration_in_steps(config.max_duration, per_step, key="max_duration")
+    if max_steps == 0:
+        raise UserError("max_duration is no step long", where="configuration", fix="make it longer")
+    settings = config.scheduler
+    schedule = Schedule(
+        name=settings.name,
+        peak=config.optimizer.learning_rate,
+        warmup=duration_in_steps(settings.warmup, per_step, key="scheduler.warmup"),
+        t_max=max_steps
+        if settings.t_max is None
+        else duration_in_steps(settings.t_max, per_step, key="scheduler.t_max"),
+        warmup_start=settings.warmup_start,
+        alpha_f=settings.alpha_f,
+    )
+    if schedule.warmup > schedule.t_max:
+        raise UserError(
+            f"the warm-up of {schedule.warmup} steps is longer than the schedule's {schedule.t_max}",
+            where="scheduler.warmup",
+            fix="shorten it, or lengthen max_duration",
+        )
+    return Plan(
+        config=config,
+        model=model,
+        instances=instances,
+        order=order,
+        schedule=schedule,
+        sequence_length=length,
+        micro_batch_size=config.micro_batch_size or config.global_batch_size,
+        max_steps=max_steps,
+        device=choose_device(config),
+    )
+
+
+def choose_device(config: TrainConfig) -> torch.device:
+    """The device that is asked for and there; bfloat16 on a processor is refused, for it is far slower than float32."""
+    available = torch.cuda.is_available()
+    if config.device == "cuda" and not available:
+        raise UserError("there is no CUDA device", where="device", fix="set device to auto or cpu")
+    device = torch.device("cuda" if available and config.device != "cpu" else "cpu")
+    if config.precision == "amp_bf16" and device.type == "cpu":
+        raise UserError("amp_bf16 needs a CUDA device", where="precision", fix="set precision to fp32")
+    return device
+
+
+def build_trainer(plan: Plan, model: Transformer, optimizer: torch.optim.Optimizer, **more: Any) -> Trainer:
+    """The trainer of a plan; ``more`` are further arguments of Trainer."""
+
+    def next_batch(step: int) -> Tensor:
+        ids = torch.from_numpy(plan.instances.batch(plan.order.batch(step)))
+        return ids.to(plan.device, non_blocking=True)
+
+    def compute_loss(input_ids: Tensor) -> Tensor:
+        with autocast(plan):
+            return language_model_loss(model, input_ids)
+
+    return Trainer(
+        parameters=list(model.parameters()),
+        compute_loss=compute_loss,
+        optimizer=optimizer,
+        learning_rate=plan.schedule.learning_rate,
+        next_batch=next_batch,
+        max_steps=plan.max_steps,
+        micro_batch_size=plan.micro_batch_size,
+        max_grad_norm=plan.config.optimizer.max_grad_norm,
+        **more,
+    )
+
+
+def autocast(plan: Plan) -> AbstractContextManager[Any]:
+    """The precision of forward passes."""
+    if plan.config.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(plan.device.type, dtype=torch.bfloat16)
+
+
+def set_threads(threads: int | None) -> int:
+    """Use this many threads of the processor, all that the process may use where it is None."""
+    count = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(count)
+    return count
+
+
+def build_model(plan: Plan) -> tuple[Transformer, torch.optim.AdamW]:
+    """The model with its first weights, on the device, and its optimizer."""
+    model = Transformer(plan.model).to(plan.device)
+    mitchell(model, plan.config.seed)
+    return model, adamw(model, plan.config.optimizer)
+
+
+def train(config: TrainConfig) -> int:
+    """Train, or go on with a run; returns the exit status: 0 complete, 130 stopped by a signal after a checkpoint."""
+    threads = set_threads(config.threads)
+    plan = make_plan(config)
+    run = RunFolder(Path(config.save_folder))
+    resolved = plan.resolved()
+    parameters = parameter_count(plan.model)
+    manifest = {
+        "artifact": "run",
+        "format_version": FORMAT_VERSION,
+        "run_name": resolved["run_name"],
+        "parameters": parameters,
+        "tokens_fingerprint": plan.tokens.fingerprint,
+        "tokenizer_digest": plan.tokens.tokenizer_digest,
+    }
+    model, optimizer = build_model(plan)
+    evaluate = _evaluation(plan, model)
+    changed = run.prepare(manifest, resolved)
+    if changed:
+        log.warning("changed since the run began: %s; losses agree only up to rounding", ", ".join(changed))
+    first, newest = run.newest_checkpoint() or (0, None)
+    if newest is not None:
+        point_latest(run.root, newest)
+        if first >= plan.max_steps:
+            log.info("the run in %s is complete: step %d of %d; nothing to do", run.root, first, plan.max_steps)
+            return 0
+        restore(newest, model, optimizer)
+        log.info("going on from %s", newest)
+    inputs = [plan.tokens.folder / "manifest.json"]
+    with recorded("olmo-model", "train", folder=run.root, config=resolved, inputs=inputs, seed=config.seed) as record:
+        log.info(
+            "%s parameters, %s instances of %d tokens, %d steps of %s tokens, %s, %d threads",
+            f"{parameters:,}",
+            f"{len(plan.instances):,}",
+            plan.sequence_length,
+            plan.max_steps,
+            f"{plan.tokens_per_step:,}",
+            plan.device,
+            threads,
+        )
+        trainer = build_trainer(
+            plan,
+            model,
+            optimizer,
+            callbacks=_callbacks(plan, run, model, optimizer, evaluate, resolved),
+            describe_batch=lambda step: describe_batch(plan, run, step),
+            step=first,
+        )
+        with stopping_on_signals(trainer):
+            trainer.fit()
+        record.counts = {
+            "first_step": first + 1,
+            "last_step": trainer.current_step,
+            "tokens_seen": trainer.current_step * plan.tokens_per_step,
+        }
+        record.outputs.append(run.root / f"step{trainer.current_step}")
+    if trainer.complete:
+        return 0
+    log.info("stopped after step %d, which is saved; resume with the same command", trainer.current_step)
+    return EXIT_STOPPED
+
+
+def _evaluation(plan: Plan, model: Transformer) -> Callable[[], Row] | None:
+    settings = plan.config.evaluation
+    digest = plan.tokens.tokenizer_digest
+    windows = load_windows(settings.windows, model, digest) if settings.windows else []
+    tasks = load_requests(settings.requests, settings.tasks, model, digest) if settings.requests else {}
+    if not windows and not tasks:
+        return None
+
+    def evaluate() -> Row:
+        with autocast(plan):
+            found = perplexity(model, windows, batch_tokens=settings.batch_tokens)
+            return found | rank_classification(model, tasks, batch_tokens=settings.batch_tokens)
+
+    return evaluate
+
+
+def _callbacks(
+    plan: Plan,
+    run: RunFolder,
+    model: Transformer,
+    optimizer: torch.optim.Optimizer,
+    evaluate: Callable[[], Row] | None,
+    resolved: dict[str, Any],
+) -> list[Callback]:
+    """In this order: the row of a step is complete before it is written, and written before the step is saved."""
+
+    def save(step: int) -> Path:
+        epoch, instance = plan.order.position(step + 1)
+        progress = Progress(step=step, tokens_seen=step * plan.tokens_per_step, epoch=epoch, next_instance=instance)
+        folder = save_checkpoint(run.root, model, optimizer, progress, plan.tokens.tokenizer_file)
+        if settings.checkpoint.keep is not None:
+            remove_old_checkpoints(run.root, settings.checkpoint.keep)
+        return folder
+
+    settings = plan.config
+    ledger = DataOrder(
+        run.data_order,
+        plan.order,
+        sequence_length=plan.sequence_length,
+        tokens_fingerprint=plan.tokens.fingerprint,
+    )
+    callbacks: list[Callback] = [ledger]
+    if evaluate is not None:
+        callbacks.append(Evaluation(evaluate, interval=settings.evaluation.interval))
+    callbacks.append(Metrics(run.metrics, log_interval=settings.log_interval, tokens_per_step=plan.tokens_per_step))
+    callbacks.append(Console(plan.tokens_per_step))
+    if settings.wandb.project is not None:
+        from .callbacks.weights_and_biases import WeightsAndBiases
+
+        callbacks.append(WeightsAndBiases(settings.wandb, run.root, resolved))
+    callbacks.append(Checkpointing(save, interval=settings.checkpoint.save_interval))
+    return callbacks
+
+
+def describe_batch(plan: Plan, run: RunFolder, step: int) -> str:
+    """Names the documents of a batch, in full in a file of the run folder."""
+    from .lookup import documents_of_instances
+
+    rows = documents_of_instances(plan.instances, plan.order.batch(step).tolist())
+    file = run.root / f"batch_of_step{step}.json"
+    write_json(file, {"step": step, "documents": rows})
+    names = list(dict.fromkeys(row["id"] for row in rows))
+    shown = ", ".join(json.dumps(name, ensure_ascii=False) for name in names[:DOCUMENTS_SHOWN])
+    more = f" and {len(names) - DOCUMENTS_SHOWN} more" if len(names) > DOCUMENTS_SHOWN else ""
+    return f"the documents {shown}{more}, listed in {file}"
+
+
+@contextmanager
+def stopping_on_signals(trainer: Trainer) -> Iterator[None]:
+    """The first SIGINT or SIGTERM asks the trainer to stop after its step; a second one acts as it always does."""
+    before: dict[signal.Signals, Any] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        log.info("%s: finishing the step and saving it", signal.Signals(number).name)
+        trainer.stop_requested = True
+        for which, handler in before.items():
+            signal.signal(which, handler)
+
+    for which in (signal.SIGINT, signal.SIGTERM):
+        before[which] = signal.signal(which, ask)
+    try:
+        yield
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
