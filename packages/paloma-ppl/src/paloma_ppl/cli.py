@@ -1,1 +1,178 @@
 """Command line of paloma-ppl."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from .command_line import make_app, run
+from .config import (
+    BaselineConfig,
+    CheckContaminationConfig,
+    CompareConfig,
+    DecontaminationSetConfig,
+    PrepareConfig,
+    RunConfig,
+    WindowsConfig,
+)
+
+app = make_app("paloma-ppl", "paloma-ppl", "Perplexity over many domains under the controls of Paloma.")
+
+
+def print_plan(config: Any, **resolved: Any) -> None:
+    """The configuration and what follows from it, as YAML."""
+    import yaml
+
+    plan = {**asdict(config), **resolved}
+    plain = {
+        key: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        for key, value in plan.items()
+        if key != "dry_run"
+    }
+    print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), end="")
+
+
+@app.command(name="prepare")
+def prepare_command(config: Annotated[PrepareConfig, Parameter(name="*")]) -> None:
+    """Hold documents out of a corpus and make a perplexity suite of them."""
+    from .documents import document_files
+    from .prepare import check, prepare
+
+    if config.dry_run:
+        check(config)
+        print_plan(config, files=[str(file) for file in document_files(config.documents)[1]])
+        return
+    manifest = prepare(config)
+    counts = manifest["counts"]
+    for source, splits in manifest["sources"].items():
+        for split, row in splits.items():
+            print(
+                f"{source}/{split}: {row['documents']} documents, {row['bytes']} bytes, {len(row['domains'])} domains"
+            )
+    print(
+        f"{counts['read']} documents read, {counts['kept']} in the suite, {manifest['held_out_documents']} held out of "
+        f"training, {counts['failed']} failed, {len(manifest['rule']['left_in_training'])} domains wholly in training"
+    )
+
+
+@app.command(name="decontamination-set")
+def decontamination_set_command(config: Annotated[DecontaminationSetConfig, Parameter(name="*")]) -> None:
+    """List the evaluation text that must stay out of training."""
+    from .contamination import check_sources, write_decontamination_set
+    from .suite import open_suite
+
+    if config.dry_run:
+        suite = open_suite(config.suite)
+        check_sources(suite, config.exempt_source, config.minimum_words)
+        print_plan(config, suite_digest=suite.digest)
+        return
+    counts = write_decontamination_set(config)["counts"]
+    print(f"{counts['paragraphs']} paragraphs, {counts['documents']} held-out documents")
+
+
+@app.command(name="check-contamination")
+def check_contamination_command(config: Annotated[CheckContaminationConfig, Parameter(name="*")]) -> int:
+    """Look for evaluation text in training documents; exit status 1 where some is found."""
+    from .contamination import check_contamination, check_sources
+    from .documents import document_files
+    from .suite import open_suite
+    from .table import contamination_table
+
+    if config.dry_run:
+        suite = open_suite(config.suite)
+        check_sources(suite, config.exempt_source, config.minimum_words)
+        files = [str(file) for file in document_files(config.documents)[1]]
+        print_plan(config, suite_digest=suite.digest, files=files)
+        return 0
+    report = check_contamination(config)
+    print(contamination_table(report))
+    return 1 if report["documents_contaminated"] else 0
+
+
+@app.command(name="windows")
+def windows_command(config: Annotated[WindowsConfig, Parameter(name="*")]) -> None:
+    """Cut a split of the suite into the model's inputs, for evaluation inside a training run."""
+    from .suite import open_suite
+    from .tokenizer import load_tokenizer
+    from .windows import write_windows
+
+    if config.dry_run:
+        tokenizer = load_tokenizer(config.tokenizer)
+        prefix = tokenizer.prefix(config.prefix_token_id, config.format)
+        suite = open_suite(config.suite)
+        print_plan(config, prefix_token_id=prefix, vocab_size=tokenizer.vocab_size, suite_digest=suite.digest)
+        return
+    manifest = write_windows(config)
+    print(
+        f"{manifest['windows']} windows, {manifest['tokens']} scored tokens and {manifest['bytes']} bytes of "
+        f"{manifest['documents']} documents"
+    )
+
+
+@app.command(name="run")
+def run_command(config: Annotated[RunConfig, Parameter(name="*")]) -> None:
+    """Perplexity of a model over a suite."""
+    from .evaluate import evaluate, resolve
+    from .table import results_table
+
+    if config.dry_run:
+        plan = resolve(config)
+        print_plan(
+            config,
+            max_length=plan.maximum_length,
+            device=str(plan.device),
+            prefix_token_id=plan.prefix,
+            suite_digest=plan.suite.digest,
+        )
+        return
+    print(results_table(evaluate(config), config.confidence))
+
+
+@app.command(name="baseline")
+def baseline_command(config: Annotated[BaselineConfig, Parameter(name="*")]) -> None:
+    """What a unigram model and a compressor make of the suite."""
+    from .baselines import baseline, check
+    from .documents import document_files
+    from .suite import open_suite
+    from .table import results_table
+
+    if config.dry_run:
+        check(config)
+        files = [str(file) for file in document_files(config.documents)[1]]
+        print_plan(config, suite_digest=open_suite(config.suite).digest, files=files)
+        return
+    for name, results in baseline(config).items():
+        print(f"{name}\n{results_table(results, config.confidence)}\n")
+
+
+@app.command(name="compare")
+def compare_command(a: Path, b: Path, *, config: Annotated[CompareConfig, Parameter(name="*")]) -> None:
+    """Difference of two results on the same documents, a minus b in bits per byte.
+
+    Parameters
+    ----------
+    a
+        folder of the first results
+    b
+        folder of the second results
+    """
+    from .compare import compare, read_pair
+    from .table import comparison_table
+
+    if config.dry_run:
+        pair = read_pair(a, b)
+        print_plan(config, a=str(a), b=str(b), documents=len(pair[1]))
+        return
+    print(comparison_table(compare(a, b, config)))
+
+
+def main() -> None:
+    sys.exit(run(app))
+
+
+if __name__ == "__main__":
+    main()

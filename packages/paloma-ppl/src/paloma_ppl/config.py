@@ -1,0 +1,172 @@
+"""What each command can be told: one dataclass a command, every field with its meaning beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Split = Literal["val", "test"]
+Format = Literal["paloma", "training"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """Hold documents out of a corpus and make a perplexity suite of them."""
+
+    documents: Path
+    """documents artifact, folder in Dolma's layout, or one .jsonl[.gz|.zst] file"""
+    output: Path
+    """folder of the suite"""
+    name: str | None = None
+    """name of the suite (default: name of the output folder)"""
+    domain_field: str | None = None
+    """dotted name of the field that holds a document's domain, such as metadata.package (default: the source)"""
+    group_field: str | None = None
+    """dotted name of the field whose equal values must stay together, such as metadata.module (default: the id)"""
+    fraction: float = 0.05
+    """share of each domain's groups that goes to val, and the same share to test (above 0, at most 0.25)"""
+    seed: int = 42
+    """seed of the choice of groups and documents"""
+    minimum_documents: int = 6
+    """a domain with fewer documents is left wholly in training (so is one with fewer than three groups)"""
+    target_bytes_per_domain: int | None = None
+    """stop adding held-out documents to a domain of a source and split once this many bytes are passed"""
+    max_failed: int = 0
+    """how many malformed rows are tolerated"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecontaminationSetConfig:
+    """List the evaluation text that must stay out of training."""
+
+    suite: Path
+    """folder of the suite"""
+    output: Path
+    """folder of the decontamination set"""
+    minimum_words: int = 13
+    """lines with fewer words are not listed (Paloma, control 1)"""
+    exempt_source: tuple[str, ...] = ()
+    """evaluation source whose lines are not listed, such as code; its held-out documents still are; may be repeated"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckContaminationConfig:
+    """Look for evaluation text in training documents; exit status 1 where some is found."""
+
+    suite: Path
+    """folder of the suite"""
+    documents: Path
+    """training documents: artifact, folder in Dolma's layout, or one file"""
+    output: Path | None = None
+    """JSON file for the findings"""
+    minimum_words: int = 13
+    """lines with fewer words do not count"""
+    exempt_source: tuple[str, ...] = ()
+    """evaluation source whose lines do not count; its held-out documents still do; may be repeated"""
+    max_failed: int = 0
+    """how many malformed rows are tolerated"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowsConfig:
+    """Cut a split of the suite into the model's inputs, for evaluation inside a training run."""
+
+    suite: Path
+    """folder of the suite"""
+    split: Split = "val"
+    """which split"""
+    tokenizer: Path
+    """tokenizer.json, or a folder that holds one"""
+    max_length: int
+    """most tokens that the model reads at once"""
+    format: Format = "paloma"
+    """paloma: each document alone; training: the documents of a domain one after the other, as in training"""
+    output: Path
+    """folder of the windows"""
+    limit_documents: int | None = None
+    """take this many documents, chosen by hash (the same for every tokenizer)"""
+    prefix_token_id: int | None = None
+    """token before the first one (default: the tokenizer's BOS, else its EOS)"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Perplexity of a model over a suite."""
+
+    model: Path
+    """folder of a Hugging Face causal language model: config.json, safetensors, tokenizer.json"""
+    suite: Path
+    """folder of the suite"""
+    split: Split = "test"
+    """which split"""
+    output: Path
+    """folder of the results"""
+    format: Format = "paloma"
+    """paloma: each document alone; training: the documents of a domain one after the other, as in training"""
+    max_length: int | Literal["auto"] = "auto"
+    """most tokens that the model reads at once (auto: what its configuration says)"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 …"""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """numbers the model computes with; log-probabilities are always formed in float32"""
+    batch_tokens: int = 8192
+    """tokens in a batch, padding included"""
+    limit: int | None = None
+    """take this many documents, chosen by hash"""
+    prefix_token_id: int | None = None
+    """token before the first one (default: the tokenizer's BOS, else its EOS)"""
+    confidence: float = 0.95
+    """level of the intervals"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig:
+    """What a unigram model and a compressor make of the suite."""
+
+    suite: Path
+    """folder of the suite"""
+    split: Split = "test"
+    """which split"""
+    tokenizer: Path
+    """tokenizer.json, or a folder that holds one"""
+    documents: Path
+    """training documents: artifact, folder in Dolma's layout, or one file; held-out documents in it are passed over"""
+    output: Path
+    """folder that receives unigram/, xz/ and unigram.json"""
+    smoothing: float = 1.0
+    """added to the count of every token (Laplace: 1)"""
+    xz_bytes: int = 131072
+    """bytes of training text of the same source that the compressor sees first"""
+    limit: int | None = None
+    """take this many documents, chosen by hash"""
+    confidence: float = 0.95
+    """level of the intervals"""
+    processes: int = 1
+    """worker processes of the compressor"""
+    max_failed: int = 0
+    """how many malformed rows are tolerated"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """Difference of two results on the same documents."""
+
+    output: Path
+    """JSON file of the comparison"""
+    confidence: float = 0.95
+    """level of the intervals"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""

@@ -1,0 +1,149 @@
+"""From documents to domains, sources and aggregates.
+
+Perplexity is exp(−Σ ln p / tokens), bits per byte −Σ ln p / (bytes · ln 2), each over all tokens and bytes of a set of
+documents (Paloma, arXiv 2312.10523, section 3). ``micro`` takes all documents as one set; ``macro`` is the mean over
+domains of each domain's own value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .statistics import Floats, Interval, Stratum, bootstrap_interval, make_stratum, strata_by_domain
+from .suite import SuiteDocument
+
+LN_2 = math.log(2)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentScore:
+    """Sum of the log-probabilities of one document's tokens, with the counts to divide by."""
+
+    id: str
+    source: str
+    domain: str
+    tokens: int
+    bytes: int
+    characters: int
+    words: int  # runs without white space
+    log_probability: float  # natural logarithm
+
+    def row(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def document_score(document: SuiteDocument, tokens: int, log_probability: float) -> DocumentScore:
+    return DocumentScore(
+        document.id,
+        document.source,
+        document.domain,
+        tokens,
+        len(document.text.encode()),
+        len(document.text),
+        len(document.text.split()),
+        min(0.0, log_probability),
+    )
+
+
+def perplexity(log_probability: float, tokens: int) -> float | None:
+    """None without tokens, or where it is beyond any double."""
+    if not tokens or -log_probability / tokens > 709:
+        return None
+    return math.exp(-log_probability / tokens)
+
+
+def bits(scores: Sequence[DocumentScore]) -> Floats:
+    return np.array([-score.log_probability / LN_2 for score in scores])
+
+
+def sizes(scores: Sequence[DocumentScore]) -> Floats:
+    return np.array([float(score.bytes) for score in scores])
+
+
+def measure(scores: Sequence[DocumentScore], interval: Interval) -> dict[str, Any]:
+    """The numbers of one set of documents."""
+    total = math.fsum(score.log_probability for score in scores)
+    size = sum(score.bytes for score in scores)
+    tokens = sum(score.tokens for score in scores)
+    return {
+        "documents": len(scores),
+        "tokens": tokens,
+        "bytes": size,
+        "log_probability": total,
+        "perplexity": perplexity(total, tokens),
+        "bits_per_byte": -total / (size * LN_2),
+        "bits_per_byte_low": interval.low,
+        "bits_per_byte_high": interval.high,
+        "interval": interval.method,
+    }
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Intervals at every level for one amount per document, in bits."""
+
+    domains: dict[tuple[str, str], Interval]
+    sources: dict[str, Interval]
+    micro: Interval
+    macro: Interval
+
+
+def intervals(
+    keys: Sequence[tuple[str, str]], amounts: Floats, size: Floats, confidence: float, *, logarithm: bool
+) -> Intervals:
+    """Bootstrap intervals of Σ ``amounts`` / Σ ``size`` for documents of the given (source, domain)."""
+
+    def sample(name: str, members: Any) -> Stratum:
+        return make_stratum(name, amounts[members], size[members])
+
+    def of(*strata: Stratum) -> Interval:
+        return bootstrap_interval(strata, confidence, logarithm=logarithm)
+
+    domains: dict[tuple[str, str], list[int]] = {}
+    for index, key in enumerate(keys):
+        domains.setdefault(key, []).append(index)
+    sampled = {key: sample("\0".join(key), np.array(members)) for key, members in domains.items()}
+    by_source: dict[str, list[int]] = {}
+    for index, (source, _) in enumerate(keys):
+        by_source.setdefault(source, []).append(index)
+    sources = {}
+    for source, members in by_source.items():
+        pools = strata_by_domain([keys[index] for index in members])
+        sources[source] = of(*(sample(name, np.array(members)[inner]) for name, inner in pools.items()))
+    micro = of(*(sample(name, inner) for name, inner in strata_by_domain(keys).items()))
+    macro = bootstrap_interval(list(sampled.values()), confidence, logarithm=logarithm, mean_of_strata=True)
+    return Intervals({key: of(stratum) for key, stratum in sampled.items()}, sources, micro, macro)
+
+
+def grouped(
+    scores: Sequence[DocumentScore], key: Callable[[DocumentScore], tuple[str, ...]]
+) -> dict[tuple[str, ...], list[DocumentScore]]:
+    groups: dict[tuple[str, ...], list[DocumentScore]] = {}
+    for score in scores:
+        groups.setdefault(key(score), []).append(score)
+    return groups
+
+
+def summarize(scores: Sequence[DocumentScore], confidence: float) -> dict[str, Any]:
+    """``results.json`` of the given documents, in the order of the suite."""
+    keys = [(score.source, score.domain) for score in scores]
+    found = intervals(keys, bits(scores), sizes(scores), confidence, logarithm=True)
+    domains = [
+        {"source": source, "domain": domain, **measure(members, found.domains[source, domain])}
+        for (source, domain), members in grouped(scores, lambda score: (score.source, score.domain)).items()
+    ]
+    sources = [
+        {"source": source, **measure(members, found.sources[source])}
+        for (source,), members in grouped(scores, lambda score: (score.source,)).items()
+    ]
+    perplexities = [row["perplexity"] for row in domains]
+    macro = measure(scores, found.macro)
+    macro["perplexity"] = None if None in perplexities else math.fsum(perplexities) / len(domains)
+    macro["bits_per_byte"] = math.fsum(row["bits_per_byte"] for row in domains) / len(domains)
+    aggregates = [{"name": "micro", **measure(scores, found.micro)}, {"name": "macro", **macro}]
+    return {"format_version": 1, "domains": domains, "sources": sources, "aggregates": aggregates}

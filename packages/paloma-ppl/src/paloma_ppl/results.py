@@ -1,0 +1,104 @@
+"""The results artifact: what it holds, written and read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UserError
+from .files import atomic_artifact, atomic_write, read_json, read_lines, write_json
+from .metrics import DocumentScore, summarize
+from .tokenizer import Ids
+
+FORMAT_VERSION = 1
+ARTIFACT = "perplexity_results"
+Vocabulary = tuple[NDArray[np.int64], NDArray[np.float64]]  # count and summed log-probability per token id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What the numbers are of: the manifest."""
+
+    method: str
+    model: dict[str, str] | None
+    suite: str
+    suite_digest: str
+    split: str
+    format: str
+    maximum_length: int | None
+    tokenizer_digest: str | None
+    dtype: str
+    limit: int | None
+    vocab_size: int | None
+
+    def name(self) -> str:
+        """What tables call it."""
+        return self.model["name"] if self.model else self.method
+
+
+def vocabulary_sums(ids: Sequence[Ids], values: Sequence[NDArray[Any]], vocab_size: int) -> Vocabulary:
+    """Count and summed log-probability of every vocabulary type (Paloma, section 3)."""
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    sums = np.zeros(vocab_size)
+    for document, value in zip(ids, values, strict=True):
+        counts += np.bincount(document, minlength=vocab_size)
+        sums += np.bincount(document, weights=value, minlength=vocab_size)
+    return counts, sums
+
+
+def write_results(
+    output: Path,
+    description: Description,
+    scores: Sequence[DocumentScore],
+    vocabulary: Vocabulary | None,
+    confidence: float,
+) -> dict[str, Any]:
+    """Write the artifact and return its ``results.json``."""
+    results = summarize(scores, confidence)
+    with atomic_artifact(output, ARTIFACT) as folder:
+        with atomic_write(folder / "documents.jsonl.gz") as stream:
+            for score in scores:
+                stream.write(json.dumps(score.row(), ensure_ascii=False).encode() + b"\n")
+        if vocabulary is not None:
+            counts, sums = vocabulary
+            with atomic_write(folder / "vocabulary.jsonl.gz") as stream:
+                for token in np.flatnonzero(counts).tolist():
+                    row = {
+                        "token_id": token,
+                        "count": int(counts[token]),
+                        "log_probability": min(0.0, float(sums[token])),
+                    }
+                    stream.write(json.dumps(row).encode() + b"\n")
+        write_json(folder / "results.json", results)
+        write_json(
+            folder / "manifest.json", {"artifact": ARTIFACT, "format_version": FORMAT_VERSION, **asdict(description)}
+        )
+    return results
+
+
+def read_results(path: Path) -> tuple[Description, list[DocumentScore]]:
+    """Manifest and document rows; another kind of folder or a damaged row is a UserError."""
+    if not (path / "manifest.json").is_file():
+        raise UserError("no results here: manifest.json is missing", where=path, fix="give what run or baseline wrote")
+    manifest = read_json(path / "manifest.json")
+    if manifest.pop("artifact", None) != ARTIFACT or manifest.pop("format_version", None) != FORMAT_VERSION:
+        raise UserError("not perplexity results of a known version", where=path, fix="give what run or baseline wrote")
+    scores = []
+    for line, data in read_lines(path / "documents.jsonl.gz"):
+        try:
+            scores.append(DocumentScore(**json.loads(data)))
+        except (ValueError, TypeError) as error:
+            where = path / "documents.jsonl.gz"
+            raise UserError("not a row of results", where=where, line=line, fix="run it again") from error
+    try:
+        return Description(**manifest), scores
+    except TypeError as error:
+        raise UserError(
+            f"the manifest is not whole: {error}", where=path / "manifest.json", fix="run it again"
+        ) from error

@@ -1,0 +1,146 @@
+"""Intervals for bits per byte by resampling documents (never tokens: tokens of one document are not independent).
+
+Bits per byte of a set of documents is a ratio of sums, r = Σx / Σb, with x the bits and b the bytes of a document. Its
+interval is the studentised bootstrap, also called bootstrap-t (Efron and Tibshirani 1993, chapter 12.5): documents are
+drawn with replacement inside their stratum (a domain), each draw gives t* = (r* − r) / s*, and the interval is
+[r − t*(1 − α/2) s, r − t*(α/2) s]. s is the linearised standard error of a stratified ratio (Cochran 1977, chapter 6).
+For a ratio that cannot be negative all this is done to log r, which keeps the interval positive and less skewed.
+
+The sums Σx, Σb, Σx², Σxb, Σb² of a draw are all that r* and s* need, so that the draws of a stratum serve every set of
+documents it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UserError
+
+RESAMPLES = 2000
+MINIMUM_DOCUMENTS = 10  # with fewer, a 95% interval of documents of very unequal length covers far less than it says
+CHUNK = 4_000_000  # weights formed at once
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """``low`` and ``high`` are None where ``method`` says why there is no interval."""
+
+    low: float | None
+    high: float | None
+    method: str
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Documents that are resampled together: sums over them and over each of the resamples."""
+
+    documents: int
+    sums: Floats  # [5]
+    resampled: Floats  # [R, 5]
+
+
+def check_confidence(confidence: float) -> None:
+    if not 0.5 <= confidence < 1:
+        raise UserError(f"a confidence of {confidence}", where="confidence", fix="give one from 0.5 to below 1")
+
+
+def make_stratum(name: str, bits: Floats, size: Floats, resamples: int = RESAMPLES) -> Stratum:
+    """Resample the documents of a stratum; the draws depend on its name and number of documents alone.
+
+    ``bits`` and ``size`` are [n]: bits (or any other amount that adds up) and bytes of each document.
+    """
+    columns = np.stack([bits, size, bits * bits, bits * size, size * size], axis=1)
+    n = len(bits)
+    generator = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
+    resampled = np.empty((resamples, 5))
+    rows = max(1, CHUNK // n)
+    for begin in range(0, resamples, rows):
+        count = min(rows, resamples - begin)
+        drawn = generator.integers(0, n, size=(count, n)) + n * np.arange(count)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
+        resampled[begin : begin + count] = weights @ columns
+    return Stratum(n, columns.sum(axis=0), resampled)
+
+
+def variance_of_sum(sums: Floats, n: int, ratio: Floats) -> Floats:
+    """Estimated variance of Σ(x − r b) over a stratum of n documents, from its five sums [..., 5]."""
+    total = sums[..., 0] - ratio * sums[..., 1]
+    squares = sums[..., 2] - 2 * ratio * sums[..., 3] + ratio * ratio * sums[..., 4]
+    return np.maximum(0.0, squares - total * total / n) * n / (n - 1)
+
+
+def ratio_and_error(sums: Sequence[Floats], counts: Sequence[int]) -> tuple[Floats, Floats]:
+    """Ratio of the sums over all strata, and its standard error; ``sums`` are [..., 5] each."""
+    size = sum(part[..., 1] for part in sums)
+    ratio = np.asarray(sum(part[..., 0] for part in sums) / size)
+    variance = sum(variance_of_sum(part, n, ratio) for part, n in zip(sums, counts, strict=True))
+    return ratio, np.sqrt(variance) / size
+
+
+def mean_ratio_and_error(sums: Sequence[Floats], counts: Sequence[int]) -> tuple[Floats, Floats]:
+    """Mean over strata of each one's ratio, and its standard error."""
+    pairs = [ratio_and_error([part], [n]) for part, n in zip(sums, counts, strict=True)]
+    mean = np.asarray(sum(ratio for ratio, _ in pairs) / len(pairs))
+    return mean, np.sqrt(sum(error * error for _, error in pairs)) / len(pairs)
+
+
+def bootstrap_interval(
+    strata: Sequence[Stratum], confidence: float, *, logarithm: bool, mean_of_strata: bool = False
+) -> Interval:
+    """Interval for the ratio of sums over the strata, or for the mean of their ratios.
+
+    ``logarithm``: work on log r (for amounts that cannot be negative; not for differences).
+    """
+    check_confidence(confidence)
+    documents = sum(stratum.documents for stratum in strata)
+    if documents < MINIMUM_DOCUMENTS:
+        counted = "1 document" if documents == 1 else f"{documents} documents"
+        return Interval(None, None, f"none: {counted}, at least {MINIMUM_DOCUMENTS} are needed")
+    alone = sum(stratum.documents == 1 for stratum in strata)
+    if alone:
+        return Interval(None, None, f"none: {alone} of {len(strata)} domains have a single document")
+    estimate = mean_ratio_and_error if mean_of_strata else ratio_and_error
+    counts = [stratum.documents for stratum in strata]
+    point, error = (float(value) for value in estimate([stratum.sums for stratum in strata], counts))
+    points, errors = estimate([stratum.resampled for stratum in strata], counts)
+    method = f"bootstrap-t over documents, {len(points)} resamples" + (
+        ", stratified by domain" if len(strata) > 1 else ""
+    )
+    if not error > 1e-12 * abs(point):
+        return Interval(point, point, method + " (no difference between documents)")
+    if logarithm:
+        errors, points = errors / points, np.log(points)
+        point, error = math.log(point), error / point
+    shift = points - point
+    t = np.divide(shift, errors, out=np.copysign(np.full_like(shift, 1e9), shift), where=errors > 0)
+    tail = (1 - confidence) / 2
+    low_t, high_t = np.quantile(t, [tail, 1 - tail], method="median_unbiased")
+    low, high = point - float(high_t) * error, point - float(low_t) * error
+    return Interval(math.exp(low), math.exp(high), method) if logarithm else Interval(low, high, method)
+
+
+def strata_by_domain(keys: Sequence[tuple[str, str]]) -> dict[str, NDArray[np.int64]]:
+    """Indices of the documents of each stratum, by name: domains, where those of a single document are pooled.
+
+    A stratum of one document has no variance to resample. Such domains are pooled within their source; where that
+    leaves one alone, over sources; where that does, with the largest stratum. Pooling takes differences between the
+    domains for chance, so that the interval errs to the wide side.
+    """
+    domains: dict[str, list[int]] = {}
+    for index, (source, domain) in enumerate(keys):
+        domains.setdefault(f"{source}\0{domain}", []).append(index)
+    for pool_of in (lambda name: name.split("\0")[0], lambda _: ""):
+        for name in [name for name, members in domains.items() if len(members) == 1]:
+            members = domains.pop(name)
+            domains.setdefault(pool_of(name) + "\0\0pooled", []).extend(members)
+    for name in [name for name, members in domains.items() if len(members) == 1 and len(domains) > 1]:
+        members = domains.pop(name)
+        domains[max(domains, key=lambda other: len(domains[other]))].extend(members)
+    return {name: np.array(sorted(members)) for name, members in domains.items()}

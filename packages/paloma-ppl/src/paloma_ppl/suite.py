@@ -1,0 +1,195 @@
+"""Perplexity suites in Paloma's layout: ``SOURCE/{val,test}/*.jsonl.gz``, and ``suite.json`` for what is in them.
+
+A suite with ``suite.json`` is verified: digests of all files before anything is read, counts while it is read. A
+published Paloma release has no ``suite.json`` and is read as it is; its sources are the names of its folders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .documents import is_unicode
+from .errors import UserError
+from .files import NOT_CONTENT, PARTIAL, digest_file, read_json, read_lines
+
+FORMAT_VERSION = 1
+SPLITS = ("val", "test")
+SUITE_FILE = "suite.json"
+HELD_OUT_FILE = "held_out.jsonl.gz"
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteDocument:
+    """One evaluation document."""
+
+    id: str
+    text: str
+    source: str
+    domain: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite whose files have been verified; ``files`` are relative to ``root``."""
+
+    root: Path
+    name: str
+    digest: str
+    files: dict[str, dict[str, tuple[str, ...]]]  # source -> split -> files
+    manifest: dict[str, Any] | None  # suite.json, or None for a Paloma release
+
+
+def open_suite(root: Path) -> Suite:
+    """Open a suite; a missing file, a changed file and a foreign file are UserErrors that name it."""
+    if not root.is_dir():
+        raise UserError("no such suite", where=root, fix="give the folder that paloma-ppl prepare wrote")
+    paths = sorted(
+        file
+        for file in root.rglob("*")
+        if file.is_file()
+        and not file.name.endswith(PARTIAL)
+        and not set(file.relative_to(root).parts) & set(NOT_CONTENT)
+    )
+    digests = {file.relative_to(root).as_posix(): digest_file(file) for file in paths}
+    if (root / SUITE_FILE).is_file():
+        manifest = read_json(root / SUITE_FILE)
+        files = listed_files(root, manifest, digests)
+        name = str(manifest["name"])
+    else:
+        manifest = None
+        files = release_files(digests)
+        name = root.resolve().name
+        if not files:
+            raise UserError("no suite: neither suite.json nor SOURCE/val/*.jsonl.gz", where=root, fix="check the path")
+    total = hashlib.sha256()
+    for path in sorted(digests, key=Path):
+        total.update(f"{path}\0{digests[path]}\n".encode())
+    return Suite(root, name, "sha256:" + total.hexdigest(), files, manifest)
+
+
+def listed_files(root: Path, manifest: Any, digests: dict[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Files by source and split as ``suite.json`` lists them, compared with those on disk."""
+    where = root / SUITE_FILE
+    if not isinstance(manifest, dict) or manifest.get("artifact") != "suite":
+        raise UserError("this is not the manifest of a suite", where=where, fix="check the path")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"format version {manifest.get('format_version')} is not known", where=where, fix="update")
+    files: dict[str, dict[str, tuple[str, ...]]] = {}
+    for source, splits in manifest["sources"].items():
+        files[source] = {}
+        for split in SPLITS:
+            rows = splits[split]["files"]
+            files[source][split] = tuple(row["path"] for row in rows)
+            for row in rows:
+                found = digests.get(row["path"])
+                if found is None:
+                    raise UserError("a file of the suite is missing", where=root / row["path"], fix="restore it")
+                if found != row["digest"]:
+                    raise UserError(
+                        "the file is not the one that suite.json describes (its digest differs)",
+                        where=root / row["path"],
+                        fix="restore it or prepare the suite again",
+                    )
+    listed = {path for splits in files.values() for paths in splits.values() for path in paths}
+    for path in digests:
+        if path.endswith(".jsonl.gz") and path != HELD_OUT_FILE and path not in listed:
+            raise UserError("the file is not listed in suite.json", where=root / path, fix="move it away")
+    return files
+
+
+def release_files(digests: dict[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Files of a published release by source folder and split."""
+    files: dict[str, dict[str, list[str]]] = {}
+    for path in sorted(digests):
+        parts = path.split("/")
+        if len(parts) == 3 and parts[1] in SPLITS and parts[2].endswith((".jsonl.gz", ".jsonl", ".jsonl.zst")):
+            files.setdefault(parts[0], {split: [] for split in SPLITS})[parts[1]].append(path)
+    return {source: {split: tuple(paths) for split, paths in splits.items()} for source, splits in files.items()}
+
+
+def read_split(suite: Suite, split: str, limit: int | None = None) -> Iterator[SuiteDocument]:
+    """Yield the documents of a split in the order of the suite; counts that differ from suite.json are UserErrors.
+
+    With ``limit``, only the documents with the smallest SHA-256 of source and id: the same sample for every model.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"a limit of {limit} documents", where="limit", fix="give 1 or more")
+    chosen = None if limit is None else smallest_hashes(read_all(suite, split), limit)
+    index = -1
+    for index, document in enumerate(read_all(suite, split)):
+        if chosen is None or index in chosen:
+            yield document
+    if index < 0:
+        raise UserError(f"the suite has no documents in {split}", where=suite.root, fix="choose the other split")
+
+
+def read_all(suite: Suite, split: str) -> Iterator[SuiteDocument]:
+    for source, splits in suite.files.items():
+        documents = size = 0
+        for path in splits[split]:
+            for document in read_file(suite.root / path, source):
+                documents += 1
+                size += len(document.text.encode())
+                yield document
+        if suite.manifest is None:
+            continue
+        expected = suite.manifest["sources"][source][split]
+        if (documents, size) != (expected["documents"], expected["bytes"]):
+            raise UserError(
+                f"{source}/{split} holds {documents} documents of {size} bytes, suite.json says "
+                f"{expected['documents']} of {expected['bytes']}",
+                where=suite.root / SUITE_FILE,
+                fix="prepare the suite again",
+            )
+
+
+def read_file(path: Path, source: str) -> Iterator[SuiteDocument]:
+    """Documents of one file; a row that cannot be used is a UserError (an evaluation never drops text)."""
+    for line, data in read_lines(path):
+        try:
+            row = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise UserError("not valid JSON", where=path, line=line, fix="restore the file") from error
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not is_unicode(row["text"]):
+            raise UserError("the row has no text", where=path, line=line, fix="restore the file")
+        if not row["text"]:
+            raise UserError("the document is empty", where=path, line=line, fix="remove the row")
+        identity, domain = row.get("id", line), row.get("subdomain")  # a few published ids are integers
+        yield SuiteDocument(str(identity), row["text"], source, source if domain is None else str(domain))
+
+
+def smallest_hashes(documents: Iterator[SuiteDocument], limit: int) -> set[int]:
+    keyed = (
+        (hashlib.sha256(f"{document.source}\0{document.id}".encode()).digest(), index)
+        for index, document in enumerate(documents)
+    )
+    return {index for _, index in heapq.nsmallest(limit, keyed)}
+
+
+def read_held_out(suite: Suite) -> Iterator[tuple[str, str, str]]:
+    """Yield ``(source, id, group)`` of every document that must not be trained on; nothing for a Paloma release."""
+    path = suite.root / HELD_OUT_FILE
+    if not path.is_file():
+        if suite.manifest is not None:
+            raise UserError("the list of held-out documents is missing", where=path, fix="prepare the suite again")
+        return
+    number = 0
+    for line, data in read_lines(path):
+        try:
+            row = json.loads(data)
+            yield row["source"], row["id"], row["group"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError("not a row of held-out documents", where=path, line=line, fix="prepare again") from error
+        number += 1
+    if suite.manifest is not None and number != suite.manifest["held_out_documents"]:
+        raise UserError(
+            f"{number} held-out documents, suite.json says {suite.manifest['held_out_documents']}",
+            where=path,
+            fix="prepare the suite again",
+        )

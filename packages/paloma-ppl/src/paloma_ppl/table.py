@@ -1,0 +1,78 @@
+"""Results as plain text for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def render(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int) -> str:
+    """Columns as wide as their widest cell; the first ``text_columns`` are aligned left, the others right."""
+    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+    lines = []
+    for line in [header, *rows]:
+        cells = [
+            cell.ljust(width) if column < text_columns else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def bounds(low: float | None, high: float | None, form: str) -> str:
+    return "-" if low is None or high is None else f"[{low:{form}}, {high:{form}}]"
+
+
+def results_table(results: dict[str, Any], confidence: float) -> str:
+    """Sources, each followed by its domains, then the aggregates."""
+    header = ["source", "domain", "documents", "tokens", "perplexity", "bits per byte", f"{confidence:.0%} interval"]
+
+    def line(source: str, domain: str, row: dict[str, Any]) -> list[str]:
+        interval = bounds(row["bits_per_byte_low"], row["bits_per_byte_high"], ".4f")
+        counts = [f"{row['documents']:,}", f"{row['tokens']:,}", number(row["perplexity"], ",.2f")]
+        return [source, domain, *counts, f"{row['bits_per_byte']:.4f}", interval]
+
+    rows = []
+    for source in results["sources"]:
+        rows.append(line(source["source"], "(all)", source))
+        rows += [line("", row["domain"], row) for row in results["domains"] if row["source"] == source["source"]]
+    rows += [line(f"({row['name']})", "", row) for row in results["aggregates"]]
+    return render(header, rows, text_columns=2)
+
+
+def comparison_table(comparison: dict[str, Any]) -> str:
+    """Differences in bits per byte; a star marks an interval without zero."""
+    interval = f"{comparison['confidence']:.0%} interval"
+    header = ["source", "domain", "documents", comparison["a"], comparison["b"], "difference", interval, ""]
+    by_source: dict[str | None, list[list[str]]] = {}
+    for row in comparison["rows"]:
+        low, high = row["low"], row["high"]
+        star = "*" if low is not None and (low > 0 or high < 0) else ""
+        name = {"domain": ["", row["domain"]], "source": [row["source"], "(all)"]}.get(
+            row["level"], [f"({row['domain']})", ""]
+        )
+        values = [f"{row['documents']:,}", f"{row['a']:.4f}", f"{row['b']:.4f}", f"{row['difference']:+.4f}"]
+        cells = [*name, *values, bounds(low, high, "+.4f"), star]
+        lines = by_source.setdefault(row["source"], [])
+        lines.insert(0 if row["level"] == "source" else len(lines), cells)
+    rows = [cells for lines in by_source.values() for cells in lines]
+    return f"bits per byte, a = {comparison['a']}, b = {comparison['b']}\n" + render(header, rows, text_columns=2)
+
+
+def contamination_table(report: dict[str, Any]) -> str:
+    """Found and listed units per evaluation source, then the first findings by file and line."""
+    header = ["evaluation source", "paragraphs found", "of", "held-out documents found", "of", "occurrences"]
+    names = ("paragraphs_found", "paragraphs", "held_out_documents_found", "held_out_documents", "occurrences")
+    rows = [[row["source"], *(f"{row[name]:,}" for name in names)] for row in report["sources"]]
+    lines = [render(header, rows, text_columns=1)]
+    for found in report["first"]:
+        text = found["text"] if len(found["text"]) <= 60 else found["text"][:57] + "..."
+        lines.append(f"{found['file']}, line {found['line']}: {found['kind']} of {found['evaluation_source']}: {text}")
+    read, dirty = report["documents_read"], report["documents_contaminated"]
+    lines.append(f"{dirty:,} of {read:,} training documents hold evaluation material")
+    return "\n".join(lines)
