@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,11 +44,11 @@ class Chunk:
     """Consecutive lines of a document file; ``damage`` is the reason of a last line that could not be unpacked."""
 
     file: int
-    number: int  # from 0 in the order of all chunks
     first_line: int
     lines: list[bytes]
     damage: str | None
     last: bool
+    attached: Any = None  # what the parent process knows about this chunk
 
     def documents(self) -> tuple[list[dict[str, Any] | str], list[dict[str, Any]]]:
         """All rows (a document, or the reason why there is none) and the documents alone."""
@@ -99,7 +99,6 @@ def _with_tombstones(rows: list[dict[str, Any] | str], lines: list[bytes]) -> li
 
 def read_chunks(files: Sequence[tuple[int, DocumentFile]], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
     """Cut files into chunks of whole lines; every file has a last chunk, an empty file an empty one."""
-    number = 0
     for index, file in files:
         lines: list[bytes] = []
         size = 0
@@ -110,12 +109,11 @@ def read_chunks(files: Sequence[tuple[int, DocumentFile]], chunk_bytes: int = CH
                 damage = reason
                 continue
             if size >= chunk_bytes:
-                yield Chunk(index, number, first_line, lines, None, last=False)
-                number, lines, size, first_line = number + 1, [], 0, line
+                yield Chunk(index, first_line, lines, None, last=False)
+                lines, size, first_line = [], 0, line
             lines.append(raw)
             size += len(raw)
-        yield Chunk(index, number, first_line, lines, damage, last=True)
-        number += 1
+        yield Chunk(index, first_line, lines, damage, last=True)
 
 
 class FinishedFile(msgspec.Struct):
@@ -238,25 +236,48 @@ class Output:
 
 
 class Annotation:
-    """All attributes folders that one pass over ``files`` writes: one for each root and each of ``names``."""
+    """All attributes folders that one pass over ``files`` writes: one for each root and each of ``names``.
 
-    def __init__(self, files: Sequence[DocumentFile], names: Sequence[str], fingerprint: str, what: str) -> None:
+    ``state`` is what the rows depend on beside the documents; finished files of an interrupted run are kept where it is
+    the same. ``depends_on_all`` says that the rows of a file depend on the other files too.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        files: Sequence[DocumentFile],
+        names: Sequence[str],
+        state: list[Any],
+        depends_on_all: bool = False,
+    ) -> None:
         for file in files:
             file.attributes_path(names[0])  # refuses files that have no place for attributes
         self.files = files
         self.names = names
         self.what = what
+        self.digests = [digest_file(file.path) for file in files]
+        if depends_on_all:
+            state = [*state, [[str(file.path) for file in files], self.digests]]
+        fingerprint = encode_json(state).decode()
         self.outputs = {(file.root, name): Output(file.root, name, fingerprint) for file in files for name in names}
 
     def of(self, file: DocumentFile, name: str) -> Output:
         return self.outputs[file.root, name]
 
-    def run(self, score: Callable[[Chunk], Scored], processes: int, chunk_bytes: int = CHUNK_BYTES) -> None:
-        """Score every file that is not finished; ``score`` is a module-level function or a partial of one."""
-        digests = [digest_file(file.path) for file in self.files]
+    def run(
+        self,
+        score: Callable[[Chunk], Scored],
+        processes: int,
+        attach: Callable[[Chunk], Any] = lambda chunk: None,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
+        """Score every file that is not finished; ``score`` is a module-level function or a partial of one.
+
+        ``attach`` runs in this process and gives each chunk what ``score`` finds in ``attached``.
+        """
         todo: list[tuple[int, DocumentFile]] = []
         pending: list[list[bool]] = []  # for each file, which outputs it still needs
-        for index, (file, document_digest) in enumerate(zip(self.files, digests, strict=True)):
+        for index, (file, document_digest) in enumerate(zip(self.files, self.digests, strict=True)):
             pending.append([not self.of(file, name).has(file, document_digest) for name in self.names])
             if any(pending[index]):
                 todo.append((index, file))
@@ -269,7 +290,8 @@ class Annotation:
         current = -1
         rows = 0
         failures: list[tuple[int, str]] = []
-        results = map_ordered(score, read_chunks(todo, chunk_bytes), processes)
+        chunks = (replace(chunk, attached=attach(chunk)) for chunk in read_chunks(todo, chunk_bytes))
+        results = map_ordered(score, chunks, processes)
         try:
             with Progress(self.what) as progress:
                 for result in results:
@@ -287,7 +309,7 @@ class Annotation:
                     progress.advance(result.rows)
                     if result.last:
                         for name in needed:
-                            self.of(file, name).end(file, digests[result.file], rows, failures)
+                            self.of(file, name).end(file, self.digests[result.file], rows, failures)
         finally:
             for output in self.outputs.values():
                 output.abandon()

@@ -10,8 +10,7 @@ from cyclopts import Parameter
 
 from .command_line import make_app, run
 from .config import ExtractConfig, MixConfig
-from .config_attributes import TagConfig
-from .errors import UserError
+from .config_attributes import DecontaminateConfig, DedupeConfig, StatConfig, TagConfig
 
 app = make_app(
     "dolma-data",
@@ -61,21 +60,41 @@ def list_taggers() -> None:
 
 
 @app.command
-def dedupe() -> None:
+def dedupe(*, config: Annotated[DedupeConfig, Parameter(name="*")]) -> None:
     """Find repeated documents or paragraphs and write them as attributes."""
-    raise UserError("dedupe is not built yet")
+    from .dedupe import check_rule, dedupe
+    from .documents import find_documents
+
+    if config.dry_run:
+        name, files = check_rule(config.dedupe), find_documents(config.documents)
+        return print_plan(config, output=name, files=[str(file.path) for file in files])
+    dedupe(config)
+    return None
 
 
 @app.command
-def decontaminate() -> None:
+def decontaminate(*, config: Annotated[DecontaminateConfig, Parameter(name="*")]) -> None:
     """Find evaluation text in documents and write it as attributes."""
-    raise UserError("decontaminate is not built yet")
+    from .decontaminate import decontaminate, read_set
+    from .documents import find_documents
+
+    if config.dry_run:
+        units, files = read_set(config.decontamination_set), find_documents(config.documents)
+        return print_plan(config, units=len(units), files=[str(file.path) for file in files])
+    decontaminate(config)
+    return None
 
 
 @app.command
-def stat() -> None:
-    """Summarise attributes as histograms."""
-    raise UserError("stat is not built yet")
+def stat(*, config: Annotated[StatConfig, Parameter(name="*")]) -> None:
+    """Summarise attributes as histograms, and print a table of them."""
+    from .analyze import format_table, stat
+    from .attributes import find_attributes
+
+    if config.dry_run:
+        return print_plan(config, files=[str(path) for path in find_attributes(config.attributes)])
+    print(format_table(stat(config)))
+    return None
 
 
 @app.command

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import __version__
 from .annotate import Annotation, Chunk, Note, Scored, scored
-from .attributes import check_folder_name, clean_name, encode_json, encode_row
+from .attributes import check_folder_name, clean_name, encode_row
 from .batch import Batch, Spans
 from .config_attributes import TagConfig
 from .documents import find_documents
@@ -127,7 +127,7 @@ def tag(config: TagConfig) -> tuple[list[Path], dict[str, int]]:
     prepared = prepare(plan)
     described = [[(tagger.name, tagger.digest) for _, tagger in taggers] for taggers in prepared]
     state = [__version__, plan.outputs, described, load_tagger_modules(plan.modules)]
-    work = Annotation(files, [folder for folder, _ in plan.outputs], encode_json(state).decode(), "tag")
+    work = Annotation("tag", files, [folder for folder, _ in plan.outputs], state)
     written: list[Path] = []
     with work.recorded("tag", config, config.tagger_modules):
         work.run(partial(tag_chunk, plan), config.processes)

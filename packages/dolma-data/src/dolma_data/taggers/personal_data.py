@@ -35,9 +35,9 @@ def pii_regex_with_counts_fast_v2(batch: Batch) -> Iterator[Spans]:
 
     Other than allenai/dolma's tagger of this name: a span holds the address or number alone, without the punctuation
     and white space around it; addresses at the very end of a text and numbers at its very beginning are found; a
-    telephone number or IPv4 address that goes on to either side (a longer number, a version of five parts) is none; a country
-    code 1 belongs to the number; ``doc_frac`` does not count the whole document as one more span; and texts with more
-    than 10,000 question marks are not skipped, for no pattern here takes more than linear time.
+    telephone number or IPv4 address that goes on to either side (a longer number, a version of five parts) is none; a
+    country code 1 belongs to the number; ``doc_frac`` does not count the whole document as one more span; and texts
+    with more than 10,000 question marks are not skipped, for no pattern here takes more than linear time.
     """
     from ..kernels import lines as rules
     from ..kernels.characters import character_classes
