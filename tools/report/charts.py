@@ -9,16 +9,15 @@ as well. Text from data is only ever element content, never an attribute.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from . import words
+from .axes import Bin, redrawn, rounded_range, short, thin, tick_texts, ticks
 
 HEIGHT = 220  # of a plot, in pixels
-POINTS = 600  # a curve with more is thinned to the lowest and highest point of each stretch
-BARS = 36  # of a histogram
 SHAPES = (
     Markup('<circle r="5"/>'),
     Markup('<rect x="-4.5" y="-4.5" width="9" height="9"/>'),
@@ -57,16 +56,6 @@ class ForestRow:
     strong: bool = False
 
 
-@dataclass(frozen=True)
-class Bin:
-    """``count`` values between ``low`` and ``high``; ``beyond`` marks the bar for all that lie above the axis."""
-
-    low: float
-    high: float
-    count: float
-    beyond: bool = False
-
-
 @dataclass
 class Names:
     """Numbers the charts of a page, so that title and description can be referred to."""
@@ -82,80 +71,6 @@ class Names:
             name, words.visible(title), words.visible(description)
         )
         return attributes, children
-
-
-def nice_step(span: float, count: int) -> float:
-    """The smallest of 1, 2, 5 × 10^k that cuts ``span`` into at most ``count`` parts."""
-    raw = span / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
-
-
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers inside [low, high]."""
-    if not high > low:
-        return [low]
-    step = nice_step(high - low, count)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
-
-
-def rounded_range(values: Sequence[float], count: int = 5, from_zero: bool = False) -> tuple[float, float]:
-    """A range with round ends that holds all values."""
-    low, high = min(values), max(values)
-    if from_zero:
-        low, high = min(low, 0.0), max(high, 0.0)
-    if low == high:
-        pad = abs(low) * 0.1 or 1.0
-        low, high = (low if from_zero and low == 0 else low - pad), high + pad
-    step = nice_step(high - low, count)
-    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-
-
-def tick_texts(values: Sequence[float]) -> list[str]:
-    """Labels of equal precision for evenly spaced ticks."""
-    step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=abs(values[0]) or 1.0)
-    top = max(abs(value) for value in values)
-    if top >= 1e6:
-        return [short(value) for value in values]
-    if step < 1e-4:
-        return ["0" if value == 0 else words.scientific(value) for value in values]
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [words.decimal(value, digits) for value in values]
-
-
-def short(value: float) -> str:
-    """A count for an axis: ``1.5M``, ``20k``, ``0.3``."""
-    for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit:
-            return f"{value / unit:.3g}{name}".replace("-", "−")
-    return words.significant(value, 2)
-
-
-def thin(points: Sequence[tuple[float, float]], limit: int = POINTS) -> list[tuple[float, float]]:
-    """Few enough points to draw, with every spike kept: lowest and highest of each stretch."""
-    if len(points) <= limit:
-        return list(points)
-    kept: list[tuple[float, float]] = [points[0]]
-    stretch = math.ceil(len(points) / (limit // 2))
-    for start in range(1, len(points) - 1, stretch):
-        part = points[start : min(start + stretch, len(points) - 1)]
-        ends = {part.index(min(part, key=lambda p: p[1])), part.index(max(part, key=lambda p: p[1]))}
-        kept.extend(part[index] for index in sorted(ends))
-    return [*kept, points[-1]]
-
-
-def smoothed(points: Sequence[tuple[float, float]], window: int) -> list[tuple[float, float]]:
-    """Mean of the last ``window`` points, fewer at the beginning."""
-    result = []
-    total = 0.0
-    for index, (x, y) in enumerate(points):
-        total += y
-        if index >= window:
-            total -= points[index - window][1]
-        result.append((x, total / min(index + 1, window)))
-    return result
 
 
 def _across(share: float) -> str:
@@ -188,10 +103,10 @@ def _vertical_grid(values: Sequence[float], low: float, high: float) -> Markup:
     return Markup("").join(parts)
 
 
-def _figure(title: str, unit: str, body: Markup, legend: Markup = Markup("")) -> Markup:
-    return Markup(
-        '<figure class="chart"><figcaption>{}<span class="unit">{}</span></figcaption>{}{}</figure>'
-    ).format(words.visible(title), words.visible(unit), body, legend)
+def _figure(title: str, unit: str, body: Markup, legend: Markup | None = None) -> Markup:
+    return Markup('<figure class="chart"><figcaption>{}<span class="unit">{}</span></figcaption>{}{}</figure>').format(
+        words.visible(title), words.visible(unit), body, legend or Markup()
+    )
 
 
 def line_chart(
@@ -204,6 +119,8 @@ def line_chart(
     if not finite:
         return _figure(title, unit, Markup('<p class="missing">No finite value was logged.</p>'))
     left, right = min(x for x, _ in finite), max(x for x, _ in finite)
+    if 0 < left <= 0.1 * right:
+        left = 0.0
     if left == right:
         left, right = left - 0.5, right + 0.5
     low, high = rounded_range([y for _, y in finite], from_zero=from_zero)
@@ -276,57 +193,6 @@ def _key(style: str, name: str, last: float) -> Markup:
     ).format(style, words.label(name), words.significant(last, 4))
 
 
-def redrawn(counts: Sequence[float], edges: Sequence[float], bars: int = BARS) -> tuple[list[Bin], bool]:
-    """Bins of any widths redrawn in bars of equal width; returns them and whether the axis is logarithmic.
-
-    A bin's count is spread evenly over the bars that it overlaps, so the total stays. The highest half per cent of
-    values beyond a long tail goes to one bar ``beyond``; a wide range of positive values gets a logarithmic axis.
-    """
-    filled = [(low, high, n) for low, high, n in zip(edges, edges[1:], counts, strict=False) if n > 0]
-    if not filled:
-        return [], False
-    total = sum(n for _, _, n in filled)
-    bottom, top = filled[0][0], max(high for _, high, _ in filled)
-    logarithmic = bottom > 0 and quantile(filled, 0.99) > 30 * max(quantile(filled, 0.05), bottom)
-    if not logarithmic:
-        body = quantile(filled, 0.995)
-        if top - bottom > 3 * (body - bottom) > 0:
-            top = body
-    if top <= bottom:
-        pad = abs(bottom) * 0.05 or 0.5
-        bottom, top = bottom - pad, top + pad
-    to_axis: Callable[[float], float] = math.log if logarithmic else float
-    from_axis: Callable[[float], float] = math.exp if logarithmic else float
-    start, width = to_axis(bottom), (to_axis(top) - to_axis(bottom)) / bars
-    drawn = [0.0] * bars
-    beyond = 0.0
-    for low, high, n in filled:
-        a, b = (to_axis(low) - start) / width, (to_axis(high) - start) / width
-        if a >= bars * (1 + 1e-12) or (a >= bars - 1e-9 and b > bars + 1e-9):
-            beyond += n
-            continue
-        if b - a < 1e-12:
-            drawn[min(bars - 1, max(0, int(a)))] += n
-            continue
-        for bar in range(max(0, int(a)), min(bars, math.ceil(b - 1e-9))):
-            drawn[bar] += n * max(0.0, min(b, bar + 1) - max(a, bar)) / (b - a)
-        beyond += n * max(0.0, b - max(a, bars)) / (b - a)
-    result = [Bin(from_axis(start + i * width), from_axis(start + (i + 1) * width), n) for i, n in enumerate(drawn)]
-    if beyond > total * 1e-9:
-        result.append(Bin(top, filled[-1][1], beyond, beyond=True))
-    return result, logarithmic
-
-
-def quantile(filled: Sequence[tuple[float, float, float]], share: float) -> float:
-    """The value below which ``share`` of the counts lie, even inside a bin."""
-    left = share * sum(n for _, _, n in filled)
-    for low, high, n in filled:
-        if left <= n:
-            return low + (high - low) * left / n
-        left -= n
-    return filled[-1][1]
-
-
 def histogram(
     names: Names, title: str, unit: str, x_label: str, counts: Sequence[float], edges: Sequence[float]
 ) -> Markup:
@@ -391,9 +257,7 @@ def _histogram_axis(bins: Sequence[Bin], slots: int, logarithmic: bool, x_label:
         )
     if slots > len(regular):
         parts.append(
-            Markup('<text x="100%" y="{}" text-anchor="end">≥ {}</text>').format(
-                HEIGHT + 18, short(regular[-1].high)
-            )
+            Markup('<text x="100%" y="{}" text-anchor="end">≥ {}</text>').format(HEIGHT + 18, short(regular[-1].high))
         )
     name = x_label + (", logarithmic" if logarithmic else "")
     parts.append(Markup('<text class="axis" x="100%" y="{}" text-anchor="end">{}</text>').format(HEIGHT + 36, name))
@@ -424,10 +288,10 @@ def forest(
         Markup('<line class="grid" x1="{0}" x2="{0}" y1="0" y2="100%"/>').format(_across(scale.share(value)))
         for value in values
     ) + Markup("").join(
-        Markup('<line class="reference" x1="{0}" x2="{0}" y1="0" y2="100%"><title>{1}</title></line>').format(
-            _across(scale.share(value)), words.visible(name)
-        )
-        for value, name in scale.references
+        Markup(
+            '<line class="reference reference-{2}" x1="{0}" x2="{0}" y1="0" y2="100%"><title>{1}</title></line>'
+        ).format(_across(scale.share(value)), words.visible(name), index % 4)
+        for index, (value, name) in enumerate(scale.references)
         if scale.low <= value <= scale.high
     )
     attributes, children = names.head(
@@ -442,20 +306,21 @@ def forest(
         for value, text in zip(values, tick_texts(values), strict=True)
     ]
     head = Markup(
-        '<div class="forest-row forest-axis"><span></span><svg height="20" {}>{}{}</svg><span class="unit">{}</span></div>'
+        '<div class="forest-row forest-axis"><span class="end"></span><span class="track">'
+        '<svg {}>{}{}</svg></span><span class="end unit">{}</span></div>'
     ).format(attributes, children, Markup("").join(axis), words.visible(unit))
     legend = Markup("").join(
-        Markup('<li><svg class="key" width="26" height="14" aria-hidden="true"><g class="kind-{}">'
-               '<line x1="0" x2="26" y1="7" y2="7"/><svg x="13" y="7" class="shape">{}</svg></g></svg>{}</li>').format(
-            index, SHAPES[index], words.visible(name)
-        )
+        Markup(
+            '<li><svg class="key" width="26" height="14" aria-hidden="true"><g class="kind-{}">'
+            '<line x1="0" x2="26" y1="7" y2="7"/><svg x="13" y="7" class="shape">{}</svg></g></svg>{}</li>'
+        ).format(index, SHAPES[index], words.visible(name))
         for index, name in enumerate(kinds)
     ) + Markup("").join(
-        Markup('<li><svg class="key" width="26" height="14" aria-hidden="true">'
-               '<line class="reference" x1="13" x2="13" y1="0" y2="14"/></svg>{} <b>{}</b></li>').format(
-            words.visible(name), words.significant(value)
-        )
-        for value, name in scale.references
+        Markup(
+            '<li><svg class="key" width="26" height="14" aria-hidden="true">'
+            '<line class="reference reference-{}" x1="0" x2="26" y1="7" y2="7"/></svg>{} <b>{}</b></li>'
+        ).format(index % 4, words.visible(name), words.significant(value))
+        for index, (value, name) in enumerate(scale.references)
     )
     body = Markup("").join(_forest_row(row, scale, grid) for row in rows)
     return _figure(
@@ -467,7 +332,7 @@ def _forest_row(row: ForestRow, scale: Scale, grid: Markup) -> Markup:
     drawn = [_mark(mark, scale, (index + 1) / (len(row.marks) + 1)) for index, mark in enumerate(row.marks)]
     return Markup(
         '<div class="forest-row{}"><span class="name"><bdi>{}</bdi>{}</span>'
-        '<svg aria-hidden="true">{}{}</svg><span class="figures"><b>{}</b>{}</span></div>'
+        '<span class="track"><svg aria-hidden="true">{}{}</svg></span><span class="figures"><b>{}</b>{}</span></div>'
     ).format(
         " strong" if row.strong else "",
         words.label(row.name),
@@ -511,8 +376,3 @@ def share_bar(whole: float, kept: float, dropped: float = 0.0) -> Markup:
         '<svg class="share" height="18" aria-hidden="true"><rect class="whole" x="0" width="100%" y="1" height="16"/>'
         '<rect class="kept" x="0" width="{}" y="1" height="16"/>{}</svg>'
     ).format(_across(left), taken)
-
-
-def escaped(text: str) -> Markup:
-    """Text from data as HTML, with what would act instead of show named."""
-    return escape(words.visible(text))

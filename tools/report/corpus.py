@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,24 +11,27 @@ from typing import Any
 from markupsafe import Markup
 
 from . import charts, words
-from .reading import NotRun, Output
+from .reading import Output, StageNotRunError
 
 # Where a person looks first, in this order; a name holds all words of one entry. Others follow in a fold.
 INFORMATIVE = (
-    ("length", "score"),
-    ("word_count",),
+    ("char_length",),
+    ("character_count",),
+    ("__word_count",),
+    ("lang_id", "__en/"),
     ("median_word_length",),
-    ("language", "en"),
-    ("lang", "en"),
+    ("fraction_of_duplicate_lines",),
+    ("pii", "doc_count"),
     ("quality",),
-    ("perplexity",),
-    ("symbol_to_word",),
-    ("duplicate_lines_character_fraction",),
-    ("duplicate",),
-    ("pii",),
     ("toxic",),
     ("nsfw",),
-    ("code",),
+    ("alnum_prop",),
+    ("max_line_length",),
+    ("symbol_to_word",),
+)
+RULE = re.compile(
+    r"\$\.attributes\[\?\((?:@\.(\w+) && @\.\1\[0\] && )?@\.(?P<key>\w+)\[0\]\[2\] "
+    r"(?P<sign>[<>]=?|==) (?P<value>[0-9.]+)\)\]"
 )
 SHOWN_HISTOGRAMS = 6
 FOLDED_HISTOGRAMS = 60
@@ -59,6 +63,7 @@ class FunnelStep:
     """A rule of the mix: what it dropped and matched, what was left after it."""
 
     rule: str
+    words: str
     stream: str
     dropped: Mapping[str, int]
     total_dropped: int
@@ -104,7 +109,7 @@ def balances(output: Output) -> list[Balance]:
         if counts:
             found.append(Balance(name, counts["read"], counts["kept"], counts["dropped"], counts["failed"]))
     if not found:
-        raise NotRun("Nothing was extracted yet: there is no raw/manifest.json in this folder.")
+        raise StageNotRunError("Nothing was extracted yet: there is no raw/manifest.json in this folder.")
     return found
 
 
@@ -121,6 +126,7 @@ def funnel(output: Output) -> Funnel:
         steps.append(
             FunnelStep(
                 rule["rule"],
+                in_words(rule["rule"]),
                 rule["stream"],
                 rule["dropped"],
                 dropped,
@@ -157,6 +163,49 @@ def funnel(output: Output) -> Funnel:
     )
 
 
+def in_words(rule: str) -> str:
+    """``gopher_v2 word_count < 20`` for the usual comparison of one score; any other rule as it stands."""
+    match = RULE.fullmatch(rule)
+    if match is None:
+        return rule
+    name = " ".join(list(dict.fromkeys(match["key"].split("__")))[-2:])
+    sign = {">=": "≥", "<=": "≤", "==": "="}.get(match["sign"], match["sign"])
+    return f"{name} {sign} {match['value']}"
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """Whether evaluation text is in the training documents."""
+
+    documents: int
+    contaminated: int
+    paragraphs: int
+    paragraphs_found: int
+    held_out: int
+    held_out_found: int
+    minimum_words: int
+    exempt: Sequence[str]
+
+
+def contamination(output: Output) -> Contamination:
+    """What ``contamination.json`` tells."""
+    data = output.json("contamination.json", "Evaluation text was not looked for in the training documents")
+
+    def total(key: str) -> int:
+        return sum(int(row[key]) for row in data["sources"])
+
+    return Contamination(
+        data["documents_read"],
+        data["documents_contaminated"],
+        total("paragraphs"),
+        total("paragraphs_found"),
+        total("held_out_documents"),
+        total("held_out_documents_found"),
+        data["minimum_words"],
+        data["exempt_sources"],
+    )
+
+
 @dataclass(frozen=True)
 class Histograms:
     """Charts to show, charts to fold, and how many rows had one value only or did not fit."""
@@ -172,16 +221,12 @@ def histograms(output: Output, names: charts.Names) -> Histograms:
     rows = list(output.rows("statistics/summaries.jsonl.gz", "The statistics were not made yet"))
     varying = [row for row in rows if varies(row)]
     constant = [
-        (row["name"], row["total"], row["sum"] / row["total"])
-        for row in rows
-        if not varies(row) and row["total"] > 0
+        (row["name"], row["total"], row["sum"] / row["total"]) for row in rows if not varies(row) and row["total"] > 0
     ]
     ranked = sorted(varying, key=lambda row: (rank(row["name"]), -entropy(row["counts"]), row["name"]))
     first, rest = one_of_each(ranked)
     drawn = [draw(row, names) for row in [*first, *rest[:FOLDED_HISTOGRAMS]]]
-    return Histograms(
-        drawn[: len(first)], drawn[len(first) :], constant, max(0, len(rest) - FOLDED_HISTOGRAMS)
-    )
+    return Histograms(drawn[: len(first)], drawn[len(first) :], constant, max(0, len(rest) - FOLDED_HISTOGRAMS))
 
 
 def varies(row: Mapping[str, Any]) -> bool:

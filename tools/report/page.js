@@ -13,5 +13,5 @@ for (const box of document.querySelectorAll("pre.command")) {
     }
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   });
-  box.after(button);
+  box.closest("li").querySelector(".head").append(button);
 }

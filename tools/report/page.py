@@ -41,8 +41,8 @@ def render(output: Output) -> str:
         finalize=finalize,
         trim_blocks=True,
         lstrip_blocks=True,
-        extensions=["jinja2.ext.do"],
     )
+    environment.filters["no_interval"] = perplexity.no_interval
     for function in (
         words.integer, words.decimal, words.signed, words.percent, words.large, words.size, words.duration,
         words.plural, words.interval, words.clip, words.listing, words.significant,
@@ -62,6 +62,7 @@ def render(output: Output) -> str:
         "model": model,
         "balances": output.attempt("Counts", corpus.balances),
         "funnel": output.attempt("Funnel", corpus.funnel),
+        "contamination": output.attempt("Contamination", corpus.contamination),
         "histograms": output.attempt("Histograms", lambda o: corpus.histograms(o, names)),
         "curves": output.attempt("Training", lambda o: training.curves(o, names)),
         "perplexity": scores,

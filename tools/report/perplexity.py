@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from . import charts, words
+from . import axes, charts, words
 from .reading import Output
 
 METHODS = (("model", "perplexity"), ("unigram", "baseline/unigram"), ("xz", "baseline/xz"))
@@ -180,9 +180,8 @@ def draw(
         shown.append(chart(first, title, methods, names))
         if rest:
             count = words.plural(len(rest), "smaller domain")
-            folded.append(
-                (f"{count} of {words.label(source)}", chart(rest, f"Smaller domains of {words.label(source)}", methods, names))
-            )
+            name = words.label(source)
+            folded.append((f"{count} of {name}", chart(rest, f"Smaller domains of {name}", methods, names)))
     return shown, folded
 
 
@@ -197,7 +196,7 @@ def chart(lines: Sequence[Line], title: str, methods: Sequence[str], names: char
                 for method in methods[1:]
                 if method in line.results
             ),
-            under=f"{words.plural(line.first['documents'], 'document')}, {words.size(line.first['bytes'])}",
+            under=under(line),
             marks=[
                 charts.Mark(
                     index,
@@ -216,6 +215,12 @@ def chart(lines: Sequence[Line], title: str, methods: Sequence[str], names: char
     return charts.forest(names, title, "bits per byte", rows, scale(lines, methods), methods)
 
 
+def under(line: Line) -> str:
+    """How much text it is, and why there is no interval where there is none."""
+    text = f"{words.plural(line.first['documents'], 'document')}, {words.size(line.first['bytes'])}"
+    return text if line.first["bits_per_byte_low"] is not None else f"{text}; {no_interval(line.first['interval'])}"
+
+
 def scale(lines: Sequence[Line], methods: Sequence[str]) -> charts.Scale:
     """An axis over all values but the few that would crush the rest; those get an arrow at its edge."""
     values = sorted(
@@ -232,12 +237,17 @@ def scale(lines: Sequence[Line], methods: Sequence[str]) -> charts.Scale:
     )
     middle = values[len(values) // 2]
     typical = [value for value in values if value <= 3 * middle] or values
-    return charts.Scale(*charts.rounded_range(typical, 6))
+    return charts.Scale(*axes.rounded_range(typical, 6))
 
 
 def main_figure(line: Line) -> str:
-    """The first method's figure with its interval, or with the reason why there is none."""
+    """The first method's figure with its interval where it has one."""
     row = line.first
     span = words.interval(row["bits_per_byte_low"], row["bits_per_byte_high"], 2)
     value = words.decimal(row["bits_per_byte"])
-    return f"{value} ({span})" if span else f"{value}, {row['interval']}"
+    return f"{value} ({span})" if span else value
+
+
+def no_interval(method: str) -> str:
+    """Why there is no interval, so that it reads alone."""
+    return "no interval: " + method.removeprefix("none: ")

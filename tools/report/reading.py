@@ -14,7 +14,7 @@ from shared.files import read_json, read_lines
 Value = TypeVar("Value")
 
 
-class NotRun(Exception):
+class StageNotRunError(Exception):
     """The stage whose files a part of the page shows has not run; the text is the line that says so."""
 
 
@@ -37,14 +37,14 @@ class Output:
         return (self.root / path).exists()
 
     def need(self, path: str, what: str) -> Path:
-        """The path of a file that has to be there, else ``NotRun``."""
+        """The path of a file that has to be there, else ``StageNotRunError``."""
         found = self.root / path
         if not found.exists():
-            raise NotRun(f"{what}: there is no {path} in this folder.")
+            raise StageNotRunError(f"{what}: there is no {path} in this folder.")
         return found
 
     def json(self, path: str, what: str) -> dict[str, Any]:
-        """A JSON mapping, else ``NotRun`` (not there) or ``UserError`` (damaged)."""
+        """A JSON mapping, else ``StageNotRunError`` (not there) or ``UserError`` (damaged)."""
         found = self.need(path, what)
         value = read_json(found)
         if not isinstance(value, dict):
@@ -72,7 +72,7 @@ class Output:
         """Build a part of the page; what cannot be read or keeps no contract is noted and leaves one line."""
         try:
             return Part(build(self))
-        except NotRun as absent:
+        except StageNotRunError as absent:
             return Part(missing=str(absent))
         except UserError as error:
             problem = str(error)

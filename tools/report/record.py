@@ -13,7 +13,7 @@ from markupsafe import Markup
 from shared.errors import UserError
 
 from . import charts, words
-from .reading import NotRun, Output
+from .reading import Output, StageNotRunError
 
 TOKENIZER, TOKENS, SUITE, WEIGHTS = "tokenizer", "training tokens", "perplexity suite", "weights"
 DIGESTS = (
@@ -43,6 +43,7 @@ class Stage:
     state: str
     memory: float | None
     bar: Markup
+    config: str | None
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,32 @@ def commands(output: Output) -> Commands:
             row.get("description") or "",
             shlex.join(str(word) for word in row["command"]),
             row.get("seconds"),
-            "not finished" if row.get("seconds") is None else "unchanged, time of an earlier run" if row.get("skipped") else "",
+            state(row),
             row.get("peak_memory_bytes"),
             charts.share_bar(longest, float(row.get("seconds") or 0)),
+            configuration(output, row),
         )
         for row in rows
     ]
-    return Commands(str(data.get("recipe") or ""), str(data.get("started") or ""), data.get("finished"), sum(known), stages)
+    name, started = (str(data.get(key) or "") for key in ("recipe", "started"))
+    return Commands(name, started, data.get("finished"), sum(known), stages)
+
+
+def state(row: Mapping[str, Any]) -> str:
+    if row.get("seconds") is None:
+        return "not finished"
+    return "unchanged, time of an earlier run" if row.get("skipped") else ""
+
+
+def configuration(output: Output, row: Mapping[str, Any]) -> str | None:
+    """The configuration file that the recipe wrote for a stage, where the command names it."""
+    name = f"configs/{row['name']}.yaml"
+    named = any(str(word).endswith(name) for word in row["command"])
+    inside = "/" not in str(row["name"]) and "\0" not in str(row["name"])
+    file = output.root / name if named and inside else None
+    if file is None or not file.is_file():
+        return None
+    return words.clip(file.read_text(encoding="utf-8", errors="replace"), 20_000)
 
 
 @dataclass(frozen=True)
@@ -103,9 +123,9 @@ def digests(output: Output) -> Agreement:
         for field, what in fields:
             value = manifest.get(field)
             if value is not None:
-                found.setdefault((what, str(value)), []).append(actual.rpartition("/")[0] if "unigram.json" not in path else path)
+                found.setdefault((what, str(value)), []).append(actual.removesuffix("/manifest.json"))
     if not found:
-        raise NotRun("No artifact with a digest is in this folder.")
+        raise StageNotRunError("No artifact with a digest is in this folder.")
     rows = [Digest(what, value, by) for (what, value), by in sorted(found.items())]
     several = [what for what in dict.fromkeys(row.what for row in rows) if sum(row.what == what for row in rows) > 1]
     return Agreement(rows, several)
@@ -159,7 +179,7 @@ def provenance(output: Output) -> Provenance:
             raise UserError("not valid JSON", where=relative, fix="make the artifact again") from error
         rows.append((relative.parent.parent.as_posix(), row))
     if not rows:
-        raise NotRun("No command has left a provenance record in this folder.")
+        raise StageNotRunError("No command has left a provenance record in this folder.")
     rows.sort(key=lambda item: (str(item[1]["started"]), item[0]))
     packages: dict[str, set[str]] = {}
     for _, row in rows:
@@ -180,7 +200,9 @@ def record(folder: str, row: Mapping[str, Any]) -> Record:
         str(row["command"]),
         str(row["started"]),
         "" if row.get("seed") is None else str(row["seed"]),
-        ", ".join(f"{key} {count(value)}" for key, value in row["counts"].items() if not isinstance(value, (dict, list))),
+        ", ".join(
+            f"{key} {count(value)}" for key, value in row["counts"].items() if not isinstance(value, (dict, list))
+        ),
         shlex.join(str(word) for word in row["arguments"]),
         words.clip(json.dumps(row["config"], indent=2, ensure_ascii=False), 20_000),
         list(row["inputs"].items()),

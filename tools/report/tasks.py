@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from . import charts, words
-from .reading import NotRun, Output
+from . import axes, charts, words
+from .reading import Output, StageNotRunError
 
 SCORES = {
     "acc_raw": "sum of log-probabilities",
@@ -19,6 +19,7 @@ SCORES = {
     "acc_uncond": "minus unconditional",
     "bits_per_byte": "bits per byte of the right answer",
 }
+MARKED = ("value", "low", "high")
 BASELINES = {
     "chance": "chance",
     "majority": "always the most frequent place",
@@ -69,12 +70,17 @@ class Task:
 
 
 def read(output: Output, names: charts.Names) -> list[Task]:
-    """All tasks of ``predictions/metrics.json``, cloze first."""
-    data = output.json("predictions/metrics.json", "No task was evaluated yet")
-    if not data["tasks"]:
-        raise NotRun("No task was evaluated: predictions/metrics.json holds none.")
-    ordered = sorted(data["tasks"].items(), key=lambda item: ("cloze" not in item[0], item[0]))
-    return [task(name, row, names) for name, row in ordered]
+    """All tasks of ``predictions*/metrics.json``, cloze first."""
+    folders = sorted(file.parent.name for file in output.root.glob("predictions*/metrics.json"))
+    rows = [
+        (name, row)
+        for folder in folders or ["predictions"]
+        for name, row in output.json(f"{folder}/metrics.json", "No task was evaluated yet")["tasks"].items()
+    ]
+    if not rows:
+        raise StageNotRunError("No task was evaluated: predictions/metrics.json holds none.")
+    rows.sort(key=lambda item: ("cloze" not in item[0], item[0]))
+    return [task(name, row, names) for name, row in rows]
 
 
 def task(name: str, row: Mapping[str, Any], names: charts.Names) -> Task:
@@ -147,13 +153,13 @@ def accuracy_chart(name: str, row: Mapping[str, Any], names: charts.Names) -> Ma
             under=("★ primary · " if metric == row["primary_metric"] else "") + SCORES.get(metric, ""),
             text=f"{words.percent(value['value'])}",
             detail="" if value["low"] is None else f"{words.interval(100 * value['low'], 100 * value['high'], 1)} %",
-            marks=[charts.Mark(0, 100 * value["value"], *(None if v is None else 100 * v for v in (value["low"], value["high"])))],
+            marks=[charts.Mark(0, *(None if value[key] is None else 100 * value[key] for key in MARKED))],
             strong=metric == row["primary_metric"],
         )
         for metric, value in metrics.items()
     ]
     rows.sort(key=lambda item: (not item.strong, item.name))
     values = [v for item in rows for mark in item.marks for v in (mark.value, mark.low, mark.high) if v is not None]
-    low, high = charts.rounded_range([*values, *(value for value, _ in references)], 6)
+    low, high = axes.rounded_range([*values, *(value for value, _ in references)], 6)
     scale = charts.Scale(max(0.0, low), min(100.0, high) if high > 0 else high, references)
     return charts.forest(names, f"Accuracy on {words.label(name)}", "% of instances", rows, scale, ["model"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,15 @@ from markupsafe import Markup
 
 from shared.errors import UserError
 
-from . import charts, words
-from .reading import NotRun, Output
+from . import axes, charts
+from .reading import Output, StageNotRunError
 
 LOSS = "train/CrossEntropyLoss"
 PERPLEXITY, DOWNSTREAM = "eval/perplexity/", "eval/downstream/"
 CURVES = 6  # in one chart; more cannot be told apart
 DOCUMENTS_SHOWN, DOCUMENTS_FOLDED = 12, 1000
 GENERATIONS = 12
-METRICS_BY_LINE = 20  # loss of this many logged steps is averaged, and the single values stay visible behind
+SMOOTHED_STEPS = 21  # so many logged losses are averaged; the single values stay visible behind
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,7 @@ def model(output: Output) -> Model:
     if tokens is None and output.has("run/metrics.jsonl"):
         for row in output.rows("run/metrics.jsonl", ""):
             step, tokens = row["step"], row.get("throughput/total_tokens", tokens)
-    return Model(
-        manifest.get("run_name"), manifest["parameters"], step, tokens, dtype, training_seconds(output)
-    )
+    return Model(manifest.get("run_name"), manifest["parameters"], step, tokens, dtype, training_seconds(output))
 
 
 def training_seconds(output: Output) -> float | None:
@@ -78,7 +76,7 @@ def curves(output: Output, names: charts.Names) -> Curves:
     """Everything that ``metrics.jsonl`` tells."""
     rows = list(output.rows("run/metrics.jsonl", "The model was not trained yet"))
     if not rows:
-        raise NotRun("The run has logged no step yet: run/metrics.jsonl is empty.")
+        raise StageNotRunError("The run has logged no step yet: run/metrics.jsonl is empty.")
     found: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         for name, value in row.items():
@@ -110,14 +108,14 @@ def loss_chart(found: Mapping[str, Sequence[tuple[float, float]]], names: charts
     points = found.get(LOSS)
     if not points:
         return None
-    if len(points) < 3 * METRICS_BY_LINE:
+    if len(points) < 3 * SMOOTHED_STEPS:
         series = [charts.Series("each logged step", points)]
     else:
         finite = [point for point in points if math.isfinite(point[1])]
-        mean = charts.smoothed(finite, METRICS_BY_LINE)
+        mean = axes.smoothed(finite, SMOOTHED_STEPS)
         series = [
             charts.Series("each logged step", points, faint=True),
-            charts.Series(f"mean of {METRICS_BY_LINE}", mean),
+            charts.Series(f"mean of {SMOOTHED_STEPS}", mean),
         ]
     return charts.line_chart(names, "Training loss", "nats per token", "step", series)
 
@@ -136,9 +134,7 @@ def simple_chart(
     return charts.line_chart(names, title, unit, "step", [charts.Series(title, points)], from_zero=from_zero)
 
 
-def evaluation_charts(
-    evaluated: Mapping[str, Sequence[tuple[float, float]]], names: charts.Names
-) -> list[Markup]:
+def evaluation_charts(evaluated: Mapping[str, Sequence[tuple[float, float]]], names: charts.Names) -> list[Markup]:
     """Bits per byte and perplexity by source, accuracy by task."""
     bits = named(evaluated, PERPLEXITY, "/bits_per_byte")
     perplexity = {
@@ -209,10 +205,10 @@ def seen_step(step: Mapping[str, Any]) -> Seen:
     sources: dict[str, list[int]] = {}
     for row in step["documents"]:
         place = str(row.get("src", "")) + (f", line {row['loc']:,}" if isinstance(row.get("loc"), int) else "")
-        source, tokens = str(row.get("source") or ""), int(row["tokens"])
+        source, tokens = source_of(row), tokens_of(row)
         key = (str(row["id"]), source, place)
         earlier = merged[key].tokens if key in merged else 0
-        merged[key] = SeenDocument(*key, tokens + earlier, row.get("document_tokens"))
+        merged[key] = SeenDocument(*key, tokens + earlier, row.get("document_length"))
         counted = sources.setdefault(source, [0, 0])
         counted[0] += not earlier
         counted[1] += tokens
@@ -229,6 +225,22 @@ def seen_step(step: Mapping[str, Any]) -> Seen:
     )
 
 
+def source_of(row: Mapping[str, Any]) -> str:
+    """The source as the row names it, else the folder of its file under ``documents``."""
+    if row.get("source"):
+        return str(row["source"])
+    parts = str(row.get("src", "")).split("/")
+    if "documents" in parts:
+        parts = parts[parts.index("documents") + 1 :]
+    return parts[0] if len(parts) > 1 else ""
+
+
+def tokens_of(row: Mapping[str, Any]) -> int:
+    """Tokens of the document in the step: from the part ``[start, end)``, or as the row counts them."""
+    part = row.get("document_tokens")
+    return int(part[1]) - int(part[0]) if isinstance(part, list) else int(row["tokens"])
+
+
 @dataclass(frozen=True)
 class Generation:
     """A prompt, how the model went on, and the settings that the file names."""
@@ -242,8 +254,8 @@ def generations(output: Output) -> list[Generation]:
     """Every file under ``generations/``, by name; one file may hold a list."""
     files = sorted((output.root / "generations").glob("*.json"))
     if not files:
-        raise NotRun("No text was generated yet: there is no generations/*.json in this folder.")
-    result = []
+        raise StageNotRunError("No text was generated yet: there is no generations/*.json in this folder.")
+    result: list[Generation] = []
     for file in files:
         try:
             value = json.loads(file.read_bytes())
@@ -255,9 +267,8 @@ def generations(output: Output) -> list[Generation]:
 
 def generation(row: Mapping[str, Any]) -> Generation:
     prompt, text = str(row["prompt"]), str(row["text"])
-    render: Callable[[object], str] = lambda value: value if isinstance(value, str) else json.dumps(value)  # noqa: E731
     settings = [
-        (key, words.clip(render(value), 80))
+        (key, value if isinstance(value, str) else json.dumps(value))
         for key, value in row.items()
         if key not in ("prompt", "text", "format_version") and not isinstance(value, (list, dict)) and value is not None
     ]

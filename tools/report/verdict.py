@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import words
-from .perplexity import Difference, Line
+from .perplexity import Difference, Line, no_interval
 from .perplexity import Perplexity as PerplexityTable
 from .record import Commands
 from .tasks import Task
@@ -104,18 +104,19 @@ def spoken(low: float | None, high: float | None) -> str:
 
 
 def compared(name: str, value: float, difference: Difference | None) -> str:
-    """``1.477 fewer than a unigram model (3.413; 95 % interval of the difference …)``, as far as the interval allows."""
+    """``1.477 (1.44 to 1.52) fewer than a unigram model, which needs 3.413``, as far as the interval allows."""
     who = BASELINE_NAMES[name]
     if difference is None:
         return f"{who} needs {words.decimal(value)} (not compared document by document)"
-    size = words.decimal(abs(difference.value))
-    beside = f"({words.decimal(value)}"
+    size, way = words.decimal(abs(difference.value)), "fewer" if difference.value < 0 else "more"
     if difference.low is None or difference.high is None:
-        return f"{size} {'fewer' if difference.value < 0 else 'more'} than {who} {beside}; {difference.note})"
-    beside += f"; 95 % interval of the difference {words.interval(difference.low, difference.high)})"
+        return f"{size} {way} than {who}, which needs {words.decimal(value)} ({no_interval(difference.note)})"
     if difference.verdict == "not clear":
-        return f"no clear difference from {who} {beside}"
-    return f"{size} {'fewer' if difference.verdict == 'better' else 'more'} than {who} {beside}"
+        span = words.interval(difference.low, difference.high)
+        return f"no clear difference from {who}, which needs {words.decimal(value)} (difference {span})"
+    near, far = sorted((abs(difference.low), abs(difference.high)))
+    span = words.interval(near, far)
+    return f"{size} ({span}) {way} than {who}, which needs {words.decimal(value)}"
 
 
 def perplexity_tile(overall: Line) -> Tile:
@@ -148,7 +149,7 @@ def task_sentences(task: Task) -> list[str]:
         if row is not None:
             p_value = task.chance_p_value if kind == "chance" else row.get("p_value")
             parts.append(f"{name} {words.percent(row['value'])}{standing(value - row['value'], p_value)}")
-    return [first, "Without a language model: " + "; ".join(parts) + "."]
+    return [first, "Baselines on the same questions: " + "; ".join(parts) + "."]
 
 
 def standing(difference: float, p_value: float | None) -> str:
