@@ -25,7 +25,7 @@ class LanguageModel:
     def predict(self, text: str) -> list[tuple[str, float]]:
         """Languages with their probabilities, most probable first, down to the model's own floor of 1e-5.
 
-        The text is read as one line, lower-cased as allenai/dolma and CCNet's successors do; probabilities, which the
+        The text is read as one line, lower-cased as allenai/dolma does; probabilities, which the
         engine gives up to 1.00001, are capped at 1.
         """
         line = text.lower().replace("\n", " ").strip() + "\n"

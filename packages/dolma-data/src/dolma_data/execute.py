@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -27,7 +29,7 @@ def map_ordered(function: Callable[[Unit], Result], units: Iterable[Unit], proce
         yield from map(function, units)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_leave_interrupts_to_parent)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_serve_parent)
     waiting: deque[Future[Result]] = deque()
     try:
         for unit in units:
@@ -40,5 +42,14 @@ def map_ordered(function: Callable[[Unit], Result], units: Iterable[Unit], proce
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts_to_parent() -> None:
+def _serve_parent() -> None:
+    """Leave Ctrl-C to the parent process, and end with it even where it was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
