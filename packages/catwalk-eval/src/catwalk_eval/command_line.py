@@ -90,8 +90,9 @@ def run(app: App, arguments: Sequence[str] | None = None, *, positional_config: 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     try:
         tokens, config = take_config(sys.argv[1:] if arguments is None else arguments, positional_config)
-        if config is not None:
-            app.config = Dict(load_yaml(config), source=config, use_commands_as_keys=False)
+        if config is not None and tokens:
+            # the file belongs to the command named; at the top level cyclopts would pass over keys named like commands
+            app.config = Dict({tokens[0]: load_yaml(config)}, source=config, use_commands_as_keys=True)
         if tokens and not tokens[0].startswith("-"):
             names = [name for name in app if not name.startswith("-")]
             if names and tokens[0] not in names:
