@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .command_line import make_app, run
-from .config import ExtractConfig, MixConfig
+from .config import ExtractConfig, MixConfig, TokensConfig, TrainTokenizerConfig
 from .config_attributes import DecontaminateConfig, DedupeConfig, StatConfig, TagConfig
 
 app = make_app(
@@ -105,6 +105,29 @@ def mix(config: Annotated[MixConfig, Parameter(name="*")]) -> None:
     if config.dry_run:
         return print_plan(config, files=[[str(file.path) for file in unit.files] for unit in plan(config)])
     mix(config)
+    return None
+
+
+@app.command
+def train_tokenizer(config: Annotated[TrainTokenizerConfig, Parameter(name="*")]) -> None:
+    """Train a byte-level BPE tokenizer on documents."""
+    from .tokenizer import train_tokenizer
+
+    if config.dry_run:
+        return print_plan(config)
+    train_tokenizer(config)
+    return None
+
+
+@app.command
+def tokens(config: Annotated[TokensConfig, Parameter(name="*")]) -> None:
+    """Encode documents, in a seeded order over the whole corpus, into files of token ids."""
+    from .tokens import check, tokens
+
+    if config.dry_run:
+        _, special, dtype = check(config)
+        return print_plan(config, dtype=dtype, eos_token_id=special.eos, pad_token_id=special.pad)
+    tokens(config)
     return None
 
 
