@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,17 @@ def write_rows(path: Path, rows: list[Json]) -> Path:
 
 def read_rows(path: Path) -> list[Json]:
     return [json.loads(line) for line in read(path).splitlines()]
+
+
+def edit_json(path: Path, edit: Callable[[Json], Json]) -> None:
+    """Change a JSON file in place."""
+    value = read_json(path)
+    edit(value)
+    write_json(path, value)
+
+
+def edit_rows(path: Path, edit: Callable[[list[Json]], Json]) -> None:
+    """Change the rows of a JSON Lines file in place."""
+    rows = read_rows(path)
+    edit(rows)
+    write_rows(path, rows)
