@@ -16,6 +16,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,14 @@ def survey(files: Sequence[Path], key: str, config: MakeClozeConfig) -> dict[Dom
     for found in domains.values():
         found.long.sort()
         found.short.sort()
+        for one, other in pairwise(found.long):
+            if one.identifier == other.identifier:
+                raise UserError(
+                    f"two documents of one source have the id {one.identifier!r}",
+                    where=files[other.file],
+                    line=other.line,
+                    fix="give each document of a source an id of its own",
+                )
     return domains
 
 

@@ -107,12 +107,18 @@ def compare(a: Path, b: Path, config: CompareConfig) -> dict[str, Any]:
     return result
 
 
+def identities(instances: Instances) -> list[tuple[object, ...]]:
+    """What must be the same in two runs for their rows to be pairs."""
+    keys = ("doc_id", "native_id", "idx", "label", "characters", "bytes")
+    return [tuple(row[key] for key in keys) for instance in instances for row in instance]
+
+
 def compare_task(
     task: str, a: Path, b: Path, manifests: tuple[Mapping[str, Any], Mapping[str, Any]], metric: str | None
 ) -> dict[str, Any]:
     """One row of a comparison; instances, choices and dialect must be the same on both sides."""
     about = [read_json(root / task / "task.json") for root in (a, b)]
-    for key in ("dialect", "shots", "source_digest"):
+    for key in ("dialect", "shots"):
         if about[0][key] != about[1][key]:
             raise UserError(
                 f"{task} has another {key} on each side ({about[0][key]}, {about[1][key]})",
@@ -120,10 +126,10 @@ def compare_task(
                 fix="run both on the same requests",
             )
     left, right = (read_instances(root, task, manifest) for root, manifest in zip((a, b), manifests, strict=True))
-    if [[(row["doc_id"], row["idx"], row["label"]) for row in instance] for instance in left] != [
-        [(row["doc_id"], row["idx"], row["label"]) for row in instance] for instance in right
-    ]:
-        raise UserError(f"{task} was run on other instances", where=b / task, fix="run both with the same --limit")
+    if identities(left) != identities(right):
+        raise UserError(
+            f"{task} was run on other instances", where=b / task, fix="run both on the same requests and --limit"
+        )
     name = str(about[0]["primary_metric"]) if metric is None else metric
     if name == "bits_per_byte":
         bits = [[gold_bits_per_byte(instance) for instance in side] for side in (left, right)]

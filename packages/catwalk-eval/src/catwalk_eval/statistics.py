@@ -129,7 +129,9 @@ def chance_p_value(credits_: Sequence[Fraction], best: Sequence[int], choices: S
     chances = lattice_sum(
         [(step, count, b / n) for step, ((b, n), count) in zip(steps, groups.items(), strict=True) if b < n]
     )
-    return min(1.0, float(chances[max(0, math.ceil(observed)) :].sum()))
+    if observed <= 0:
+        return 1.0
+    return min(1.0, float(chances[math.ceil(observed) :].sum()))
 
 
 def paired_difference(differences: Sequence[Fraction], confidence: float = CONFIDENCE) -> Estimate:

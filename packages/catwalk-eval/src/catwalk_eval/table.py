@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def render(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned: the first to the left, the others to the right."""
+def render(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Columns aligned: the first ``left`` to the left, the others to the right."""
     widths = [max(len(row[k]) for row in [columns, *rows]) for k in range(len(columns))]
 
     def line(cells: Sequence[str]) -> str:
-        rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-        return "  ".join([cells[0].ljust(widths[0]), *rest]).rstrip()
+        padded = [
+            cell.ljust(width) if k < left else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "  ".join(padded).rstrip()
 
     return "\n".join([line(columns), line(["-" * width for width in widths]), *(line(row) for row in rows)])
 
@@ -73,4 +76,4 @@ def tasks_table() -> str:
     names = list(DIALECTS)
     rows = [[task.name, *(task.wordings[name].primary_metric for name in names), task.about] for task in TASKS.values()]
     origins = [f"{dialect.name}: {dialect.origin}" for dialect in DIALECTS.values()]
-    return "\n".join([render(["task", *names, "about"], rows), "", *origins])
+    return "\n".join([render(["task", *names, "about"], rows, left=len(names) + 2), "", *origins])

@@ -22,6 +22,7 @@ from .files import digest_file, read_json
 
 # Names of the usual begin and end tokens, for a tokenizer.json without a tokenizer_config.json beside it.
 BEGIN_NAMES = ("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "[BOS]")
+SPACE_MARKS = ("▁", "Ġ")  # how token names of SentencePiece and byte-level tokenizers write a space
 END_NAMES = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "[EOS]")
 
 
@@ -51,10 +52,9 @@ class Encoder:
         self.leading = leading
         self.prefix = prefix
         self.digest = digest
-        first, spaced = self.ids("A"), self.ids(" A")
-        # SentencePiece tokenizers of the Llama kind put a space before every text themselves; with a second one the
-        # continuation would begin with a token that never follows a context (allenai/catwalk, prefix-space rule).
-        self.adds_space = bool(first) and bool(spaced) and first[0] == spaced[-1]
+        # Some tokenizers (Llama's SentencePiece kind) put a space before every text themselves; with a second one the
+        # continuation would begin with a token that never follows a context.
+        self.adds_space = "".join(tokenizer.encode("A", add_special_tokens=False).tokens).startswith(SPACE_MARKS)
         self.cached = lru_cache(maxsize=65536)(self.ids)
 
     @classmethod

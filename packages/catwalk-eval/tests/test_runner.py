@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import catwalk_eval.runner as runner
+from catwalk_eval.batches import Batch, Unit
+from catwalk_eval.config import CompareConfig, RequestsConfig, RunConfig
+from catwalk_eval.engine import Engine, Scored
+from catwalk_eval.errors import UserError
+from catwalk_eval.files import digest, digest_file, read_json
+from catwalk_eval.predictions import compare, rescore
+from catwalk_eval.requests import write_requests
+
+TASKS = "piqa,sciq,winogrande"
+
+
+@pytest.fixture
+def config(model_folder: Path, data: Path, tmp_path: Path) -> RunConfig:
+    return RunConfig(model=model_folder, tasks=TASKS, data=data, output=tmp_path / "p", device="cpu", batch_tokens=150)
+
+
+def rows(root: Path, task: str) -> list[dict[str, Any]]:
+    return [
+        json.loads(line) for line in gzip.decompress((root / task / "predictions.jsonl.gz").read_bytes()).splitlines()
+    ]
+
+
+def test_a_run_stores_what_every_scoring_needs(config: RunConfig) -> None:
+    metrics = runner.run(config)
+    assert read_json(config.output / "metrics.json") == metrics
+    manifest = read_json(config.output / "manifest.json")
+    assert manifest["counts"] == {
+        "piqa": {"instances": 3, "requests": 6},
+        "sciq": {"instances": 3, "requests": 12},
+        "winogrande": {"instances": 3, "requests": 6},
+    }
+    assert (manifest["dtype"], manifest["maximum_length"], manifest["boundary"]) == ("float32", 128, "separate")
+    sciq = rows(config.output, "sciq")
+    assert all(row["log_probability_answer"] < 0 and row["log_probability_empty"] < 0 for row in sciq)
+    for doc_id in range(3):  # "sea" stands there twice
+        first, _, third, _ = (row for row in sciq if row["doc_id"] == doc_id)
+        assert {**first, "idx": 2} == third
+    assert (sciq[0]["characters"], sciq[0]["bytes"], sciq[0]["label"]) == (4, 4, 3)
+    assert metrics["tasks"]["sciq"]["baselines"]["majority"]["value"] == 1.0
+    assert set(metrics["tasks"]["piqa"]["metrics"]) == {
+        "acc_raw", "acc_per_token", "acc_per_char", "acc_per_byte", "acc_uncond", "bits_per_byte",
+    }  # fmt: skip
+    # one continuation for both contexts: nothing to normalise by
+    assert all(
+        row["log_probability_answer"] is row["log_probability_empty"] is None
+        for row in rows(config.output, "winogrande")
+    )
+    assert "acc_uncond" not in metrics["tasks"]["winogrande"]["metrics"]
+    assert not list(config.output.parent.glob("*.partial"))
+
+
+def test_rescoring_gives_the_same_metrics_without_the_model(config: RunConfig) -> None:
+    metrics = runner.run(config)
+    before = (config.output / "metrics.json").read_bytes()
+    assert rescore(config.output) == metrics
+    (config.output / "metrics.json").unlink()
+    assert rescore(config.output) == metrics
+    assert (config.output / "metrics.json").read_bytes() == before
+
+
+class Stopped(BaseException):
+    """Stands in for a killed process: nothing handles it."""
+
+
+def test_a_stopped_run_goes_on_where_it_stopped_and_ends_the_same(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner.run(replace(config, output=tmp_path / "whole"))
+    expected = digest(tmp_path / "whole")
+    true_score: Callable[..., list[Scored]] = Engine.score
+    calls: list[int] = []
+    stop_at = 4
+
+    def score(engine: Engine, units: Any, batch: Batch) -> list[Scored]:
+        calls.append(1)
+        if len(calls) == stop_at:
+            raise Stopped
+        return true_score(engine, units, batch)
+
+    monkeypatch.setattr(Engine, "score", score)
+    with pytest.raises(Stopped):
+        runner.run(config)
+    assert not config.output.exists()
+    journals = sorted((tmp_path / "p.scores.partial").iterdir())
+    with open(journals[-1], "ab") as stream:  # a line that was being written
+        stream.write(b'{"batch": 1, "sco')
+    stop_at = -1
+    done = len(calls) - 1
+    runner.run(config)
+    assert digest(config.output) == expected
+    total = len(calls) - 1
+    calls.clear()
+    runner.run(replace(config, output=tmp_path / "again"))
+    assert total == len(calls)  # no batch was scored twice
+    assert done == 3
+    assert "batches are done already" in caplog.text
+
+
+def test_scores_of_other_settings_are_not_used(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "write_rows", lambda *_: (_ for _ in ()).throw(Stopped()))
+    with pytest.raises(Stopped):
+        runner.run(config)
+    monkeypatch.undo()
+    calls: list[int] = []
+    true_score: Callable[..., list[Scored]] = Engine.score
+    monkeypatch.setattr(Engine, "score", lambda *a: calls.append(1) or true_score(*a))
+    runner.run(replace(config, boundary="joint"))
+    assert len(calls) > 3  # piqa's batches too, although they were done under the other policy
+
+
+def test_written_requests_give_the_predictions_of_the_task_data(config: RunConfig, data: Path, tmp_path: Path) -> None:
+    runner.run(config)
+    write_requests(RequestsConfig(tasks=TASKS, data=data, output=tmp_path / "r"))
+    runner.run(replace(config, data=None, requests=tmp_path / "r", output=tmp_path / "q"))
+    for task in TASKS.split(","):
+        assert rows(tmp_path / "q", task) == rows(config.output, task)
+    assert read_json(tmp_path / "q" / "metrics.json") == read_json(config.output / "metrics.json")
+
+
+def test_a_long_context_is_cut_alike_for_all_choices(config: RunConfig, caplog: pytest.LogCaptureFixture) -> None:
+    runner.run(replace(config, tasks="sciq", max_length=12))
+    found = rows(config.output, "sciq")
+    assert [row["truncated"] for row in found] == [True] * 12
+    assert "cut to 12 tokens" in caplog.text
+    with pytest.raises(UserError, match="the model reads at most 2"):
+        runner.run(replace(config, tasks="piqa", max_length=2))
+    with pytest.raises(UserError, match="the model reads at most 128"):
+        runner.run(replace(config, max_length=129))
+
+
+def test_the_unigram_baseline_needs_the_models_tokenizer(
+    config: RunConfig, tmp_path: Path, tokenizer_json: Path
+) -> None:
+    counts = {
+        "artifact": "unigram", "format_version": 1, "tokenizer_digest": digest_file(tokenizer_json), "vocab_size": 320,
+        "smoothing": 1.0, "counts": list(range(320)), "documents": 1, "tokens": sum(range(320)),
+    }  # fmt: skip
+    path = tmp_path / "unigram.json"
+    path.write_text(json.dumps(counts))
+    metrics = runner.run(replace(config, tasks="piqa", unigram=path))
+    unigram = metrics["tasks"]["piqa"]["baselines"]["unigram"]
+    assert unigram["difference"] == pytest.approx(
+        metrics["tasks"]["piqa"]["metrics"]["acc_per_char"]["value"] - unigram["value"]
+    )
+    assert all(row["log_probability_unigram"] < 0 for row in rows(config.output, "piqa"))
+    path.write_text(json.dumps(counts | {"tokenizer_digest": "sha256:" + "0" * 64}))
+    with pytest.raises(UserError, match="another tokenizer"):
+        runner.run(replace(config, unigram=path))
+
+
+def test_a_tokenizer_of_a_larger_vocabulary_is_refused(
+    config: RunConfig, tmp_path: Path, make_model: Callable[..., Any], tokenizer_json: Path
+) -> None:
+    make_model("olmo", vocab_size=100).save_pretrained(tmp_path / "small")
+    (tmp_path / "small" / "tokenizer.json").write_bytes(tokenizer_json.read_bytes())
+    with pytest.raises(UserError, match="the model has ids below 100"):
+        runner.run(replace(config, model=tmp_path / "small"))
+
+
+def test_model_folders_are_checked_before_any_work(config: RunConfig, tmp_path: Path, model_folder: Path) -> None:
+    with pytest.raises(UserError, match="no such model folder"):
+        runner.run(replace(config, model=tmp_path / "nothing"))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json"):
+        with pytest.raises(UserError, match=f"has no {name}"):
+            runner.run(replace(config, model=folder))
+        (folder / name).write_bytes((model_folder / name).read_bytes())
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(UserError, match="no weights in safetensors"):
+        runner.run(replace(config, model=folder))
+
+
+def test_weights_that_do_not_fit_the_configuration_are_refused(
+    config: RunConfig, tmp_path: Path, model_folder: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in model_folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 3}))
+    with pytest.raises(UserError, match="missing keys"):
+        runner.run(replace(config, model=folder))
+
+
+def test_impossible_combinations_fail_before_any_work(config: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="either --data or --requests"):
+        runner.run(replace(config, requests=tmp_path))
+    with pytest.raises(UserError, match="--dialect does nothing"):
+        runner.run(replace(config, data=None, requests=tmp_path, dialect="olmo-paper"))
+    with pytest.raises(UserError, match="named twice"):
+        runner.run(replace(config, tasks="piqa,piqa"))
+    with pytest.raises(UserError, match="--limit is 0"):
+        runner.run(replace(config, limit=0))
+    with pytest.raises(UserError, match="cannot be used"):
+        runner.run(replace(config, device="cuda:99"))
+
+
+def test_comparison_is_paired_and_adjusted(
+    config: RunConfig, tmp_path: Path, make_model: Callable[..., Any], tokenizer_json: Path
+) -> None:
+    runner.run(config)
+    other = tmp_path / "other"
+    make_model("olmo", seed=5).save_pretrained(other)
+    (other / "tokenizer.json").write_bytes(tokenizer_json.read_bytes())
+    runner.run(replace(config, model=other, output=tmp_path / "q", tasks="sciq,piqa"))
+    result = compare(config.output, tmp_path / "q", CompareConfig(output=tmp_path / "c.json"))
+    assert read_json(tmp_path / "c.json") == result
+    assert [row["task"] for row in result["rows"]] == ["piqa", "sciq"]
+    for row in result["rows"]:
+        mine, theirs = (
+            read_json(root / "metrics.json")["tasks"][row["task"]]["metrics"][row["metric"]]["value"]
+            for root in (config.output, tmp_path / "q")
+        )
+        assert row["difference"] == pytest.approx(mine - theirs)
+        assert row["low"] <= row["difference"] <= row["high"]
+        assert row["p_value_holm"] >= row["p_value"]
+    bits = compare(config.output, tmp_path / "q", CompareConfig(metric="bits_per_byte"))["rows"][0]
+    assert (bits["test"], bits["interval"]) == ("paired t", "student-t")
+    runner.run(replace(config, output=tmp_path / "w", tasks="winogrande"))
+    with pytest.raises(UserError, match="no task in common"):
+        compare(tmp_path / "w", tmp_path / "q", CompareConfig())
+    runner.run(replace(config, output=tmp_path / "short", limit=2))
+    with pytest.raises(UserError, match="other instances"):
+        compare(config.output, tmp_path / "short", CompareConfig())
+
+
+def test_units_of_the_plan_are_what_the_tokenised_requests_say(config: RunConfig, data: Path, tmp_path: Path) -> None:
+    """What the trainer reads and what is scored here are the same ids."""
+    write_requests(RequestsConfig(tasks="sciq", data=data, output=tmp_path / "r", tokenizer=config.model))
+    written = gzip.decompress((tmp_path / "r" / "sciq" / "tokenized.jsonl.gz").read_bytes()).splitlines()
+    encoder = runner.Encoder.load(config.model / "tokenizer.json", "separate")
+    task = runner.load_task("sciq", data, "olmo-inloop", None)
+    prepared = runner.prepare(task, encoder, 128, 4096, None)
+    units = [*prepared.conditional, *prepared.answer]
+    loaded = [json.loads(line) for line in written]
+    assert [Unit(tuple(row["context_ids"]), tuple(row["continuation_ids"])) for row in loaded] == units
