@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 WriteDocuments = Callable[..., Path]
+Dolma = Callable[..., int]
 
 
-@pytest.fixture()
+# The first call of a compiled function compiles it; speed is measured in benchmarks, not in tests.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
+
+
+@pytest.fixture
 def write_documents(tmp_path: Path) -> WriteDocuments:
     """Write rows (objects, or bytes as they are) to ``ROOT/documents/NAME`` and return the root."""
 
@@ -28,7 +36,7 @@ def write_documents(tmp_path: Path) -> WriteDocuments:
     return write
 
 
-@pytest.fixture()
+@pytest.fixture
 def read_jsonl() -> Callable[[Path], list[Any]]:
     """Read a JSON Lines file, gzip by suffix."""
 
@@ -37,3 +45,41 @@ def read_jsonl() -> Callable[[Path], list[Any]]:
         return [json.loads(line) for line in (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()]
 
     return read
+
+
+@pytest.fixture
+def dolma() -> Dolma:
+    """Run a command line in this process; returns its exit status."""
+    from dolma_data.cli import app
+    from dolma_data.command_line import run
+
+    def command(*arguments: object) -> int:
+        try:
+            return run(app, [str(argument) for argument in arguments])
+        finally:
+            app.config = ()  # a file given with -c stays with the application otherwise
+
+    return command
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Relative paths and bytes of all files of a folder, provenance left out."""
+
+    def read(root: Path) -> dict[str, bytes]:
+        files = (path for path in sorted(root.rglob("*")) if path.is_file())
+        return {
+            path.relative_to(root).as_posix(): path.read_bytes()
+            for path in files
+            if "provenance" not in path.relative_to(root).parts
+        }
+
+    return read
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder of real data; tests that need it are skipped without it."""
+    if "DATA_DIR" not in os.environ:
+        pytest.skip("DATA_DIR is not set")
+    return Path(os.environ["DATA_DIR"])

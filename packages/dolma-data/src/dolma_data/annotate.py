@@ -97,7 +97,7 @@ def _with_tombstones(rows: list[dict[str, Any] | str], lines: list[bytes]) -> li
     return [encode_tombstone(row) if isinstance(row, str) else next(pending) for row in rows]
 
 
-def read_chunks(files: Sequence[tuple[int, DocumentFile]], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
+def read_chunks(files: Sequence[tuple[int, DocumentFile]]) -> Iterator[Chunk]:
     """Cut files into chunks of whole lines; every file has a last chunk, an empty file an empty one."""
     for index, file in files:
         lines: list[bytes] = []
@@ -108,7 +108,7 @@ def read_chunks(files: Sequence[tuple[int, DocumentFile]], chunk_bytes: int = CH
             if reason is not None:
                 damage = reason
                 continue
-            if size >= chunk_bytes:
+            if size >= CHUNK_BYTES:
                 yield Chunk(index, first_line, lines, None, last=False)
                 lines, size, first_line = [], 0, line
             lines.append(raw)
@@ -269,7 +269,6 @@ class Annotation:
         score: Callable[[Chunk], Scored],
         processes: int,
         attach: Callable[[Chunk], Any] = lambda chunk: None,
-        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         """Score every file that is not finished; ``score`` is a module-level function or a partial of one.
 
@@ -290,7 +289,7 @@ class Annotation:
         current = -1
         rows = 0
         failures: list[tuple[int, str]] = []
-        chunks = (replace(chunk, attached=attach(chunk)) for chunk in read_chunks(todo, chunk_bytes))
+        chunks = (replace(chunk, attached=attach(chunk)) for chunk in read_chunks(todo))
         results = map_ordered(score, chunks, processes)
         try:
             with Progress(self.what) as progress:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dolma_data.batch import Batch, listed_spans, whole_documents
+from dolma_data.kernels.characters import ALPHANUMERIC, DIGIT, LETTER, LINE_BREAK, SPACE, WORD, character_classes
+from dolma_data.kernels.units import HAS_LETTER, HAS_SYMBOL, count_characters
+
+WHITE_SPACE = " \t\n\x0b\x0c\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2003\u2028\u2029\u202f\u205f\u3000"
+pieces = st.sampled_from([*WHITE_SPACE, "a", "bc", "#", "…", "é", "1", "日本", "🎉", "ا", "\u200b", "\x00"])
+texts = st.lists(st.one_of(st.lists(pieces, max_size=20).map("".join), st.text(max_size=20)), max_size=4)
+
+
+def batch_of(*given_texts: str) -> Batch:
+    return Batch([{"id": str(k), "source": "s", "text": text} for k, text in enumerate(given_texts)])
+
+
+@given(texts)
+def test_words_are_those_of_str_split(given_texts: list[str]) -> None:
+    words = batch_of(*given_texts).words
+    expected = [text.split() for text in given_texts]
+    assert words.first.tolist() == np.cumsum([0, *map(len, expected)]).tolist()
+    flat = [word for one in expected for word in one]
+    assert words.lengths.tolist() == [len(word) for word in flat]
+    assert (words.flags & HAS_LETTER).astype(bool).tolist() == [any(map(str.isalpha, word)) for word in flat]
+    assert (words.flags & HAS_SYMBOL).astype(bool).tolist() == ["#" in word or "…" in word for word in flat]
+    by_hash = dict(zip(words.hashes.tolist(), flat, strict=True))
+    assert [by_hash[value] for value in words.hashes.tolist()] == flat
+    assert len(by_hash) == len(set(flat))
+
+
+@given(texts)
+def test_lines_are_those_of_splitting_at_newlines(given_texts: list[str]) -> None:
+    batch = batch_of(*given_texts)
+    lines = batch.lines
+    for document, text in enumerate(given_texts):
+        which = range(lines.first[document], lines.first[document + 1])
+        found = [batch.text_of(int(lines.starts[k]), int(lines.ends[k])) for k in which]
+        assert found == text.split("\n")
+        assert [text[lines.characters[k] :].startswith(line) for k, line in zip(which, found, strict=True)]
+        assert [int(lines.characters[k]) for k in which] == [
+            sum(len(line) + 1 for line in found[:k]) for k in range(len(found))
+        ]
+
+
+@given(texts)
+def test_lengths_are_code_points(given_texts: list[str]) -> None:
+    batch = batch_of(*given_texts)
+    assert batch.lengths.tolist() == [len(text) for text in given_texts]
+    assert count_characters(batch.buffer, batch.offsets).tolist() == batch.lengths.tolist()
+
+
+@pytest.mark.parametrize("character", [*"aé日١9_ 🎉…", "\u2028", "\x1c", "\x85", "\u0901"])
+def test_character_classes_are_those_of_python(character: str) -> None:
+    kind = character_classes()[ord(character)]
+    assert bool(kind & LETTER) == character.isalpha()
+    assert bool(kind & ALPHANUMERIC) == character.isalnum()
+    assert bool(kind & DIGIT) == character.isdecimal()
+    assert bool(kind & SPACE) == character.isspace()
+    assert bool(kind & LINE_BREAK) == (len(("x" + character + "x").splitlines()) == 2)
+
+
+def test_a_combining_mark_belongs_to_a_word() -> None:
+    assert character_classes()[0x0901] & WORD
+
+
+def test_whole_documents_skips_those_outside_the_mask() -> None:
+    spans = whole_documents(batch_of("ab", "日本語", ""), "t", [1.0, 2.0, 3.0], where=[True, False, True])
+    assert (spans.documents.tolist(), spans.starts.tolist(), spans.ends.tolist()) == ([0, 2], [0, 0], [2, 0])
+    assert spans.scores.tolist() == [1.0, 3.0]
+
+
+def test_no_spans_are_columns_without_rows() -> None:
+    assert [len(column) for column in (listed_spans("t", []).documents, listed_spans("t", []).scores)] == [0, 0]

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dolma_data.annotate import CHUNK_BYTES, read_chunks
+from dolma_data.cli import app
+from dolma_data.command_line import run
+from dolma_data.documents import find_documents
+from dolma_data.files import digest
+
+TAGGERS = ("c4_v2", "pii_regex_with_counts_fast_v2", "ft_lang_id_en_doc_v2")
+OWN_TAGGER = '''
+"""Counts of one word."""
+import os, time
+from dolma_data.batch import whole_documents
+from dolma_data.taggers import tagger
+
+
+@tagger("shouting", types=("capitals",), source="own rule")
+def shouting(batch):
+    time.sleep(float(os.environ.get("TEST_DELAY", "0")))
+    yield whole_documents(batch, "capitals", [sum(map(str.isupper, text)) for text in batch.texts])
+'''
+
+
+def documents(prefix: str, count: int) -> list[dict[str, Any]]:
+    return [
+        {"id": f"{prefix}{k}", "source": "s", "text": f"Text {k} of it.\nmail jo{k}@example.org" + " word" * (k % 7)}
+        for k in range(count)
+    ]
+
+
+def tag(root: Path, *options: str) -> int:
+    return run(app, ["tag", "--documents", str(root), *options])
+
+
+def test_rows_stand_beside_their_documents_with_keys_of_experiment_tagger_and_type(
+    write_documents: Any, read_jsonl: Any
+) -> None:
+    root = write_documents(documents("a", 3), "deep/er/a.jsonl.gz")
+    assert tag(root, "--taggers", "char_length_v1", "bytes_length_v1", "--experiment", "exp-1") == 0
+    folder = root / "attributes" / "exp-1"
+    assert read_jsonl(folder / "deep/er/a.jsonl.gz") == [
+        {
+            "id": f"a{k}",
+            "attributes": {
+                "exp_1__char_length_v1__length": [[0, size, float(size)]],
+                "exp_1__bytes_length_v1__bytes": [[0, size, float(size)]],
+            },
+            "source": "s",
+        }
+        for k, size in ((0, 34), (1, 39), (2, 44))
+    ]
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    assert manifest["files"] == [{"path": "deep/er/a.jsonl.gz", "rows": 3, "quarantined": 0}]
+    assert manifest["counts"] == {"read": 3, "kept": 3, "dropped": 0, "failed": 0}
+    assert [entry["keys"] for entry in manifest["taggers"]] == [
+        ["exp_1__char_length_v1__length"],
+        ["exp_1__bytes_length_v1__bytes"],
+    ]
+    assert [path.name for path in (root / "attributes").iterdir()] == ["exp-1"]
+
+
+def test_without_an_experiment_each_tagger_has_its_folder(write_documents: Any, read_jsonl: Any) -> None:
+    root = write_documents(documents("a", 1))
+    assert tag(root, "--taggers", "char_length_v1", "bytes_length_v1") == 0
+    (row,) = read_jsonl(root / "attributes/bytes_length_v1/a.jsonl.gz")
+    assert row["attributes"] == {"bytes_length_v1__bytes_length_v1__bytes": [[0, 34, 34.0]]}
+    assert (root / "attributes/char_length_v1/manifest.json").is_file()
+
+
+def test_the_model_digest_and_the_keys_that_occur_are_kept(write_documents: Any) -> None:
+    root = write_documents(documents("a", 2))
+    assert tag(root, "--taggers", "ft_lang_id_1e2") == 0
+    (entry,) = json.loads((root / "attributes/ft_lang_id_1e2/manifest.json").read_bytes())["taggers"]
+    assert entry["digest"].startswith("sha256:")
+    assert "ft_lang_id_1e2__ft_lang_id_1e2__en" in entry["keys"]
+    assert "*" not in "".join(entry["keys"])
+
+
+def test_any_number_of_processes_gives_the_same_bytes(write_documents: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dolma_data.annotate.CHUNK_BYTES", 1000)
+    root = write_documents([*documents("a", 40), b"broken", *documents("b", 3)])
+    write_documents([], "b.jsonl.gz")
+    write_documents(documents("c", 5), "c/c.jsonl")
+    digests = []
+    for processes in ("1", "2"):
+        options = ("--experiment", "x", "--processes", processes, "--max-failed", "1")
+        assert tag(root, "--taggers", *TAGGERS, *options) == 0
+        digests.append(digest(root / "attributes" / "x"))
+    assert digests[0] == digests[1]
+
+
+def test_chunks_hold_every_line_once(write_documents: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = documents("a", 50)
+    root = write_documents([*rows[:20], b"", *rows[20:]])
+    files = list(enumerate(find_documents([root])))
+    for size in (1, 300, CHUNK_BYTES):
+        monkeypatch.setattr("dolma_data.annotate.CHUNK_BYTES", size)
+        chunks = list(read_chunks(files))
+        assert [json.loads(line)["id"] for chunk in chunks for line in chunk.lines if line] == [
+            row["id"] for row in rows
+        ]
+        assert [chunk.last for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+        lines = [chunk.first_line + k for chunk in chunks for k in range(len(chunk.lines))]
+        assert lines == list(range(1, 52))
+
+
+def test_an_unreadable_line_is_counted_and_keeps_its_place(
+    write_documents: Any, read_jsonl: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = documents("a", 2)
+    root = write_documents([rows[0], {"id": 7, "text": "x", "source": "s"}, rows[1]])
+    assert tag(root, "--taggers", "char_length_v1") == 2
+    error = capsys.readouterr().err
+    quarantine = root / "attributes" / "char_length_v1.quarantine.jsonl"
+    assert "1 records failed" in error
+    assert str(quarantine) in error
+    assert read_jsonl(quarantine) == [
+        {"file": str(root / "documents/a.jsonl.gz"), "line": 2, "reason": "id is not a string"}
+    ]
+    assert not (root / "attributes/char_length_v1").exists()
+    assert tag(root, "--taggers", "char_length_v1", "--max-failed", "1") == 0
+    found = read_jsonl(root / "attributes/char_length_v1/a.jsonl.gz")
+    assert found[1] == {"id": None, "attributes": {}, "source": None, "quarantined": "id is not a string"}
+    assert [row["id"] for row in found] == ["a0", None, "a1"]
+    manifest = json.loads((root / "attributes/char_length_v1/manifest.json").read_bytes())
+    assert manifest["files"][0] == {"path": "a.jsonl.gz", "rows": 3, "quarantined": 1}
+    assert manifest["counts"] == {"read": 3, "kept": 2, "dropped": 0, "failed": 1}
+
+
+def test_a_damaged_file_ends_in_a_tombstone(write_documents: Any, read_jsonl: Any) -> None:
+    root = write_documents(documents("a", 500))
+    path = root / "documents/a.jsonl.gz"
+    path.write_bytes(path.read_bytes()[:-200])
+    assert tag(root, "--taggers", "char_length_v1", "--max-failed", "2") == 0
+    found = read_jsonl(root / "attributes/char_length_v1/a.jsonl.gz")
+    assert "damaged or cut off" in found[-1]["quarantined"]
+    assert [row["id"] for row in found[:-1] if row["id"]] == [f"a{k}" for k in range(len(found[:-1]))][: len(found) - 1]
+
+
+def test_a_tagger_of_ones_own_takes_a_few_lines(write_documents: Any, read_jsonl: Any, tmp_path: Path) -> None:
+    root = write_documents([{"id": "1", "text": "A loud TEXT", "source": "s"}])
+    module = tmp_path / "mine.py"
+    module.write_text(OWN_TAGGER.replace('"shouting"', '"own_rule"'))
+    assert tag(root, "--taggers", "own_rule", "--tagger-modules", str(module)) == 0
+    (row,) = read_jsonl(root / "attributes/own_rule/a.jsonl.gz")
+    assert row["attributes"] == {"own_rule__own_rule__capitals": [[0, 11, 5.0]]}
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("[whole_documents(batch, 'other', 1)]", "not among its declared types"),
+        ("[listed_spans('t', [(0, 0, 99, 1.0)])]", "does not lie inside its text"),
+        ("[listed_spans('t', [(9, 0, 1, 1.0)])]", "not in the batch"),
+        ("[whole_documents(batch, 't', float('nan'))]", "not finite"),
+        ("['t']", "not Spans"),
+    ],
+)
+def test_wrong_spans_of_a_tagger_are_refused(
+    write_documents: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], body: str, what: str
+) -> None:
+    root = write_documents(documents("a", 1))
+    name = f"wrong_{abs(hash(body))}"
+    (tmp_path / "wrong.py").write_text(
+        "from dolma_data.batch import listed_spans, whole_documents\nfrom dolma_data.taggers import tagger\n"
+        f"@tagger({name!r}, types=('t',), source='none')\ndef wrong(batch):\n    return {body}\n"
+    )
+    assert tag(root, "--taggers", name, "--tagger-modules", str(tmp_path / "wrong.py")) == 2
+    assert what in capsys.readouterr().err
+    assert not (root / "attributes" / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (("--taggers", "gopher_v3"), "did you mean gopher_v2?"),
+        (("--taggers", "char_length_v1", "--word-list", "x"), "read by c4_v2 alone"),
+        (("--taggers", "char_length_v1", "--experiment", "a/b"), "cannot be"),
+        (("--taggers", "char_length_v1", "--processes", "0"), "processes is 0"),
+        (("--taggers", "char_length_v1", "--tagger-modules", "none.py"), "no such file of taggers"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(
+    write_documents: Any, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], what: str
+) -> None:
+    root = write_documents(documents("a", 1))
+    assert tag(root, *options) == 2
+    assert what in capsys.readouterr().err
+    assert not list(root.rglob("manifest.json"))
+
+
+def test_a_folder_of_something_else_is_not_replaced(write_documents: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_documents(documents("a", 1))
+    mine = root / "attributes" / "char_length_v1" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    assert tag(root, "--taggers", "char_length_v1") == 2
+    assert "no attributes artifact" in capsys.readouterr().err
+    assert mine.read_text() == "precious"
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(write_documents: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_documents(documents("a", 1))
+    assert tag(root, "--taggers", "char_length_v1", "--dry-run") == 0
+    assert "char_length_v1" in capsys.readouterr().out
+    assert not (root / "attributes").exists()
+
+
+def test_killed_and_run_again_gives_the_same_bytes_and_keeps_finished_files(
+    write_documents: Any, tmp_path: Path
+) -> None:
+    for name in "abcde":
+        root = write_documents(documents(name, 5), f"{name}.jsonl.gz")
+    module = tmp_path / "slow.py"
+    module.write_text(OWN_TAGGER)
+    program = [sys.executable, "-c", "from dolma_data.cli import main; main()", "tag", "--documents", str(root)]
+    program += ["--taggers", "shouting", "char_length_v1", "--experiment", "x", "--tagger-modules", str(module)]
+    slow = subprocess.Popen(program, env=os.environ | {"TEST_DELAY": "0.5"}, stderr=subprocess.DEVNULL)
+    journal = root / "attributes/x.progress.partial/finished.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.is_file() and journal.read_bytes().count(b"\n") >= 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    slow.send_signal(signal.SIGKILL)
+    slow.wait()
+    assert not (root / "attributes/x").exists()
+    finished = sorted((root / "attributes/x.partial").glob("*.gz"))
+    assert 2 <= len(finished) < 5
+    before = {path.name: path.stat().st_mtime_ns for path in finished}
+    again = subprocess.run(program, check=True, capture_output=True, text=True)
+    assert "of 5 files are finished already" in again.stderr
+    kept = {name: (root / "attributes/x" / name).stat().st_mtime_ns for name in before}
+    assert kept == before
+    assert sorted(path.name for path in (root / "attributes").iterdir()) == ["x"]
+    resumed = digest(root / "attributes/x")
+    subprocess.run(program, check=True, capture_output=True)
+    assert digest(root / "attributes/x") == resumed
+
+
+def test_finished_files_of_changed_documents_are_made_again(write_documents: Any, read_jsonl: Any) -> None:
+    root = write_documents(documents("a", 2), "a.jsonl.gz")
+    write_documents([*documents("b", 2), b"broken"], "b.jsonl.gz")
+    assert tag(root, "--taggers", "char_length_v1") == 2  # a is finished, b has failed rows
+    write_documents(documents("c", 3), "a.jsonl.gz")
+    write_documents(documents("b", 2), "b.jsonl.gz")
+    assert tag(root, "--taggers", "char_length_v1") == 0
+    assert [row["id"] for row in read_jsonl(root / "attributes/char_length_v1/a.jsonl.gz")] == ["c0", "c1", "c2"]
+
+
+def test_list_names_every_tagger_with_types_and_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(app, ["list"]) == 0
+    output = capsys.readouterr().out
+    assert "c4_v2\n    types: has_curly_brace" in output
+    assert "Rae et al. 2021" in output

@@ -1,0 +1,271 @@
+"""The C4, personal data, code, length and language taggers on small texts with exact values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import regex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dolma_data.batch import Batch
+from dolma_data.errors import UserError
+from dolma_data.taggers import TaggerOptions, find_tagger, tagger_names
+from dolma_data.taggers.length import count_words
+
+Found = dict[str, list[tuple[int, int, float]]]
+
+
+def scores_of(name: str, text: str, word_list: Path | None = None) -> Found:
+    """Spans of the text by type, scored as the middle one of three documents."""
+    others = [{"id": "", "source": "", "text": other} for other in ("one\ntwo@three.com", "Ende.")]
+    batch = Batch([others[0], {"id": "", "source": "", "text": text}, others[1]])
+    found: Found = {}
+    for spans in find_tagger(name).prepare(TaggerOptions(word_list)).score(batch):
+        assert sorted(spans.documents.tolist()) == spans.documents.tolist()
+        columns = (spans.documents.tolist(), spans.starts.tolist(), spans.ends.tolist(), spans.scores.tolist())
+        rows = [row[1:] for row in zip(*columns, strict=True) if row[0] == 1]
+        if rows:
+            found[spans.type] = rows
+    return found
+
+
+def mentions(text: str) -> dict[str, list[str]]:
+    """Texts of the personal data found."""
+    found = scores_of("pii_regex_with_counts_fast_v2", text)
+    return {name: [text[start:end] for start, end, _ in spans] for name, spans in found.items() if name.isupper()}
+
+
+def test_c4_flags_lines_and_documents() -> None:
+    text = (
+        "A fine line it is.\nNo end here\nTwo words.\n\n  function() { JavaScript }  \nLorem IPSUM said “hi there”?\n"
+    )
+    found = scores_of("c4_v2", text)
+    lines = text.split("\n")
+    starts = [sum(len(line) + 1 for line in lines[:k]) for k in range(len(lines) + 1)]
+    whole = (0, len(text), 1.0)
+
+    def line(k: int) -> tuple[int, int, float]:
+        return (starts[k], min(starts[k + 1], len(text)), 1.0)
+
+    assert found == {
+        "has_curly_brace": [whole],
+        "has_lorem_ipsum": [whole],
+        "has_javascript": [whole],
+        "lines_with_no_ending_punctuation": [line(1), line(3), line(4), line(6)],
+        "lines_with_too_few_words": [line(2), line(3), line(6)],
+        "line_count": [(0, len(text), 7.0)],
+    }
+
+
+def test_c4_offsets_hold_where_lower_case_is_longer() -> None:
+    text = "İİİ büyük harf.\nkısa"  # each İ is two characters in lower case
+    assert scores_of("c4_v2", text)["lines_with_too_few_words"] == [(16, 20, 1.0)]
+
+
+@given(
+    st.lists(st.sampled_from(["a", ".", "!", '"', " ", "\n", "\u3000", "日", "{", "\x1f"]), max_size=30).map("".join)
+)
+def test_c4_line_rules_are_those_of_plain_string_methods(text: str) -> None:
+    unpunctuated, short = [], []
+    start = 0
+    for line in text.split("\n"):
+        end = min(start + len(line) + 1, len(text))
+        if not line.strip().endswith((".", "?", "!", '"')):
+            unpunctuated.append((start, end, 1.0))
+        if len(line.split()) < 3:
+            short.append((start, end, 1.0))
+        start = end
+    found = scores_of("c4_v2", text)
+    assert found.get("lines_with_no_ending_punctuation", []) == unpunctuated
+    assert found.get("lines_with_too_few_words", []) == short
+    assert ("has_curly_brace" in found) == ("{" in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hit"),
+    [
+        ("What a DARN, silly thing.", True),
+        ("darning socks", False),
+        ("holy cow!", True),
+        ("holy cows", False),
+        ("nothing", False),
+    ],
+)
+def test_words_of_the_list_count_between_word_boundaries(text: str, hit: bool, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("darn\nholy cow\n\n")
+    assert ("has_naughty_word" in scores_of("c4_v2", text, words)) == hit
+    assert "has_naughty_word" not in scores_of("c4_v2", text)
+
+
+def test_an_empty_word_list_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("\n")
+    with pytest.raises(UserError, match="empty"):
+        scores_of("c4_v2", "x", tmp_path / "words.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("write to jo.do+x@mail.example.org", "jo.do+x@mail.example.org"),
+        ("jo@example.org", "jo@example.org"),
+        ("(jo@example.org), then", "jo@example.org"),
+        ("<jo@example.org>.", "jo@example.org"),
+        ("mailto:jo@example.org?subject=x", "jo@example.org"),
+        ("'jo@example.org'", "jo@example.org"),
+        ("o'hara@example.org", "o'hara@example.org"),
+        ("Почта: имя@пример.рф.", "имя@пример.рф"),
+        ("連絡先：山田@例え.jp。", "山田@例え.jp"),
+        ("🎉🎉 jo@example.org 🎉", "jo@example.org"),
+        ("line\njo@example.org\n", "jo@example.org"),
+    ],
+)
+def test_email_addresses_are_found_exactly(text: str, address: str) -> None:
+    assert mentions(text) == {"EMAIL_ADDRESS": [address]}
+
+
+@pytest.mark.parametrize(
+    "text", ["@decorator", "a @ b.c", "jo@localhost", "user@host:22", "x@1.2", "jo@ example.org", "a" * 70 + "@b.org"]
+)
+def test_what_is_no_email_address(text: str) -> None:
+    assert "EMAIL_ADDRESS" not in mentions(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("555-123-4567", "555-123-4567"),
+        ("call (555) 123-4567 now", "(555) 123-4567"),
+        ("tel. 555.123.4567.", "555.123.4567"),
+        ("+1 555 123 4567", "+1 555 123 4567"),
+        ("at 5551234567", "5551234567"),
+        ("هاتف ٥٥٥-١٢٣-٤٥٦٧", "٥٥٥-١٢٣-٤٥٦٧"),
+    ],
+)
+def test_telephone_numbers_are_found_exactly(text: str, number: str) -> None:
+    assert mentions(text) == {"PHONE_NUMBER": [number]}
+
+
+@pytest.mark.parametrize("text", ["55512345678", "3.1415926535897", "id_5551234567", "12345678901234", "5551234567x"])
+def test_longer_numbers_are_no_telephone_numbers(text: str) -> None:
+    assert mentions(text) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("http://192.168.1.254:80/x", "192.168.1.254"),
+        ("Host 255.255.255.255.", "255.255.255.255"),
+        ("アドレス 8.8.8.8、", "8.8.8.8"),
+    ],
+)
+def test_addresses_are_found_exactly(text: str, address: str) -> None:
+    assert mentions(text) == {"IP_ADDRESS": [address]}
+
+
+@pytest.mark.parametrize("text", ["1.2.3.4.5", "256.1.1.1", "1.2.3", "1.2.3.4a", "v1.2.3.4", "1.1.1.256"])
+def test_what_is_no_address(text: str) -> None:
+    assert mentions(text) == {}
+
+
+def test_counts_and_fraction_of_personal_data() -> None:
+    text = "jo@example.org\n10.0.0.1\nplain"
+    found = scores_of("pii_regex_with_counts_fast_v2", text)
+    assert found["doc_count"] == [(0, 29, 2.0)]
+    assert found["doc_frac"] == [(0, 29, (14 + 8) / 29)]
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_an_address_on_a_line_of_its_own_is_found_between_any_texts(before: str, after: str) -> None:
+    text = f"{before}\njo@example.org\n{after}"
+    spans = scores_of("pii_regex_with_counts_fast_v2", text)["EMAIL_ADDRESS"]
+    assert (len(before) + 1, len(before) + 15, 1.0) in spans
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=40))
+def test_shapes_of_code_are_those_of_plain_string_methods(text: str) -> None:
+    found = scores_of("code_redpajama_taggers_v1", text)
+    lines = [len(line) for line in text.splitlines()]
+    tokens = regex.findall(r"\w+|[^\w\s]+", text)
+    assert found["max_line_length_doc"] == [(0, len(text), max(lines, default=0))]
+    assert found["avg_line_length_doc"] == [(0, len(text), sum(lines) / max(len(lines), 1))]
+    assert found["alnum_prop_doc"] == [(0, len(text), sum(map(str.isalnum, text)) / max(len(text), 1))]
+    if not re.search("[\x1c-\x1f]", text):  # white space of Python alone
+        assert found["alpha_token_prop_doc"] == [(0, len(text), sum(map(str.isalpha, text)) / max(len(tokens), 1))]
+        assert scores_of("whitespace_tokenizer_v1", text) == {"length": [(0, len(text), len(tokens))]}
+
+
+def test_the_first_block_comment_that_names_copyright() -> None:
+    text = "x\n/* Copyright\n * me */\ncode /* other */"
+    assert scores_of("code_copyright_comments_v1", text) == {
+        "copyright_notice": [(2, 23, 1.0)],
+        "doc": [(0, len(text), 21 / len(text))],
+    }
+    assert scores_of("code_copyright_comments_v1", "# c\n/* plain */") == {"doc": [(0, 15, 0.0)]}
+
+
+def test_comment_lines_at_the_top_with_their_newlines() -> None:
+    text = "# one\n\n// two\n\ncode\n# three\n"
+    assert scores_of("code_copyright_comments_v1", text) == {
+        "comment_block": [(0, 14, 1.0)],
+        "doc": [(0, len(text), 0.5)],
+    }
+    assert scores_of("code_copyright_comments_v1", "\n\ncode") == {"doc": [(0, 6, 0.0)]}
+    assert scores_of("code_copyright_comments_v1", "-- all")["doc"] == [(0, 6, 1.0)]
+
+
+def test_lengths() -> None:
+    assert scores_of("char_length_v1", "日本 x") == {"length": [(0, 4, 4.0)]}
+    assert scores_of("bytes_length_v1", "日本 x") == {"bytes": [(0, 4, 8.0)]}
+
+
+def test_words_of_paragraphs() -> None:
+    assert scores_of("uniseg_length_paragraphs_with_doc_length_v1", "It's 3.5 — good.\n \nTwo words") == {
+        "paragraph": [(0, 17, 3.0), (19, 28, 2.0)],
+        "negative_paragraph": [(0, 17, -3.0), (19, 28, -2.0)],
+        "document": [(0, 28, 5.0)],
+        "negative_document": [(0, 28, -5.0)],
+    }
+
+
+def test_words_hold_a_letter_or_digit() -> None:
+    assert count_words("can't stop — 3.14 (e.g. x_y) 日本") == 7
+    assert count_words(" -- … !") == 0
+
+
+ENGLISH = "This is a plain English sentence about the weather of today, and it goes on for a while.\nIt has two lines."
+GERMAN = "Dies ist ein einfacher deutscher Satz über das Wetter von heute, und er geht noch ein wenig weiter."
+
+
+def test_language_of_english_and_german() -> None:
+    english = scores_of("ft_lang_id_en_doc_v2", ENGLISH)
+    assert english["en"][0][:2] == (0, len(ENGLISH))
+    assert english["en"][0][2] > 0.9
+    assert english["en"][0][2] + english["not_en"][0][2] == pytest.approx(1)
+    assert scores_of("ft_lang_id_en_doc_v2", GERMAN)["en"][0][2] < 0.1
+
+
+def test_all_languages_by_code() -> None:
+    found = {language: spans[0][2] for language, spans in scores_of("ft_lang_id_doc_v1", GERMAN).items()}
+    assert max(found, key=lambda language: found[language]) == "de"
+    assert sum(found.values()) == pytest.approx(1, abs=0.01)
+    worth = scores_of("ft_lang_id_1e2", GERMAN)
+    assert set(worth) == {language for language, score in found.items() if score > 0.01}
+    assert worth["de"] == [(0, len(GERMAN), round(found["de"], 2))]
+
+
+def test_an_unknown_tagger_tells_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="did you mean gopher_v2"):
+        find_tagger("gopher2")
+
+
+def test_every_tagger_takes_an_empty_text_and_names_its_source() -> None:
+    for name in tagger_names():
+        entry = find_tagger(name)
+        assert entry.source
+        assert entry.types
+        scores_of(name, "")
