@@ -45,7 +45,7 @@ def render(output: Output) -> str:
     environment.filters["no_interval"] = perplexity.no_interval
     for function in (
         words.integer, words.decimal, words.signed, words.percent, words.large, words.size, words.duration,
-        words.plural, words.interval, words.clip, words.listing, words.significant,
+        words.moment, words.plural, words.interval, words.clip, words.listing, words.significant,
     ):  # fmt: skip
         environment.filters[function.__name__] = function
     style = (HERE / "page.css").read_text(encoding="utf-8")

@@ -105,6 +105,10 @@ class Digest:
     value: str
     named_by: Sequence[str]
 
+    @property
+    def shared(self) -> bool:
+        return len(self.named_by) > 1
+
 
 @dataclass(frozen=True)
 class Agreement:

@@ -46,14 +46,14 @@ def judge(
         tiles.extend(training_tiles(model, commands))
     overall = perplexity.overall if perplexity else None
     if overall is None or "model" not in overall.results:
-        sentences.append("Its perplexity on held-out text was not measured.")
+        sentences.extend(["Its perplexity on held-out text was not measured yet."] if model else [])
     else:
         sentences.append(perplexity_sentence(overall))
         tiles.append(perplexity_tile(overall))
     cloze = next((task for task in tasks or () if "cloze" in task.name), None)
     chosen = cloze or (tasks[0] if tasks else None)
     if chosen is None or chosen.primary is None:
-        sentences.append("It was not tested on a task.")
+        sentences.extend(["It was not tested on a task yet."] if model else [])
     elif chosen.primary_name != "bits_per_byte":
         sentences.extend(task_sentences(chosen))
         tiles.append(task_tile(chosen))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 
 NOTHING = "–"
@@ -101,6 +102,12 @@ def p_value(value: float | None) -> str:
     if value is None:
         return "no p value"
     return "p < 0.0001" if value < 1e-4 else f"p = {value:.4f}" if value < 0.01 else f"p = {value:.3f}"
+
+
+def moment(text: str) -> str:
+    """``2026-11-23T08:32:33+00:00`` as ``2026-11-23 08:32 UTC``; anything else as it stands."""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?(?:\+00:00|Z)", text)
+    return f"{match[1]} {match[2]} UTC" if match else clip(text, 40)
 
 
 def plural(count: float, one: str, many: str | None = None) -> str:
