@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import warnings
 from dataclasses import asdict, dataclass
@@ -15,13 +14,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
-from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 
 from .convert import from_hugging_face, from_hugging_face_config, to_hugging_face, to_hugging_face_config
 from .errors import UserError
 from .files import PARTIAL, digest_file, read_json, write_json
 from .model import Transformer
+from .run_folder import complete_checkpoints, resolve
 
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
@@ -38,31 +36,13 @@ class Progress:
     next_instance: int
 
 
-def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
-    """Step and folder of every complete checkpoint of a run, oldest first. Unfinished ones have another name."""
-    found = []
-    for folder in run.iterdir() if run.is_dir() else ():
-        match = re.fullmatch(r"step(\d+)", folder.name)
-        if match and (folder / "manifest.json").is_file():
-            found.append((int(match.group(1)), folder))
-    return sorted(found)
-
-
-def resolve(folder: str | Path) -> Path:
-    """The model folder that is meant: the folder itself, or the newest checkpoint where it is a run."""
-    path = Path(folder)
-    if (path / "config.json").is_file():
-        return path
-    checkpoints = complete_checkpoints(path)
-    if not checkpoints:
-        raise UserError("no model here: no config.json and no checkpoint", where=path, fix="give a checkpoint or a run")
-    return checkpoints[-1][1]
-
-
 def save_checkpoint(
     run: Path, model: Transformer, optimizer: torch.optim.Optimizer, progress: Progress, tokenizer: Path
 ) -> Path:
     """Write ``run/stepN`` beside its place, rename it, then move ``latest`` on."""
+    # imported here: it takes as long as torch itself, and whoever only loads a model does without
+    from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
+
     folder = run / f"step{progress.step}"
     partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
@@ -126,7 +106,7 @@ def _tokenizer_config(tokenizer: Path, model: Transformer) -> dict[str, Any]:
 
 
 def load_model(folder: str | Path) -> Transformer:
-    """Any OLMo v1 folder in Hugging Face's layout, weights in one file or several with an index; float32, on the CPU."""
+    """Any OLMo v1 folder in Hugging Face's layout, one file of weights or several with an index; float32, on CPU."""
     path = resolve(folder)
     values = read_json(path / "config.json")
     config = from_hugging_face_config(values)
@@ -150,6 +130,8 @@ def load_model(folder: str | Path) -> Transformer:
 
 def restore(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> Progress:
     """Put weights, optimizer and random state of a checkpoint back in place; says where to go on."""
+    from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
+
     weights = load_model(folder).state_dict()
     model.load_state_dict(weights)
     state = _training_state(model, optimizer, Progress(step=0, tokens_seen=0, epoch=0, next_instance=0))
@@ -180,7 +162,7 @@ def _training_state(model: Transformer, optimizer: torch.optim.Optimizer, progre
 
 
 def remove_old_checkpoints(run: Path, keep: int) -> None:
-    """Remove all but the ``keep`` newest. Each is renamed first, so that a half-removed one is never taken for whole."""
+    """Remove all but the ``keep`` newest. Each is renamed first: a half-removed one is never taken for whole."""
     for _, folder in complete_checkpoints(run)[:-keep]:
         doomed = folder.with_name(folder.name + ".removed" + PARTIAL)
         shutil.rmtree(doomed, ignore_errors=True)

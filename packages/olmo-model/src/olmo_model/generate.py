@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import torch
 
-from .checkpoint import load_model, resolve
+from .checkpoint import load_model
 from .config import GenerateConfig
 from .errors import UserError
 from .model import Cache, Transformer
+from .run_folder import resolve
 
 FinishReason = Literal["end", "length", "context"]
 

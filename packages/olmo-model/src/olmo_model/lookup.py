@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint import complete_checkpoints
 from .config import WhichDataConfig, WhichStepsConfig
 from .errors import UserError
 from .order import Segment, read_ledger, segments, shuffled
-from .run_folder import RunFolder
+from .run_folder import RunFolder, complete_checkpoints
 from .tokens import Instances, Tokens
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from .checkpoint import complete_checkpoints
 from .errors import UserError
 from .files import atomic_write, read_json, write_json
 
@@ -28,6 +28,27 @@ FREE = (
 )
 # What changes weights by rounding alone.
 ROUNDING = ("micro_batch_size", "threads", "device")
+
+
+def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
+    """Step and folder of every complete checkpoint of a run, oldest first. Unfinished ones have another name."""
+    found = []
+    for folder in run.iterdir() if run.is_dir() else ():
+        match = re.fullmatch(r"step(\d+)", folder.name)
+        if match and (folder / "manifest.json").is_file():
+            found.append((int(match.group(1)), folder))
+    return sorted(found)
+
+
+def resolve(folder: str | Path) -> Path:
+    """The model folder that is meant: the folder itself, or the newest checkpoint where it is a run."""
+    path = Path(folder)
+    if (path / "config.json").is_file():
+        return path
+    checkpoints = complete_checkpoints(path)
+    if not checkpoints:
+        raise UserError("no model here: no config.json and no checkpoint", where=path, fix="give a checkpoint or a run")
+    return checkpoints[-1][1]
 
 
 @dataclass(frozen=True)

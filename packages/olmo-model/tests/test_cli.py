@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from olmo_model.cli import app
+from olmo_model.command_line import run
+from olmo_model.run_folder import complete_checkpoints
+from olmo_model.trainer import Trainer
+
+COMMAND = [sys.executable, "-c", "from olmo_model.cli import main; main()"]
+
+
+@pytest.fixture
+def config_file(tokens_folder, tmp_path) -> Path:
+    values = {
+        "save_folder": str(tmp_path / "run"),
+        "data": {"tokens": str(tokens_folder)},
+        "model": {
+            "preset": "olmo-1m",
+            "d_model": 32,
+            "n_heads": 2,
+            "n_layers": 1,
+            "mlp_hidden_size": 128,
+            "max_sequence_length": 16,
+        },
+        "max_duration": 60,
+        "scheduler": {"warmup": 5},
+        "threads": 1,
+        "log_interval": 1,
+        "checkpoint": {"save_interval": 10},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    return tmp_path / "config.yaml"
+
+
+def call(*arguments: str) -> int:
+    return run(app, list(arguments), positional_config=frozenset({"train", "plan"}))
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["train/CrossEntropyLoss"]) for row in rows]
+
+
+def test_help_needs_no_torch():
+    code = "import sys, olmo_model.cli; print([m for m in ('torch', 'numpy', 'tokenizers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", ["train", "plan", "generate", "which-data", "which-steps"])
+def test_every_command_has_help_for_every_option(command, capsys):
+    assert call(command, "--help") == 0
+    help_text = capsys.readouterr().out
+    for line in help_text.split("\n  --")[1:]:
+        assert len(line.split(":", 1)[1].strip()) > 10, line
+
+
+def test_train_generate_and_look_up(config_file, tmp_path, capsys):
+    assert call("train", str(config_file), "--max-duration", "6", "--optimizer.learning-rate", "1e-3") == 0
+    out = tmp_path / "out.json"
+    folder = str(tmp_path / "run")
+    assert call("generate", folder, "--prompt", "the cat", "--max-new-tokens", "3", "--output", str(out)) == 0
+    result = json.loads(out.read_text())
+    assert capsys.readouterr().out == "the cat" + result["text"] + "\n"
+    assert call("which-data", folder, "--step", "2", "--step", "3", "--output", str(out)) == 0
+    found = json.loads(out.read_text())
+    assert [row["step"] for row in found["steps"]] == [2, 3]
+    name = found["steps"][0]["documents"][0]["id"]
+    assert call("which-steps", folder, "--doc", name) == 0
+    seen = json.loads(capsys.readouterr().out)["documents"][0]["seen"]
+    assert 2 in [row["step"] for row in seen]
+
+
+def test_dry_run_prints_the_whole_configuration_and_does_nothing(config_file, tmp_path, capsys):
+    assert call("train", str(config_file), "--dry-run") == 0
+    resolved = yaml.safe_load(capsys.readouterr().out)
+    assert resolved["model"]["vocab_size"] == 300
+    assert resolved["scheduler"]["t_max"] == "60"
+    assert not (tmp_path / "run").exists()
+
+
+def test_plan_counts_and_keeps_nothing(config_file, tmp_path, capsys):
+    out = tmp_path / "plan.json"
+    assert call("plan", str(config_file), "--measured-steps", "1", "--output", str(out)) == 0
+    found = json.loads(out.read_text())
+    assert found["parameters"] == 384 * 32 + 4 * 32 * 32 + 3 * 32 * 64
+    assert found["tokens_per_step"] == 16 * 16
+    assert (found["steps"], found["tokens"]) == (60, 60 * 256)
+    assert found["memory"]["weights"] == 4 * found["parameters"]
+    assert found["measured_tokens_per_second"] > 0
+    assert "parameters       22,528" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-duraton", "5"], "Did you mean --max-duration?"),
+        (["--model.preset", "olmo-2b"], "unknown preset 'olmo-2b'"),
+        (["--data.tokens", "nowhere"], "no tokens artifact: manifest.json is missing (nowhere)"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_two(config_file, arguments, message, capsys):
+    assert call("train", str(config_file), *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def wait_for_rows(process: subprocess.Popen[bytes], file: Path, rows: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if file.is_file() and file.read_bytes().count(b"\n") >= rows:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"the run did not come to row {rows}")
+
+
+def test_a_killed_process_run_again_gives_bitwise_the_same_losses(config_file, tmp_path):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed, whole = tmp_path / "run", tmp_path / "whole"
+    command = [*COMMAND, "train", str(config_file)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        wait_for_rows(process, killed / "metrics.jsonl", 17)
+        process.kill()
+    assert complete_checkpoints(killed)[-1][0] >= 10
+    assert not (killed / "step60").exists()
+    assert call("train", str(config_file)) == 0
+    assert call("train", str(config_file), "--save-folder", str(whole)) == 0
+    assert losses(killed) == losses(whole)
+    weights = [(folder / "step60" / "model.safetensors").read_bytes() for folder in (killed, whole)]
+    assert weights[0] == weights[1]
+
+
+def test_sigterm_finishes_the_step_saves_it_and_says_how_to_go_on(config_file, tmp_path):
+    command = [*COMMAND, "train", str(config_file), "--max-duration", "100000", "--checkpoint.save-interval", "100000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        wait_for_rows(process, tmp_path / "run" / "metrics.jsonl", 3)
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.decode().splitlines()[-1].endswith("resume with the same command")
+    ((step, _),) = complete_checkpoints(tmp_path / "run")
+    assert losses(tmp_path / "run")[-1][0] == step
+
+
+def test_one_interrupt_stops_after_the_step_and_the_handlers_are_put_back(config_file, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    whole = Trainer.train_step
+
+    def interrupted(trainer):
+        result = whole(trainer)
+        if trainer.current_step == 4:
+            signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        return result
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
+    assert call("train", str(config_file)) == 130
+    assert "stopped after step 4" in caplog.text
+    assert [step for step, _ in complete_checkpoints(tmp_path / "run")] == [4]
+    assert [step for step, _ in losses(tmp_path / "run")] == [1, 2, 3, 4]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_rows_go_to_weights_and_biases(config_file, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="the extra olmo-model[wandb] is not installed")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    assert call("train", str(config_file), "--max-duration", "6", "--wandb.project", "stories") == 0
+    (record,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
+    content = record.read_bytes()
+    assert b"train/CrossEntropyLoss" in content
+    assert b"stories" in content

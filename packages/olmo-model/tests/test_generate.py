@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from olmo_model.checkpoint import Progress, save_checkpoint
+from olmo_model.config import GenerateConfig, OptimizerSettings
+from olmo_model.errors import UserError
+from olmo_model.generate import continue_ids, generate
+from olmo_model.optim import adamw
+
+PROMPT = [5, 9, 12, 40]
+
+
+def test_greedy_text_is_that_of_whole_passes_without_a_cache(make_model):
+    model = make_model()
+    ids = list(PROMPT)
+    for _ in range(10):
+        with torch.no_grad():
+            ids.append(int(model(torch.tensor([ids]))[0, -1, :300].argmax()))
+    assert continue_ids(model, PROMPT, max_new_tokens=10) == (ids[4:], "length")
+
+
+def test_draws_follow_the_seed_and_top_one_is_greedy(make_model):
+    model = make_model()
+    drawn = [continue_ids(model, PROMPT, max_new_tokens=8, temperature=1.0, seed=seed)[0] for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    one = continue_ids(model, PROMPT, max_new_tokens=8, temperature=1.0, top_k=1, seed=3)
+    assert one == continue_ids(model, PROMPT, max_new_tokens=8)
+
+
+def test_top_k_draws_among_the_k_likeliest_at_their_rates(make_model):
+    model = make_model()
+    with torch.no_grad():
+        logits = model(torch.tensor([PROMPT]))[0, -1, :300]
+    best = logits.topk(3).indices.tolist()
+    drawn = [
+        continue_ids(model, PROMPT, max_new_tokens=1, temperature=0.7, top_k=3, seed=seed)[0][0] for seed in range(200)
+    ]
+    assert set(drawn) == set(best)
+    expected = torch.softmax(logits[best] / 0.7, dim=0)
+    assert drawn.count(best[0]) / 200 == pytest.approx(expected[0].item(), abs=0.1)
+
+
+def test_it_ends_with_the_document_and_with_the_context(make_model):
+    first = continue_ids(make_model(), PROMPT, max_new_tokens=1)[0][0]
+    assert continue_ids(make_model(eos_token_id=first), PROMPT, max_new_tokens=5) == ([], "end")
+    new, reason = continue_ids(make_model(max_sequence_length=8), PROMPT, max_new_tokens=50)
+    assert (len(new), reason) == (5, "context")  # the eighth position still predicts a token
+    with pytest.raises(UserError, match="9 tokens; the model reads 1 to 8"):
+        continue_ids(make_model(max_sequence_length=8), [5] * 9, max_new_tokens=1)
+
+
+def test_ids_past_the_vocabulary_are_never_drawn(make_model):
+    model = make_model()
+    drawn = [
+        continue_ids(model, PROMPT, max_new_tokens=8, temperature=50.0, seed=s, vocab_size=30)[0] for s in range(5)
+    ]
+    assert sum(map(len, drawn)) > 10
+    assert max(max(ids, default=0) for ids in drawn) < 30
+
+
+def test_a_prompt_is_continued_from_a_folder(make_model, tokens_folder, tokenizer, tmp_path):
+    model = make_model()
+    progress = Progress(step=3, tokens_seen=0, epoch=0, next_instance=0)
+    save_checkpoint(tmp_path, model, adamw(model, OptimizerSettings()), progress, tokens_folder / "tokenizer.json")
+    result = generate(tmp_path, GenerateConfig(prompt="the cat", max_new_tokens=6))
+    assert result["checkpoint"].endswith("step3")
+    assert result["prompt_tokens"] == tokenizer.encode("the cat").ids
+    assert result["tokens"] == continue_ids(model, result["prompt_tokens"], max_new_tokens=6)[0]
+    assert "the cat" + result["text"] == tokenizer.decode(result["prompt_tokens"] + result["tokens"])
+    assert generate(tmp_path, GenerateConfig(prompt="", max_new_tokens=2))["prompt_tokens"] == [0]
+
+
+def test_impossible_options_are_refused():
+    with pytest.raises(UserError, match="top_k must be at least 1"):
+        GenerateConfig(prompt="", top_k=0)

@@ -1,0 +1,269 @@
+"""Whole runs in this process, on a few short stories."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from olmo_model import train as module
+from olmo_model.checkpoint import load_model
+from olmo_model.config import (
+    CheckpointSettings,
+    DataSettings,
+    EvaluationSettings,
+    ModelSettings,
+    SchedulerSettings,
+    TrainConfig,
+)
+from olmo_model.errors import UserError
+from olmo_model.order import read_ledger
+from olmo_model.train import make_plan, train
+
+MODEL = ModelSettings(preset="olmo-1m", d_model=32, n_heads=2, n_layers=2, mlp_hidden_size=128, max_sequence_length=16)
+
+
+@pytest.fixture
+def config(tokens_folder, windows_folder, requests_folder, tmp_path) -> TrainConfig:
+    return TrainConfig(
+        save_folder=str(tmp_path / "run"),
+        data=DataSettings(tokens=str(tokens_folder)),
+        model=MODEL,
+        global_batch_size=16,
+        micro_batch_size=8,
+        max_duration="14",
+        scheduler=SchedulerSettings(warmup="3"),
+        log_interval=2,
+        threads=1,
+        checkpoint=CheckpointSettings(save_interval=4),
+        evaluation=EvaluationSettings(interval=5, windows=str(windows_folder), requests=str(requests_folder)),
+    )
+
+
+def change(config: TrainConfig, **values: object) -> TrainConfig:
+    return dataclasses.replace(config, **values)
+
+
+def metrics(config: TrainConfig) -> list[dict[str, float]]:
+    lines = (Path(config.save_folder) / "metrics.jsonl").read_text().splitlines()
+    varying = ("time", "throughput/tokens_per_second")
+    return [{key: value for key, value in json.loads(line).items() if key not in varying} for line in lines]
+
+
+def weights(config: TrainConfig, step: int) -> bytes:
+    return (Path(config.save_folder) / f"step{step}" / "model.safetensors").read_bytes()
+
+
+class Killed(BaseException):
+    """Stands for a process that ends without any clean-up of ours."""
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    whole = module.Trainer.train_step
+
+    def train_step(trainer):
+        if trainer.current_step == step:
+            raise Killed
+        return whole(trainer)
+
+    monkeypatch.setattr(module.Trainer, "train_step", train_step)
+
+
+def test_a_run_learns_and_leaves_what_the_contract_names(config):
+    assert train(config) == 0
+    run = Path(config.save_folder)
+    rows = metrics(config)
+    assert [row["step"] for row in rows] == [1, 2, 4, 5, 6, 8, 10, 12, 14]
+    assert rows[0]["train/CrossEntropyLoss"] == pytest.approx(
+        6.45, abs=0.3
+    )  # ln 384 + 1/2: first logits have variance 1
+    assert rows[-1]["train/CrossEntropyLoss"] < rows[0]["train/CrossEntropyLoss"]
+    assert set(rows[0]) == {
+        "step",
+        "train/CrossEntropyLoss",
+        "optim/learning_rate",
+        "optim/total_grad_norm",
+        "throughput/total_tokens",
+    }
+    evaluated = {name for name in rows[-1] if name.startswith("eval/")}
+    assert evaluated == {
+        *(f"eval/perplexity/{s}/{m}" for s in ("all", "even", "odd") for m in ("CrossEntropyLoss", "bits_per_byte")),
+        *(f"eval/downstream/animals_acc_{m}" for m in ("raw", "per_token", "per_char", "per_byte", "uncond")),
+    }
+    assert [row["step"] for row in rows if set(row) & evaluated] == [5, 10, 14]
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.yaml",
+        "data_order.jsonl",
+        "latest",
+        "manifest.json",
+        "metrics.jsonl",
+        "provenance",
+        "step12",
+        "step14",
+        "step4",
+        "step8",
+    ]
+    assert set(json.loads((run / "manifest.json").read_text())) == {
+        "artifact",
+        "format_version",
+        "run_name",
+        "parameters",
+        "tokens_fingerprint",
+        "tokenizer_digest",
+    }
+    record = json.loads(next((run / "provenance").iterdir()).read_text())
+    assert record["counts"] == {"first_step": 1, "last_step": 14, "tokens_seen": 14 * 256}
+    assert load_model(run).config.d_model == 32
+
+
+@pytest.mark.parametrize("step", range(14))
+def test_killed_at_any_step_and_run_again_is_bitwise_the_same(config, monkeypatch, tmp_path, step, uninterrupted):
+    with monkeypatch.context() as patched:
+        kill_after(patched, step)
+        with pytest.raises(Killed):
+            train(config)
+    assert train(config) == 0
+    rows, final = uninterrupted
+    assert metrics(config) == rows
+    assert weights(config, 14) == final
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tokens_folder, windows_folder, requests_folder, tmp_path_factory):
+    torch.set_num_threads(1)
+    config = TrainConfig(
+        save_folder=str(tmp_path_factory.mktemp("whole") / "run"),
+        data=DataSettings(tokens=str(tokens_folder)),
+        model=MODEL,
+        global_batch_size=16,
+        micro_batch_size=8,
+        max_duration="14",
+        scheduler=SchedulerSettings(warmup="3"),
+        log_interval=2,
+        threads=1,
+        checkpoint=CheckpointSettings(save_interval=100),
+        evaluation=EvaluationSettings(interval=5, windows=str(windows_folder), requests=str(requests_folder)),
+    )
+    assert train(config) == 0
+    return metrics(config), weights(config, 14)
+
+
+def test_a_row_cut_off_by_a_kill_is_removed(config, monkeypatch, uninterrupted):
+    with monkeypatch.context() as patched:
+        kill_after(patched, 7)
+        with pytest.raises(Killed):
+            train(config)
+    with open(Path(config.save_folder) / "metrics.jsonl", "a") as stream:
+        stream.write('{"step": 8, "ti')
+    assert train(config) == 0
+    assert metrics(config) == uninterrupted[0]
+
+
+def test_a_complete_run_says_so_and_changes_nothing(config, caplog):
+    caplog.set_level("INFO")
+    train(config)
+    before = {path: path.stat().st_mtime_ns for path in Path(config.save_folder).rglob("step*/*")}
+    assert train(config) == 0
+    assert "is complete: step 14 of 14" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in Path(config.save_folder).rglob("step*/*")} == before
+
+
+def test_the_resolved_configuration_gives_the_same_run(config):
+    train(config)
+    resolved = yaml.safe_load((Path(config.save_folder) / "config.yaml").read_text())
+    assert resolved["data"]["sequence_length"] == 16
+    assert resolved["model"]["vocab_size"] == 300
+    assert resolved["model"]["embedding_size"] == 384
+    assert resolved["scheduler"]["t_max"] == "14"
+    again = change(
+        config, model=ModelSettings(**resolved["model"]), scheduler=SchedulerSettings(**resolved["scheduler"])
+    )
+    assert make_plan(again).resolved() == resolved
+    assert train(again) == 0
+
+
+def test_other_settings_are_refused_by_name_and_harmless_ones_taken(config):
+    train(change(config, max_duration="6"))
+    with pytest.raises(UserError, match=r"seed \(was 6198, is 7\), global_batch_size \(was 16, is 8\)"):
+        train(change(config, max_duration="6", seed=7, global_batch_size=8))
+    with pytest.raises(UserError, match=r"a longer run on the old schedule needs --scheduler\.t-max 6"):
+        train(config)
+    longer = change(config, max_duration="8", log_interval=1, scheduler=SchedulerSettings(warmup="3", t_max="6"))
+    assert train(longer) == 0
+    assert [row["step"] for row in metrics(config)] == [1, 2, 4, 5, 6, 7, 8]
+
+
+def test_other_data_is_refused(config, tokens_folder, write_tokens, tmp_path):
+    train(change(config, max_duration="4"))
+    other = write_tokens(tmp_path / "other", [[("a", [5] * 3000)]])
+    with pytest.raises(UserError, match="begun on other data"):
+        train(change(config, max_duration="4", data=DataSettings(tokens=str(other))))
+    moved = shutil.copytree(tokens_folder, tmp_path / "moved")
+    assert train(change(config, max_duration="4", data=DataSettings(tokens=str(moved)))) == 0
+
+
+def test_only_the_newest_checkpoints_are_kept(config):
+    train(change(config, checkpoint=CheckpointSettings(save_interval=2, keep=2)))
+    assert sorted(path.name for path in Path(config.save_folder).glob("step*")) == ["step12", "step14"]
+
+
+def test_epochs_go_on_with_the_next_seed(config):
+    # 2,900 tokens are 11 batches of 16 x 16
+    train(change(config, max_duration="24", evaluation=EvaluationSettings()))
+    rows = read_ledger(Path(config.save_folder) / "data_order.jsonl")
+    per_epoch = rows[0].instances // 16
+    assert [(row.first_step, row.epoch, row.first_instance) for row in rows] == [
+        (1 + epoch * per_epoch, epoch, 0) for epoch in range(len(rows))
+    ]
+    assert len(rows) == 1 + 23 // per_epoch
+    assert {row.seed for row in rows} == {6198}
+
+
+def test_a_loss_that_is_not_finite_names_the_documents(config, monkeypatch):
+    monkeypatch.setattr(module, "language_model_loss", lambda model, ids: model.hidden(ids).sum() * float("nan"))
+    with pytest.raises(
+        UserError, match=r'the loss is nan at step 1; its batch holds the documents "story-\d+"'
+    ) as found:
+        train(config)
+    listed = json.loads((Path(config.save_folder) / "batch_of_step1.json").read_text())
+    assert len(listed["documents"]) >= 16
+    assert str(listed["documents"][0]["id"]) in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_duration": "0"}, "max_duration is no step long"),
+        ({"max_duration": "2"}, "warm-up of 3 steps is longer than the schedule's 2"),
+        ({"global_batch_size": 10_000, "micro_batch_size": None}, "fewer than global_batch_size 10000"),
+        (
+            {"model": dataclasses.replace(MODEL, vocab_size=100)},
+            "the tokens have 300 ids, the model's embedding 128 rows",
+        ),
+        ({"model": dataclasses.replace(MODEL, eos_token_id=5)}, "end in id 0, the model's eos_token_id is 5"),
+        ({"device": "cpu", "precision": "amp_bf16"}, "amp_bf16 needs a CUDA device"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_work(config, changes, message):
+    with pytest.raises(UserError, match=message):
+        train(change(config, **changes))
+    assert not Path(config.save_folder).exists()
+
+
+def test_a_sequence_longer_than_the_model_is_refused(config):
+    with pytest.raises(UserError, match="sequence_length 17 is not between 2 and the model's 16"):
+        make_plan(change(config, data=dataclasses.replace(config.data, sequence_length=17)))
+
+
+def test_a_folder_that_is_no_run_is_left_alone(config):
+    folder = Path(config.save_folder)
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds something that is no run"):
+        train(config)
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
