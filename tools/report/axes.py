@@ -11,6 +11,8 @@ from . import words
 
 POINTS = 600  # a curve with more is thinned to the lowest and highest point of each stretch
 BARS = 36  # of a histogram
+LEAST_BINS = 8  # on an axis that leaves a tail out
+KEPT_BINS = 60  # so many bins of equal width are drawn as they are
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,9 @@ def smoothed(points: Sequence[tuple[float, float]], window: int) -> list[tuple[f
 def redrawn(counts: Sequence[float], edges: Sequence[float], bars: int = BARS) -> tuple[list[Bin], bool]:
     """Bins of any widths redrawn in bars of equal width; returns them and whether the axis is logarithmic.
 
-    A bin's count is spread evenly over the bars that it overlaps, so the total stays. The highest half per cent of
-    values beyond a long tail goes to one bar ``beyond``; a wide range of positive values gets a logarithmic axis.
+    A bin's count is spread evenly over the bars that it overlaps, so the total stays; few bins of equal width are the
+    bars themselves. The highest two per cent of values go to one bar ``beyond`` where they would take most of the axis;
+    a wide range of positive values gets a logarithmic axis.
     """
     filled = [(low, high, n) for low, high, n in zip(edges, edges[1:], counts, strict=False) if n > 0]
     if not filled:
@@ -112,9 +115,13 @@ def redrawn(counts: Sequence[float], edges: Sequence[float], bars: int = BARS) -
         and math.log(filled[0][1] / bottom) < 0.25 * math.log(top / bottom)  # else one bin would fill half the axis
     )
     if not logarithmic:
-        body = quantile(filled, 0.995)
-        if top - bottom > 3 * (body - bottom) > 0:
-            top = body
+        body = quantile(filled, 0.98)
+        if top - bottom > 2 * (body - bottom) > 0:
+            narrowest = min(high - low for low, high in pairwise(edges) if high > low)
+            top = next(edge for edge in edges if edge >= max(body, min(top, bottom + LEAST_BINS * narrowest)))
+        widths = [high - low for low, high in pairwise(edges) if bottom <= low and high <= top]
+        if 0 < len(widths) <= KEPT_BINS and max(widths) - min(widths) < 1e-6 * max(widths):
+            bars = len(widths)
     if top <= bottom:
         pad = abs(bottom) * 0.05 or 0.5
         bottom, top = bottom - pad, top + pad

@@ -16,7 +16,6 @@ from .reading import Output, StageNotRunError
 # Where a person looks first, in this order; a name holds all words of one entry. Others follow in a fold.
 INFORMATIVE = (
     ("char_length",),
-    ("character_count",),
     ("__word_count",),
     ("lang_id", "__en/"),
     ("median_word_length",),
@@ -157,7 +156,7 @@ def funnel(output: Output) -> Funnel:
         sources=sources,
         names=names,
         adds_up=left == total_kept,
-        replaced=list(data.get("replaced_spans", {}).items()),
+        replaced=[(span_in_words(name), n) for name, n in data.get("replaced_spans", {}).items()],
         bar_read=charts.share_bar(total, total),
         bar_kept=charts.share_bar(total, total_kept),
     )
@@ -171,6 +170,11 @@ def in_words(rule: str) -> str:
     name = " ".join(list(dict.fromkeys(match["key"].split("__")))[-2:])
     sign = {">=": "≥", "<=": "≤", "==": "="}.get(match["sign"], match["sign"])
     return f"{name} {sign} {match['value']}"
+
+
+def span_in_words(name: str) -> str:
+    """``EMAIL_ADDRESS`` for the path of an attribute."""
+    return name.rpartition("__")[2] if name.startswith("$.attributes.") else name
 
 
 @dataclass(frozen=True)
@@ -207,11 +211,19 @@ def contamination(output: Output) -> Contamination:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A histogram and the other keys that have the very same one."""
+
+    chart: Markup
+    same: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Histograms:
     """Charts to show, charts to fold, and how many rows had one value only or did not fit."""
 
-    shown: Sequence[Markup]
-    folded: Sequence[Markup]
+    shown: Sequence[Drawn]
+    folded: Sequence[Drawn]
     constant: Sequence[tuple[str, int, float]]
     left_out: int
 
@@ -224,8 +236,12 @@ def histograms(output: Output, names: charts.Names) -> Histograms:
         (row["name"], row["total"], row["sum"] / row["total"]) for row in rows if not varies(row) and row["total"] > 0
     ]
     ranked = sorted(varying, key=lambda row: (rank(row["name"]), -entropy(row["counts"]), row["name"]))
-    first, rest = one_of_each(ranked)
-    drawn = [draw(row, names) for row in [*first, *rest[:FOLDED_HISTOGRAMS]]]
+    groups: dict[tuple[tuple[float, ...], ...], list[dict[str, Any]]] = {}
+    for row in ranked:
+        groups.setdefault((tuple(row["counts"]), tuple(row["bins"])), []).append(row)
+    same = {members[0]["name"]: [row["name"] for row in members[1:]] for members in groups.values()}
+    first, rest = one_of_each([members[0] for members in groups.values()])
+    drawn = [Drawn(draw(row, names), same[row["name"]]) for row in [*first, *rest[:FOLDED_HISTOGRAMS]]]
     return Histograms(drawn[: len(first)], drawn[len(first) :], constant, max(0, len(rest) - FOLDED_HISTOGRAMS))
 
 

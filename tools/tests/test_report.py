@@ -106,6 +106,8 @@ def test_every_section_of_a_whole_run_is_shown(whole: Page) -> None:
     assert [entry["id"] for tag, entry in whole.elements if tag == "section"] == list(SECTIONS)
     assert 'class="missing"' not in whole.source
     assert not whole.path, "every element is closed"
+    assert "Drawn(" not in whole.source
+    assert "Markup(" not in whole.source
 
 
 def test_funnel_shows_documents_and_bytes_of_the_funnel(whole: Page) -> None:

@@ -15,6 +15,7 @@ from report import axes, charts, corpus, words
         ([5, 10, 5], [1, 10, 20, 30]),
         ([900, 50, 30, 15, 5], [0, 1, 2, 3, 4, 1000]),
         ([500, 497, 3], [0, 1, 2, 1000]),
+        ([50] * 20 + [10], [*range(20), 20.5, 1000]),
         ([1] * 200, [1.05**n for n in range(201)]),
         ([3, 0, 0, 4], [-8, -4, -2, -1, 0]),
         ([0, 7, 0], [0, 2, 2, 5]),
@@ -27,9 +28,15 @@ def test_bins_redrawn_keep_the_total(counts: list[int], edges: list[float]) -> N
 
 
 def test_long_tail_goes_to_one_bar_and_wide_positive_range_is_logarithmic() -> None:
-    bins, logarithmic = axes.redrawn([500, 497, 3], [0, 1, 2, 1000])
-    assert (bins[-1].beyond, logarithmic) == (True, False)
+    bins, logarithmic = axes.redrawn([50] * 20 + [10], [*range(21), 1000])
+    assert bins[-1] == axes.Bin(20, 1000, 10, beyond=True)
+    assert not logarithmic
     assert axes.redrawn([1] * 200, [1.05**n for n in range(201)])[1]
+
+
+def test_few_bins_of_equal_width_are_the_bars() -> None:
+    bins, _ = axes.redrawn([0, 5, 0, 7, 2], [0, 1, 2, 3, 4, 5])
+    assert [(item.low, item.high, item.count) for item in bins] == [(1, 2, 5), (2, 3, 0), (3, 4, 7), (4, 5, 2)]
 
 
 def test_thinned_curve_keeps_spikes_and_ends() -> None:
