@@ -107,7 +107,6 @@ def redrawn(counts: Sequence[float], edges: Sequence[float], bars: int = BARS) -
     filled = [(low, high, n) for low, high, n in zip(edges, edges[1:], counts, strict=False) if n > 0]
     if not filled:
         return [], False
-    total = sum(n for _, _, n in filled)
     bottom, top = filled[0][0], max(high for _, high, _ in filled)
     logarithmic = (
         bottom > 0
@@ -129,20 +128,19 @@ def redrawn(counts: Sequence[float], edges: Sequence[float], bars: int = BARS) -
     from_axis: Callable[[float], float] = math.exp if logarithmic else float
     start, width = to_axis(bottom), (to_axis(top) - to_axis(bottom)) / bars
     drawn = [0.0] * bars
-    beyond = 0.0
+    beyond: float = 0
     for low, high, n in filled:
-        a, b = (to_axis(low) - start) / width, (to_axis(high) - start) / width
-        if a >= bars * (1 + 1e-12) or (a >= bars - 1e-9 and b > bars + 1e-9):
+        if low >= top and high > top:  # the axis ends at an edge of a bin
             beyond += n
             continue
+        a, b = (to_axis(low) - start) / width, (to_axis(high) - start) / width
         if b - a < 1e-12:
             drawn[min(bars - 1, max(0, int(a)))] += n
             continue
         for bar in range(max(0, int(a)), min(bars, math.ceil(b - 1e-9))):
             drawn[bar] += n * max(0.0, min(b, bar + 1) - max(a, bar)) / (b - a)
-        beyond += n * max(0.0, b - max(a, bars)) / (b - a)
     result = [Bin(from_axis(start + i * width), from_axis(start + (i + 1) * width), n) for i, n in enumerate(drawn)]
-    if beyond > total * 1e-9:
+    if beyond:
         result.append(Bin(top, filled[-1][1], beyond, beyond=True))
     return result, logarithmic
 
