@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dolma_data.batch import Batch
 from dolma_data.errors import UserError
 from dolma_data.taggers import TaggerOptions, find_tagger, tagger_names
-from dolma_data.taggers.length import count_words
+from dolma_data.taggers.length import count_words, has_words
 
 Found = dict[str, list[tuple[int, int, float]]]
 
@@ -235,6 +235,12 @@ def test_words_of_paragraphs() -> None:
 def test_words_hold_a_letter_or_digit() -> None:
     assert count_words("can't stop — 3.14 (e.g. x_y) 日本") == 7
     assert count_words(" -- … !") == 0
+
+
+@given(st.lists(st.sampled_from([*"ab1_ .,:'-\n日é", "can't", "3.5", "\u3000"]), max_size=12).map("".join))
+def test_having_words_is_counting_them(text: str) -> None:
+    words = count_words(text)
+    assert [has_words(text, count) for count in range(words + 3)] == [count <= words for count in range(words + 3)]
 
 
 ENGLISH = "This is a plain English sentence about the weather of today, and it goes on for a while.\nIt has two lines."

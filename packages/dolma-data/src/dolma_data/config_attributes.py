@@ -58,7 +58,7 @@ class ParagraphKey:
     attribute_name: str
     """Key of the attributes."""
 
-    paragraph_separator: str = "\n"
+    paragraph_separator: Annotated[str, Parameter(show_default=repr)] = "\n"
     """What stands between two paragraphs; it belongs to the span of the one before."""
 
 

@@ -29,7 +29,7 @@ from .execute import map_ordered
 from .files import atomic_write
 from .hashes import as_hashes, first_copies, hash_texts
 from .progress import Progress
-from .taggers.length import count_words
+from .taggers.length import has_words
 
 KEY_PATH = re.compile(r"\$((?:\.[\w-]+)+)")
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def leave_alone(rule: DedupeRule, unit: str) -> bool:
         return True
     if len(unit) < rule.min_length:
         return True
-    return rule.min_words > 0 and count_words(unit) < rule.min_words
+    return not has_words(unit, rule.min_words)
 
 
 def hash_chunk(rule: DedupeRule, chunk: Chunk) -> HashedChunk:

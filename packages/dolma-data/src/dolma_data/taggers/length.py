@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import regex  # type: ignore[import-untyped]
@@ -10,6 +11,7 @@ from ..batch import Batch, Spans, listed_spans, whole_documents
 from .registry import tagger
 
 WORD_BOUNDARY = regex.compile(r"(?w)\b")
+ASCII_RUN = re.compile(r"[A-Za-z0-9_]+")
 LETTER_OR_DIGIT = regex.compile(r"[\p{L}\p{N}]")
 Row = tuple[int, int, int, float]
 
@@ -70,3 +72,12 @@ def uniseg_length_paragraphs_with_doc_length_v1(batch: Batch) -> Iterator[Spans]
 def count_words(text: str) -> int:
     """Words of ``text`` by Unicode Standard Annex 29 that hold a letter or digit."""
     return sum(1 for piece in WORD_BOUNDARY.splititer(text) if LETTER_OR_DIGIT.search(piece))
+
+
+def has_words(text: str, count: int) -> bool:
+    """Whether ``count_words(text) >= count``, mostly without counting them."""
+    if len(text) < count or (text.isascii() and len(ASCII_RUN.findall(text)) < count):
+        return False  # a word of ASCII text holds at least one run of letters, digits and underscores
+    if sum(1 for piece in text.split() if LETTER_OR_DIGIT.search(piece)) >= count:
+        return True  # white space stands between words, never in them
+    return count_words(text) >= count
