@@ -15,13 +15,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .documents import DAMAGE
 from .files import open_read
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 TEXT_BEARING = ("response", "resource", "conversion")
+KINDS = frozenset(
+    ("warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation", "arc_header")
+)
 _DECLARED = re.compile(rb"<meta[^>]{0,256}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
@@ -79,6 +82,27 @@ def main_text(page: str | bytes) -> str:
     return clean_text(extract(page, include_comments=False) or "")
 
 
+class _Source:
+    """A stream that ends where the file is damaged and remembers why; warcio takes an EOFError for the end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.damage: Exception | None = None
+        self.at = 0
+
+    def tell(self) -> int:
+        return self.at
+
+    def read(self, size: int) -> bytes:
+        try:
+            data: bytes = self.stream.read1(size)  # type: ignore[attr-defined]  # all that is whole before the damage
+        except DAMAGE as error:
+            self.damage = error
+            return b""
+        self.at += len(data)
+        return data
+
+
 def read_archive(path: str | Path) -> Iterator[WebRecord]:
     """Yield a :class:`WebRecord` for every record of a WARC, WET or ARC file, compressed as a whole or by record.
 
@@ -86,34 +110,42 @@ def read_archive(path: str | Path) -> Iterator[WebRecord]:
     file cannot be read on, that is the last one.
     """
     from warcio.archiveiterator import ArchiveIterator
-    from warcio.exceptions import ArchiveLoadFailed
-    from warcio.statusandheaders import StatusAndHeadersParserException
 
-    unreadable = (*DAMAGE, ArchiveLoadFailed, StatusAndHeadersParserException, ValueError)
     with open_read(path) as stream:
-        archive = ArchiveIterator(stream, arc2warc=True)
-        number = faults = 0
+        source = _Source(stream)
+        archive = ArchiveIterator(source, arc2warc=True)
+        number = faults = failed_at = 0
         while True:
             number += 1
-            complaints = io.StringIO()  # warcio prints them
             try:
-                with contextlib.redirect_stderr(complaints):
+                with contextlib.redirect_stderr(io.StringIO()):  # warcio prints what it complains of
                     record = next(archive, None)
                     if record is None:
-                        return
+                        break
                     body = record.content_stream().read()
                     missing = getattr(record.raw_stream, "limit", 0)
                     offset = archive.get_record_offset()
-            except unreadable as error:
+            except Exception as error:  # warcio raises errors of many kinds on damaged files
                 reason = " ".join(str(error).split())[:200]
                 yield WebRecord(number, failed=f"damaged at byte {archive.offset} of the uncompressed file: {reason}")
                 return
-            if missing or archive.err_count > faults:
-                faults = archive.err_count
-                problem = f"{missing} bytes are missing" if missing else "its length is wrong"
+            problem = None
+            length = record.rec_headers.get_header("Content-Length") or ""
+            if record.rec_type not in KINDS or not length.isdecimal():
+                problem = "its header is cut off or no WARC header"
+            elif missing:
+                problem = f"{missing} bytes are missing"
+            elif archive.err_count > faults:
+                problem = "its length is wrong"
+            faults = archive.err_count
+            if problem is None:
+                yield _text_of(record, number, offset, body)
+            else:
+                failed_at = number
                 yield WebRecord(number, failed=f"damaged record at byte {offset} of the uncompressed file: {problem}")
-                continue
-            yield _text_of(record, number, offset, body)
+        if archive.offset < source.at or (source.damage is not None and failed_at != number - 1):
+            reason = str(source.damage or "the archive ends inside a record")
+            yield WebRecord(number, failed=f"damaged at byte {archive.offset} of the uncompressed file: {reason}")
 
 
 def _text_of(record: Any, number: int, offset: int, body: bytes) -> WebRecord:
