@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -81,7 +80,6 @@ class Ledger:
         data = results.astype("<f4").tobytes()
         stream.write(data + zlib.crc32(data).to_bytes(4, "little"))
         stream.flush()
-        os.fsync(stream.fileno())
 
 
 def score_windows(

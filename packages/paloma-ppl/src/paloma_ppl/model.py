@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from .errors import UserError
@@ -19,7 +20,7 @@ from .files import digest_file
 from .tokenizer import Ids, LoadedTokenizer
 
 log = logging.getLogger(__name__)
-LOGITS_AT_ONCE = 1 << 26  # numbers, 256 MiB in float32
+LOGITS_AT_ONCE = 1 << 25  # numbers, 128 MiB in float32
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
 
@@ -158,8 +159,7 @@ def log_probabilities(
         for begin in range(0, len(target), rows):
             chunk = states[place[begin : begin + rows]]
             logits = (chunk if model.head is None else model.head(chunk)).float()  # [n, V]
-            picked = logits.gather(1, target[begin : begin + rows, None])[:, 0]
-            result[begin : begin + rows] = picked - logits.logsumexp(dim=1)
+            result[begin : begin + rows] = -cross_entropy(logits, target[begin : begin + rows], reduction="none")
     flat = result.cpu().numpy()
     ends = np.cumsum([len(part) for part in targets])
     yield from np.split(flat, ends[:-1])

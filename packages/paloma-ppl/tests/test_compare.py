@@ -1,0 +1,75 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paloma_ppl.compare import compare
+from paloma_ppl.config import CompareConfig
+from paloma_ppl.errors import UserError
+from paloma_ppl.metrics import DocumentScore
+from paloma_ppl.results import Description, write_results
+from paloma_ppl.table import comparison_table
+
+
+def results(folder: Path, bits: list[float], **changes: Any) -> Path:
+    """Documents of 100 bytes in domains a (first twelve) and b."""
+    values = {"method": "model", "model": {"name": folder.name, "digest": "sha256:" + "0" * 64}, "suite": "s",
+              "suite_digest": "sha256:" + "1" * 64, "split": "test", "format": "paloma", "maximum_length": 8,
+              "tokenizer_digest": None, "dtype": "float32", "limit": None, "vocab_size": 9}  # fmt: skip
+    scores = [
+        DocumentScore(str(n), "s", "a" if n < 12 else "b", 10, 100, 100, 20, -math.log(2) * value)
+        for n, value in enumerate(bits)
+    ]
+    write_results(folder, Description(**{**values, **changes}), scores, None, 0.95)
+    return folder
+
+
+BITS = [100.0 + 10 * (n % 5) for n in range(16)]
+
+
+def test_difference_is_paired_by_document(tmp_path: Path) -> None:
+    a = results(tmp_path / "a", [value + 10 + 0.1 * (n % 3) for n, value in enumerate(BITS)])
+    b = results(tmp_path / "b", BITS)
+    found = compare(a, b, CompareConfig(output=tmp_path / "c.json"))
+    assert json.loads((tmp_path / "c.json").read_text()) == found
+    names = [(row["level"], row["source"], row["domain"], row["documents"]) for row in found["rows"]]
+    assert names == [
+        ("domain", "s", "a", 12),
+        ("domain", "s", "b", 4),
+        ("source", "s", None, 16),
+        ("aggregate", None, "micro", 16),
+        ("aggregate", None, "macro", 16),
+    ]
+    first, small, source, micro, _ = found["rows"]
+    assert first["a"] == pytest.approx(1.28, abs=0.05)
+    assert first["difference"] == pytest.approx(0.101)
+    # documents differ by 10 to 40 bits, their differences by 0.2: pairing makes the interval narrow
+    assert 0.1 < first["low"] < 0.101 < first["high"] < 0.102
+    assert (small["low"], small["interval"]) == (None, "none: 4 documents, at least 10 are needed")
+    assert {**source, "level": 0, "source": 0, "domain": 0} == {**micro, "level": 0, "source": 0, "domain": 0}
+    table = comparison_table(found)
+    assert table.splitlines()[3].split()[:3] == ["s", "(all)", "16"]
+    assert table.count("*") == 4
+
+
+def test_the_same_results_differ_by_nothing(tmp_path: Path) -> None:
+    a = results(tmp_path / "a", BITS)
+    for row in compare(a, a, CompareConfig(output=tmp_path / "c.json"))["rows"]:
+        assert row["difference"] == 0
+        assert (row["low"], row["high"]) in [(0, 0), (None, None)]
+
+
+@pytest.mark.parametrize("change", [{"suite_digest": "sha256:" + "2" * 64}, {"split": "val"}, {"limit": 5}])
+def test_other_suite_split_or_limit_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    a, b = results(tmp_path / "a", BITS), results(tmp_path / "b", BITS, **change)
+    with pytest.raises(UserError, match=f"{next(iter(change))} differs"):
+        compare(a, b, CompareConfig(output=tmp_path / "c.json"))
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_other_documents_are_refused(tmp_path: Path) -> None:
+    a, b = results(tmp_path / "a", BITS), results(tmp_path / "b", BITS[:-1])
+    with pytest.raises(UserError, match="16 and 15 documents"):
+        compare(a, b, CompareConfig(output=tmp_path / "c.json"))

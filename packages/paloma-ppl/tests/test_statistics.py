@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from paloma_ppl.errors import UserError
+from paloma_ppl.statistics import bootstrap_interval, jackknife_error, make_stratum, ratio_and_error, strata_by_domain
+
+
+def test_jackknife_error_by_hand() -> None:
+    stratum = make_stratum("s", np.array([1.0, 4.0, 7.0]), np.array([1.0, 2.0, 3.0]), resamples=2)
+    # r = 2; leaving one out gives 11/5, 8/4 and 5/3; linearised changes are (x - 2 b) / (6 - b)
+    changes = np.array([-1 / 5, 0.0, 1 / 3])
+    expected = np.sqrt(2 / 3 * np.sum((changes - changes.mean()) ** 2))
+    assert jackknife_error([stratum], 2.0) == pytest.approx(expected, rel=1e-14)
+    assert pytest.approx(changes.tolist()) == [2 - 11 / 5, 2 - 8 / 4, 2 - 5 / 3]  # exactly the change of the ratio
+
+
+def test_linearised_error_by_hand() -> None:
+    stratum = make_stratum("s", np.array([1.0, 4.0, 7.0]), np.array([1.0, 2.0, 3.0]), resamples=2)
+    ratio, error = ratio_and_error([stratum.sums], [3])
+    assert float(ratio) == 2.0
+    assert float(error) == pytest.approx(np.sqrt(2 * 3 / 2) / 6)  # residuals -1, 0, 1
+
+
+def test_resamples_draw_as_many_documents_as_there_are() -> None:
+    stratum = make_stratum("s", np.arange(1.0, 8.0), np.ones(7), resamples=500)
+    assert set(stratum.resampled[:, 1]) == {7.0}
+    assert len(set(stratum.resampled[:, 0])) > 10
+    assert abs(stratum.resampled[:, 0].mean() - 28) < 1
+
+
+@pytest.mark.parametrize("logarithm", [True, False])
+def test_interval_covers_as_often_as_it_says(logarithm: bool) -> None:
+    generator = np.random.default_rng(7)
+    hits = 0
+    for number in range(300):
+        size = np.exp(generator.normal(7, 1, 30))
+        bits = size * generator.gamma(4, 0.25, 30)  # one bit a byte
+        interval = bootstrap_interval([make_stratum(str(number), bits, size, 400)], 0.9, logarithm=logarithm)
+        assert interval.low is not None
+        assert interval.high is not None
+        hits += interval.low <= 1 <= interval.high
+    assert 0.86 <= hits / 300 <= 0.96
+
+
+def test_stratified_interval_ignores_differences_between_domains() -> None:
+    generator = np.random.default_rng(3)
+    size = np.full(40, 100.0)
+    bits = np.where(np.arange(40) < 20, 100.0, 900.0) + generator.normal(0, 5, 40)
+    one = bootstrap_interval([make_stratum("all", bits, size)], 0.95, logarithm=True)
+    halves = [make_stratum("low", bits[:20], size[:20]), make_stratum("high", bits[20:], size[20:])]
+    two = bootstrap_interval(halves, 0.95, logarithm=True)
+    mean = bootstrap_interval(halves, 0.95, logarithm=True, mean_of_strata=True)
+    assert None not in (one.low, one.high, two.low, two.high, mean.low)
+    assert (two.high - two.low) * 20 < one.high - one.low  # type: ignore[operator]
+    assert two.low == pytest.approx(mean.low, rel=1e-3)  # equal domains: micro is macro
+
+
+def test_equal_documents_give_an_interval_of_no_width() -> None:
+    interval = bootstrap_interval([make_stratum("s", np.zeros(12), np.arange(1.0, 13.0))], 0.95, logarithm=False)
+    assert (interval.low, interval.high) == (0.0, 0.0)
+
+
+def test_too_few_documents_or_single_ones_give_no_interval_and_say_why() -> None:
+    def interval(*sizes: int, mean: bool = False) -> tuple[float | None, str]:
+        strata = [make_stratum(str(n), np.arange(1.0, n + 1), np.ones(n), 50) for n in sizes]
+        found = bootstrap_interval(strata, 0.95, logarithm=True, mean_of_strata=mean)
+        return found.low, found.method
+
+    assert interval(1) == (None, "none: 1 document, at least 10 are needed")
+    assert interval(9) == (None, "none: 9 documents, at least 10 are needed")
+    assert interval(12, 1, mean=True) == (None, "none: 1 of 2 domains have a single document")
+    assert interval(10)[0] is not None
+
+
+def test_impossible_confidence_is_refused() -> None:
+    with pytest.raises(UserError, match=r"confidence of 1\.0"):
+        bootstrap_interval([make_stratum("s", np.arange(1.0, 13.0), np.ones(12), 50)], 1.0, logarithm=True)
+
+
+def test_domains_of_one_document_are_pooled() -> None:
+    def strata(*keys: str) -> list[list[int]]:
+        pools = strata_by_domain([(key[0], key) for key in keys])
+        assert sorted(index for pool in pools.values() for index in pool) == list(range(len(keys)))
+        return sorted(pool.tolist() for pool in pools.values())
+
+    assert strata("a1", "a2", "a1", "a2") == [[0, 2], [1, 3]]
+    assert strata("a1", "a2", "a3", "a3") == [[0, 1], [2, 3]]  # within the source
+    assert strata("a1", "b1", "b2", "b2") == [[0, 1], [2, 3]]  # over sources
+    assert strata("a1", "b1", "b1", "b2", "b2", "b2") == [[0, 3, 4, 5], [1, 2]]  # with the largest
+    assert strata("a1") == [[0]]
