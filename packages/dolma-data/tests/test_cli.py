@@ -1,0 +1,33 @@
+"""The command line as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("numpy", "numba", "tokenizers", "trafilatura", "warcio", "regex")
+COMMANDS = ("extract", "tag", "dedupe", "decontaminate", "stat", "mix", "train-tokenizer", "tokens")
+
+
+def test_the_command_line_imports_nothing_heavy():
+    program = f"import sys, dolma_data.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(dolma, capsys, command):
+    assert dolma(command, "--help") == 0
+    assert "--dry-run" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_refused_with_the_nearest(dolma, capsys):
+    assert dolma("tokns") == 2
+    assert "did you mean tokens?" in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_refused(dolma, capsys):
+    assert dolma("extract", "x", "--outptu", "y") == 2
+    assert "--output" in capsys.readouterr().err
