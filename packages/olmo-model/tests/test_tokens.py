@@ -91,13 +91,13 @@ def test_place_and_covering_agree_with_a_plain_walk(lengths, size):
             if not start < end <= length:
                 continue
             expected = [n for n, (f, at) in enumerate(walk) if f == file and at < end and start < at + size]
-            assert list(instances.covering(Document(file, 0, start, end, "", "", ""))) == expected
+            assert list(instances.covering(Document(file, 0, start, end, "", "", 1))) == expected
 
 
 def test_documents_are_found_by_id_and_by_place(tokens_folder):
     tokens = Tokens(tokens_folder)
     (found,) = tokens.find("story-71")
-    assert (found.file, found.row, found.src, found.loc) == (1, 1, "documents/part-1.jsonl.gz", "2")
+    assert (found.file, found.row, found.src, found.loc) == (1, 1, "documents/part-1.jsonl.gz", 2)
     assert tokens.find("story-999") == []
     (before, here), (only,) = tokens.overlapping(
         1, [(found.start - 1, found.start + 2), (found.start, found.start + 1)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from .config import TrainConfig
+from .callbacks.console import time_left
+from .config import ModelConfig, TrainConfig
 from .presets import parameter_count
 from .train import Plan, build_model, build_trainer, make_plan, set_threads
 
@@ -24,6 +25,7 @@ class Estimate:
     tokens: int
     epochs: float
     memory: dict[str, int]
+    flops_per_token: int
     measured_tokens_per_second: float
     seconds: float
 
@@ -47,12 +49,11 @@ def estimate_memory(plan: Plan) -> dict[str, int]:
     return parts | {"total": sum(parts.values())}
 
 
-def training_flops_per_token(plan: Plan) -> int:
+def training_flops_per_token(model: ModelConfig, sequence_length: int) -> int:
     """Floating-point operations of a training step per token: 6 a weight (the head counted once, the look-up of an
     untied embedding not), and the products of causal attention, of which half is needed (Chowdhery et al. 2022, B)."""
-    model = plan.model
     weights = parameter_count(model) - (0 if model.weight_tying else model.embedding_size * model.d_model)
-    return 6 * weights + 6 * model.n_layers * model.d_model * plan.sequence_length
+    return 6 * weights + 6 * model.n_layers * model.d_model * sequence_length
 
 
 def estimate(config: TrainConfig, measured_steps: int = 5) -> Estimate:
@@ -76,6 +77,7 @@ def estimate(config: TrainConfig, measured_steps: int = 5) -> Estimate:
         tokens=total,
         epochs=plan.max_steps / plan.order.steps_per_epoch,
         memory=estimate_memory(plan),
+        flops_per_token=training_flops_per_token(plan.model, plan.sequence_length),
         measured_tokens_per_second=rate,
         seconds=total / rate,
     )
@@ -83,8 +85,6 @@ def estimate(config: TrainConfig, measured_steps: int = 5) -> Estimate:
 
 def as_lines(found: Estimate) -> list[str]:
     """The estimate for a person."""
-    from .callbacks.console import time_left
-
     memory = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in found.memory.items())
     return [
         f"parameters       {found.parameters:,}",
@@ -92,6 +92,7 @@ def as_lines(found: Estimate) -> list[str]:
         f"step             {found.tokens_per_step:,} tokens",
         f"run              {found.steps:,} steps, {found.tokens:,} tokens, {found.epochs:.2f} epochs",
         f"memory           {memory}",
+        f"work             {found.flops_per_token:,} floating-point operations a token",
         f"speed            {found.measured_tokens_per_second:,.0f} tokens/s (measured)",
         f"time             {time_left(found.seconds)} without evaluation",
     ]
@@ -99,6 +100,4 @@ def as_lines(found: Estimate) -> list[str]:
 
 def as_json(found: Estimate) -> dict[str, Any]:
     """The estimate for a program."""
-    from dataclasses import asdict
-
     return asdict(found)

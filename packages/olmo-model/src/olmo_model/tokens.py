@@ -33,7 +33,7 @@ class Document:
     end: int
     id: str
     src: str
-    loc: str
+    loc: int
 
 
 class Tokens:
@@ -161,7 +161,7 @@ class Tokens:
                     break
                 if number == current:
                     start, end, name, src, loc = row
-                    found.append(Document(file, number, int(start), int(end), name, src, loc))
+                    found.append(Document(file, number, int(start), int(end), name, src, int(loc)))
                     current = next(wanted, None)
         if current is not None:
             raise UserError(f"row {current} is in documents.idx but not here", where=path, fix=REMAKE)
