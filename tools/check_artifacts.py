@@ -3,6 +3,9 @@
 `python tools/check_artifacts.py PATH…`: a PATH is a folder with artifacts at any depth, or one file. Every problem is a
 line `PATH:LINE: what is wrong`, every artifact ends with a line `ok: KIND PATH (…)` or `failed: KIND PATH (…)`.
 Exit status 0: all is well; 1: problems; 2: a usage error, or nothing was recognised.
+
+Needs fastjsonschema, jsonschema, numpy, orjson and zstandard; by what it meets also pyyaml, regex, safetensors,
+tokenizers, torch and transformers.
 """
 
 from __future__ import annotations
@@ -18,8 +21,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from artifact_checks.reading import DOCUMENT_SUFFIXES, PARTIAL
-from artifact_checks.report import Options, Report
+try:
+    from artifact_checks.reading import DOCUMENT_SUFFIXES, PARTIAL
+    from artifact_checks.report import Options, Report
+except ModuleNotFoundError as missing:
+    print(f"error: the checks need the Python library {missing.name}; install it, or use nox", file=sys.stderr)
+    sys.exit(2)
 
 # kind: (module, function); the modules are imported only when such an artifact is met
 CHECKS = {

@@ -62,7 +62,7 @@ def check_attributes(folder: Path, report: Report, options: Options) -> str:
     for relative, path in own.items():
         if relative not in documents and documents:
             report.problem(path, f"there is no file of documents {root / 'documents' / relative}")
-        found[relative] = check_rows(path, documents.get(relative), aligned, report)
+        found[relative] = check_rows(path, documents.get(relative), manifest is not None, aligned, report)
     if manifest is not None:
         check_manifest(manifest, manifest_path, folder, found, aligned.keys, report)
     if (folder / MATCHES).exists():
@@ -70,12 +70,12 @@ def check_attributes(folder: Path, report: Report, options: Options) -> str:
     return f"{sum(count for count, _ in found.values()):,} rows, {len(aligned.spans):,} spans"
 
 
-def check_rows(path: Path, documents: Path | None, aligned: Aligned, report: Report) -> tuple[int, int]:
+def check_rows(path: Path, documents: Path | None, ours: bool, aligned: Aligned, report: Report) -> tuple[int, int]:
     """(rows, tombstones) of one file. Row k belongs to row k: same id and source, spans inside its text."""
     count = tombstones = 0
     quiet = Report(quiet=True)
-    theirs = iter(()) if documents is None else lines(documents, quiet)
-    for own, other in zip_longest(lines(path, report), theirs):
+    theirs = iter(()) if documents is None else lines(documents, quiet, ours=False)
+    for own, other in zip_longest(lines(path, report, ours=ours), theirs):
         if own is None:
             report.problem(path, f"ends after {count} rows, but {documents} goes on", count + 1)
             break

@@ -38,7 +38,7 @@ def check_documents(folder: Path, report: Report, options: Options) -> str:
     total = 0
     for path in present:
         relative = path.relative_to(folder).as_posix()
-        count, text_bytes = check_file(path, identities, sources, report)
+        count, text_bytes = check_file(path, manifest is not None, identities, sources, report)
         total += count
         if manifest is None:
             continue
@@ -66,10 +66,12 @@ def check_documents(folder: Path, report: Report, options: Options) -> str:
     return f"{total:,} rows"
 
 
-def check_file(path: Path, identities: Identities, sources: dict[str, list[int]], report: Report) -> tuple[int, int]:
+def check_file(
+    path: Path, ours: bool, identities: Identities, sources: dict[str, list[int]], report: Report
+) -> tuple[int, int]:
     """(rows, UTF-8 bytes of text) of one file; every row against the schema."""
     count = size = 0
-    for _, row in rows(path, "document", report):
+    for _, row in rows(path, "document", report, ours=ours):
         length = len(row["text"].encode())
         count += 1
         size += length

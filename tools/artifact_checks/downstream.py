@@ -195,6 +195,13 @@ class Leading:
         self.ids = whole[: whole.index(plain[0])] if plain and plain[0] in whole else []
         self.adds_space = bool(plain) and str(tokenizer.id_to_token(plain[0])).startswith(SPACE_MARK)
 
+    def joint(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Ids of one text, parted before the first token that reaches into the continuation."""
+        encoding = self.tokenizer.encode(context + continuation, add_special_tokens=False)
+        reaching = (k for k, (_, end) in enumerate(encoding.offsets) if end > len(context))
+        cut = next(reaching, len(encoding.ids) - 1)
+        return self.ids + list(encoding.ids[:cut]), list(encoding.ids[cut:])
+
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
@@ -210,7 +217,7 @@ def check_ids(
         return
     context_ids, continuation_ids = row["context_ids"], row["continuation_ids"]
     if boundary == "joint" and context:
-        good = context_ids + continuation_ids == leading.ids + leading.encode(context + continuation)
+        good = (context_ids, continuation_ids) == leading.joint(context, continuation)
     else:
         drop = leading.adds_space and continuation[0] == " " and len(continuation) > 1
         before = leading.ids + leading.encode(context)

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from artifact_checks.documents import document_files
+from artifact_checks.documents import check_quarantine, document_files
 from artifact_checks.identities import key
 from artifact_checks.reading import (
     check_counts,
@@ -54,7 +54,7 @@ def check_tokens(folder: Path, report: Report, options: Options) -> str:
     files = [file["path"] for file in manifest["files"]]
     listed(folder, files, path, report)
     tables = [name.removesuffix(".npy") + ".csv.gz" for name in files]
-    only(folder, {"manifest.json", "tokenizer.json", "documents.idx", *files, *tables}, report)
+    only(folder, {"manifest.json", "tokenizer.json", "documents.idx", "quarantine.jsonl", *files, *tables}, report)
     vocab_size = manifest["vocab_size"]
     tokenizer = check_tokenizer(folder / "tokenizer.json", manifest["tokenizer_digest"], vocab_size, path, report)
     report.equal(path, "dtype", manifest["dtype"], "uint16" if vocab_size <= 1 << 16 else "uint32")
@@ -77,6 +77,7 @@ def check_tokens(folder: Path, report: Report, options: Options) -> str:
     check_counts(manifest["counts"], path, report)
     report.equal(path, "counts.kept", manifest["counts"]["kept"], manifest["documents"])
     check_index(folder / "documents.idx", table, report)
+    check_quarantine(folder, manifest, report)
     if options.documents is not None and tokenizer is not None:
         check_sources(folder, manifest, table, tokenizer, options, report)
     return f"{manifest['documents']:,} documents, {manifest['tokens']:,} tokens"
@@ -200,11 +201,11 @@ def check_sources(folder: Path, manifest: Any, table: Table, tokenizer: Any, opt
         report.problem(path, f"src {name} is no file of documents in {root}")
     for name, file in known.items():
         if name not in table.paths:
-            rows_read += sum(1 for _ in lines(file, report))
+            rows_read += sum(1 for _ in lines(file, report, ours=False))
             continue
         mine = np.flatnonzero(records["src"] == table.paths[name])
         place = number = 0
-        for number, line in lines(file, report):
+        for number, line in lines(file, report, ours=False):
             rows_read += 1
             while place < len(mine) and records["loc"][mine[place]] == number:
                 at = int(mine[place])

@@ -320,6 +320,17 @@ def test_damaged_tokens(damage: Damage, build: SimpleNamespace, check: Check) ->
     assert_found(check, damage, build.tokens())
 
 
+def test_a_document_that_could_not_be_encoded_stands_in_the_quarantine_of_tokens(
+    build: SimpleNamespace, check: Check
+) -> None:
+    folder = build.tokens()
+    edit_json(folder / M, lambda m: m["counts"].update(read=6, failed=1))
+    assert f"{folder / M}: counts.failed is 1, but the content gives 0" in check(folder)[1]
+
+    write_rows(folder / "quarantine.jsonl", [{"file": "documents/a.jsonl.gz", "line": 4, "reason": "not JSON"}])
+    assert check(folder)[0] == 0
+
+
 def test_tokens_lead_back_to_their_documents(build: SimpleNamespace, check: Check) -> None:
     folder = build.tokens()
 

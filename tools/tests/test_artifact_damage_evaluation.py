@@ -421,6 +421,10 @@ def test_joint_requests_are_one_text_to_the_tokenizer(build: SimpleNamespace, ch
     write_rows(folder / IDS, whole)
     assert check(folder) == (0, [f"ok: requests {folder} (1 tasks, 2 requests)"])
 
+    early = {"context_ids": ids[1][:4], "continuation_ids": ids[1][4:]}
+    write_rows(folder / IDS, [whole[0], {**whole[1], **early}])
+    assert f"{folder / IDS}:2: the ids are not those of the text by the boundary policy joint" in check(folder)[1]
+
     cut = {"context_ids": tokenizer.encode("eight").ids, "continuation_ids": tokenizer.encode("h").ids}
     write_rows(folder / IDS, [{**whole[0], **cut}, whole[1]])
     assert f"{folder / IDS}:1: the ids are not those of the text by the boundary policy joint" in check(folder)[1]

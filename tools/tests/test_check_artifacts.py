@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from builders.files import read_json, write, write_rows
+from builders.files import read, read_json, write, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = sorted((ROOT / "docs" / "schemas").glob("*.schema.json"))
@@ -87,6 +88,14 @@ def test_dolma_s_plain_layout_needs_no_manifest(build: SimpleNamespace, check: C
 
     assert status == 0
     assert [line.split()[:2] for line in lines] == [["ok:", "documents"], ["ok:", "attributes"]]
+
+
+def test_files_without_a_manifest_may_carry_gzip_s_time_and_name(build: SimpleNamespace, check: Check) -> None:
+    folder = build.plain()
+    for path in folder.rglob("x.jsonl.gz"):
+        path.write_bytes(gzip.compress(read(path), mtime=1))
+
+    assert check(folder)[0] == 0
 
 
 def test_an_artifact_may_be_named_by_its_manifest(build: SimpleNamespace, check: Check) -> None:
