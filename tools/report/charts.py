@@ -9,7 +9,7 @@ as well. Text from data is only ever element content, never an attribute.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -277,7 +277,7 @@ class Scale:
 
 
 def forest(
-    names: Names, title: str, unit: str, rows: Sequence[ForestRow], scale: Scale, kinds: Sequence[str]
+    names: Names, title: str, unit: str, rows: Sequence[ForestRow], scale: Scale, kinds: Mapping[int, str]
 ) -> Markup:
     """A horizontal interval plot: one row a name, values as shapes, intervals as lines, figures in words beside them.
 
@@ -314,7 +314,7 @@ def forest(
             '<li><svg class="key" width="26" height="14" aria-hidden="true"><g class="kind-{}">'
             '<line x1="0" x2="26" y1="7" y2="7"/><svg x="13" y="7" class="shape">{}</svg></g></svg>{}</li>'
         ).format(index, SHAPES[index], words.visible(name))
-        for index, name in enumerate(kinds)
+        for index, name in kinds.items()
     ) + Markup("").join(
         Markup(
             '<li><svg class="key" width="26" height="14" aria-hidden="true">'

@@ -186,7 +186,8 @@ def draw(
 
 
 def chart(lines: Sequence[Line], title: str, methods: Sequence[str], names: charts.Names) -> Markup:
-    """An interval plot in bits per byte."""
+    """An interval plot in bits per byte; a method keeps its shape and colour whichever others were run."""
+    kinds = {kind: method for kind, (method, _) in enumerate(METHODS) if method in methods}
     rows = [
         charts.ForestRow(
             name=line.name,
@@ -199,20 +200,20 @@ def chart(lines: Sequence[Line], title: str, methods: Sequence[str], names: char
             under=under(line),
             marks=[
                 charts.Mark(
-                    index,
+                    kind,
                     line.results[method]["bits_per_byte"],
                     line.results[method]["bits_per_byte_low"],
                     line.results[method]["bits_per_byte_high"],
                 )
                 if method in line.results
-                else charts.Mark(index, None)
-                for index, method in enumerate(methods)
+                else charts.Mark(kind, None)
+                for kind, method in kinds.items()
             ],
             strong=line.level == "aggregate",
         )
         for line in lines
     ]
-    return charts.forest(names, title, "bits per byte", rows, scale(lines, methods), methods)
+    return charts.forest(names, title, "bits per byte", rows, scale(lines, methods), kinds)
 
 
 def under(line: Line) -> str:

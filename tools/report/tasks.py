@@ -162,4 +162,4 @@ def accuracy_chart(name: str, row: Mapping[str, Any], names: charts.Names) -> Ma
     values = [v for item in rows for mark in item.marks for v in (mark.value, mark.low, mark.high) if v is not None]
     low, high = axes.rounded_range([*values, *(value for value, _ in references)], 6)
     scale = charts.Scale(max(0.0, low), min(100.0, high) if high > 0 else high, references)
-    return charts.forest(names, f"Accuracy on {words.label(name)}", "% of instances", rows, scale, ["model"])
+    return charts.forest(names, f"Accuracy on {words.label(name)}", "% of instances", rows, scale, {0: "model"})

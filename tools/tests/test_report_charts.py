@@ -71,7 +71,7 @@ def test_curve_breaks_where_the_loss_is_not_a_number() -> None:
 
 def test_value_beyond_the_axis_becomes_an_arrow() -> None:
     rows = [charts.ForestRow("a", "9.0", [charts.Mark(0, 9.0, 8.0, 10.0)])]
-    drawn = charts.forest(charts.Names(), "T", "bits", rows, charts.Scale(0.0, 4.0), ["model"])
+    drawn = charts.forest(charts.Names(), "T", "bits", rows, charts.Scale(0.0, 4.0), {0: "model"})
     assert '<path class="kind-0" d="M-9-5' in drawn
 
 
