@@ -174,7 +174,8 @@ def in_words(rule: str) -> str:
 
 def span_in_words(name: str) -> str:
     """``EMAIL_ADDRESS`` for the path of an attribute."""
-    return name.rpartition("__")[2] if name.startswith("$.attributes.") else name
+    path = "$.attributes."
+    return name.removeprefix(path).rpartition("__")[2] if name.startswith(path) else name
 
 
 @dataclass(frozen=True)

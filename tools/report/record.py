@@ -16,6 +16,7 @@ from . import charts, words
 from .reading import Output, StageNotRunError
 
 TOKENIZER, TOKENS, SUITE, WEIGHTS = "tokenizer", "training tokens", "perplexity suite", "weights"
+MODEL = "evaluated model folder"
 DIGESTS = (
     ("tokenizer/manifest.json", (("digest", TOKENIZER),)),
     ("tokens/manifest.json", (("tokenizer_digest", TOKENIZER), ("fingerprint", TOKENS))),
@@ -27,8 +28,9 @@ DIGESTS = (
     ("decontamination/manifest.json", (("suite_digest", SUITE),)),
     ("run/manifest.json", (("tokenizer_digest", TOKENIZER), ("tokens_fingerprint", TOKENS))),
     ("CHECKPOINT", (("tokenizer_digest", TOKENIZER), ("weights_digest", WEIGHTS))),
-    ("perplexity/manifest.json", (("tokenizer_digest", TOKENIZER), ("suite_digest", SUITE))),
-    ("predictions/manifest.json", (("tokenizer_digest", TOKENIZER),)),
+    ("perplexity/manifest.json", (("tokenizer_digest", TOKENIZER), ("suite_digest", SUITE), ("model.digest", MODEL))),
+    ("predictions/manifest.json", (("tokenizer_digest", TOKENIZER), ("model.digest", MODEL))),
+    ("predictions-core/manifest.json", (("tokenizer_digest", TOKENIZER), ("model.digest", MODEL))),
 )
 
 
@@ -125,7 +127,7 @@ def digests(output: Output) -> Agreement:
         actual = checkpoint_manifest(output) if path == "CHECKPOINT" else path
         manifest = output.json_or_empty(actual) if actual else {}
         for field, what in fields:
-            value = manifest.get(field)
+            value = look_up(manifest, field)
             if value is not None:
                 found.setdefault((what, str(value)), []).append(actual.removesuffix("/manifest.json"))
     if not found:
@@ -133,6 +135,14 @@ def digests(output: Output) -> Agreement:
     rows = [Digest(what, value, by) for (what, value), by in sorted(found.items())]
     several = [what for what in dict.fromkeys(row.what for row in rows) if sum(row.what == what for row in rows) > 1]
     return Agreement(rows, several)
+
+
+def look_up(manifest: Mapping[str, Any], field: str) -> object:
+    """The value of ``a.b``, None where there is none."""
+    value: object = manifest
+    for key in field.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def checkpoint_manifest(output: Output) -> str:

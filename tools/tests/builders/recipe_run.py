@@ -99,7 +99,7 @@ def build(root: Path, text: str = "") -> Path:
             {"rule": "other" + text, "stream": "s", "dropped": {"docs" + text: 266, "code": 100}, "matched": {}},
             {"rule": "idle", "stream": "s", "dropped": {}, "matched": {}},
         ],
-        "replaced_spans": {"addresses" + text: 88},
+        "replaced_spans": {"addresses" + text: 88, "$.attributes.r__pii__EMAIL": 7, "$.attributes.repeated": 9},
         "text_bytes": {"read": {"docs" + text: 4_000_000, "code": 6_000_000},
                        "kept": {"docs" + text: 3_000_000, "code": 5_500_000}},
     })  # fmt: skip
@@ -135,10 +135,13 @@ def build(root: Path, text: str = "") -> Path:
         table["domains"][0]["domain"] += text
         put(root, f"{folder}/results.json", table)
     put(root, "perplexity/manifest.json", {"split": "test" + text, "maximum_length": 256, "dtype": "float32",
-                                           "limit": None, "tokenizer_digest": digest("a")})  # fmt: skip
+                                           "limit": None, "tokenizer_digest": digest("a"),
+                                           "model": {"name": "step100", "digest": digest("f")}})  # fmt: skip
     put(root, "comparison-unigram.json", comparison(1.9, 3.3, -1.4567, -1.3456))
     put(root, "comparison-xz.json", comparison(1.9, 2.6, -0.75, -0.65))
     put(root, "predictions/metrics.json", {"format_version": 1, "tasks": {"cloze": task()}})
+    for folder in ("predictions", "predictions-core"):
+        put(root, f"{folder}/manifest.json", {"model": {"digest": digest("f")}})
     put(root, "predictions-core/metrics.json", {"format_version": 1, "tasks": {"arc" + text: task()}})
     put(root, "generations/1.json", {"prompt": "def read" + text, "text": "(self):" + text, "tokens": [1], "seed": 7})
     put(root, "which-data.json", {"run": "run", "steps": [{"step": 50, "documents": [
