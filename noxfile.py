@@ -17,7 +17,10 @@ PACKAGES = {
     "catwalk-eval": "catwalk_eval",
     "paloma-ppl": "paloma_ppl",
 }
-CHECKER = ["jsonschema", "numpy", "pyyaml", "regex", "safetensors", "tokenizers", "torch", "transformers", "zstandard"]
+CHECKER = [
+    "fastjsonschema", "jsonschema", "numpy", "orjson", "pyyaml", "regex", "safetensors", "tokenizers", "torch",
+    "transformers", "zstandard",
+]  # fmt: skip
 REPORT = ["jinja2", "numpy", "pyyaml", "zstandard"]
 
 nox.needs_version = ">=2024.3"

@@ -107,6 +107,14 @@ def test_truncation_and_padding_of_the_file_are_not_applied(tmp_path: Path, toke
     assert ours.leading == 0
 
 
+def test_text_that_spells_a_special_token_stays_text(tokenizer_json: Path) -> None:
+    encoder = Encoder.load(tokenizer_json, "separate")
+    special = encoder.tokenizer.token_to_id("<|endoftext|>")
+    assert special is not None
+    pair = encoder.pair("a <|endoftext|>", " <|endoftext|> b")
+    assert special not in pair.context_ids + pair.continuation_ids
+
+
 def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no tokenizer\.json"):
         tokenizer_file(tmp_path)

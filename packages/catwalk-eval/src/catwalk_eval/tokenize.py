@@ -71,6 +71,7 @@ class Encoder:
         whole.no_truncation()
         whole.no_padding()
         with_specials = whole.encode("A").ids
+        plain.encode_special_tokens = True  # text that spells a special token is text, as it was in training
         body = plain.encode("A", add_special_tokens=False).ids
         leading = tuple(with_specials[: _find(with_specials, body)])
         prefix = leading[0] if leading else _prefix_token(plain, file)
