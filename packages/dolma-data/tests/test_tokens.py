@@ -6,6 +6,9 @@ import csv
 import gzip
 import hashlib
 import json
+import subprocess
+import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -162,6 +165,26 @@ def test_files_hold_whole_documents_up_to_the_size(lengths, max_size):
     assert all(sum(piece) <= max_size or len(piece) == 1 for piece in pieces)
     for piece, following in pairwise(pieces):
         assert sum(piece) + following[0] > max_size  # no file ends early
+
+
+def test_killed_and_run_again_gives_the_same_bytes(dolma, write_documents, tokenizer, contents, tmp_path):
+    rows = [{"id": str(i), "text": f"{i} {' '.join(TEXTS)} " * 20, "source": "s"} for i in range(60)]
+    root = write_documents(rows)
+    arguments = ["tokens", "--documents", str(root), "--tokenizer.name-or-path", str(tokenizer), "--destination"]
+    command = [sys.executable, "-c", "from dolma_data.cli import main; main()", *arguments, str(tmp_path / "killed")]
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed.partial/scratch.partial/0.tokens").exists():
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.005)
+    running.kill()
+    running.wait()
+    assert not (tmp_path / "killed").exists()
+    assert dolma(*arguments, tmp_path / "killed") == 0
+    assert dolma(*arguments, tmp_path / "whole") == 0
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_bad_lines_fail_unless_allowed_and_are_listed(dolma, write_documents, tokenizer, read_jsonl, tmp_path, capsys):
