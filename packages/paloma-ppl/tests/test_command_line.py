@@ -81,21 +81,31 @@ def test_mistakes_are_one_line_and_status_2(
 def test_killed_run_and_the_same_command_again_give_the_same_bytes(
     model_folder: Path, suite_folder: Path, tmp_path: Path
 ) -> None:
-    def command(output: Path) -> list[str]:
-        main = [sys.executable, "-m", "paloma_ppl.cli", "run", "--device", "cpu", "--batch-tokens", "24"]
-        return [*main, "--model", str(model_folder), "--suite", str(suite_folder), "--output", str(output)]
+    import torch
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    def arguments(output: Path) -> list[str]:
+        options = {"--model": model_folder, "--suite": suite_folder, "--output": output, "--batch-tokens": 48}
+        return ["run", "--device", "cpu", *(str(word) for pair in options.items() for word in pair)]
+
     ledger = ledger_path(tmp_path / "P")
-    process = subprocess.Popen(command(tmp_path / "P"), env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "paloma_ppl.cli", *arguments(tmp_path / "P")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    )
     while process.poll() is None and not (ledger.is_file() and ledger.stat().st_size > 1500):
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert ledger.is_file()
     assert not (tmp_path / "P").exists()
-    for name in ("P", "whole"):
-        subprocess.run(command(tmp_path / name), env=environment, check=True, capture_output=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for name in ("P", "whole"):
+            assert run(app, arguments(tmp_path / name)) == 0
+    finally:
+        torch.set_num_threads(threads)
     assert digest(tmp_path / "P") == digest(tmp_path / "whole")
     assert not ledger.exists()
 

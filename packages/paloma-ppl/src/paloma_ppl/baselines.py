@@ -5,8 +5,9 @@ Unigram: p(v) = (count of v in training + s) / (tokens in training + s · vocabu
 xz: bits of a document given training text of its source, 8 · (|C(prefix + document)| − |C(prefix)|). C is LZMA at
 preset 9 extreme as a raw stream, so that no header or checksum counts. A compressor's state cannot be copied, so each
 document compresses the prefix anew: the cost is (documents) × (prefix), and the prefix is bounded. 128 KiB take about
-0.06 s a document, and a dictionary no larger than the text saves clearing 64 MiB each time. Several processes share
-the documents; the result does not depend on them.
+0.05 s a document, and a dictionary no larger than the text saves clearing 64 MiB each time. The prefix holds the
+beginnings of many documents, which serves better than a few whole ones. Several processes share the documents; the
+result does not depend on them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from .tokenizer import BATCH, LoadedTokenizer, load_tokenizer
 from .windows import encode_documents
 
 FORMAT_VERSION = 1
-SHARE_OF_PREFIX = 8  # no training document fills more than this part of the prefix, so that it holds many
+SHARE_OF_PREFIX = 32  # no training document fills more than this part of the prefix, so that it holds many
 LN_2 = math.log(2)
 
 
