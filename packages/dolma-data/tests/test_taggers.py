@@ -269,9 +269,8 @@ def test_an_unknown_tagger_tells_the_nearest_name() -> None:
         find_tagger("gopher2")
 
 
-def test_every_tagger_takes_an_empty_text_and_names_its_source() -> None:
-    for name in tagger_names():
-        entry = find_tagger(name)
-        assert entry.source
-        assert entry.types
-        scores_of(name, "")
+@pytest.mark.parametrize("name", tagger_names())
+def test_every_tagger_takes_an_empty_text_and_names_its_source(name: str) -> None:
+    assert find_tagger(name).source
+    assert find_tagger(name).types
+    scores_of(name, "")

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def"
-"""Quality and repetition measures of Rae et al. 2021 (Gopher), tables A1 and A2, over indexed words and lines."""
+"""Quality and repetition measures of Rae et al. 2021 (Gopher), appendix A, over indexed words and lines."""
 
 from __future__ import annotations
 
@@ -8,24 +8,8 @@ from numba import njit
 
 from .units import HAS_LETTER, HAS_SYMBOL, hash_bytes
 
-COMMON_SIZES = (2, 3, 4)  # n of "most common n-gram"
-DUPLICATE_SIZES = (5, 6, 7, 8, 9, 10)  # n of "duplicate n-grams"
 SHORT_WORD = 64  # words below this length are sorted by counting
 NGRAM_FACTOR = np.uint64(0x9E3779B97F4A7C15)
-TYPES = (
-    *(f"fraction_of_characters_in_most_common_{n}grams" for n in COMMON_SIZES),
-    *(f"fraction_of_characters_in_duplicate_{n}grams" for n in DUPLICATE_SIZES),
-    "character_count",
-    "word_count",
-    "median_word_length",
-    "symbol_to_word_ratio",
-    "fraction_of_words_with_alpha_character",
-    "required_word_count",
-    "fraction_of_lines_starting_with_bullet_point",
-    "fraction_of_lines_ending_with_ellipsis",
-    "fraction_of_duplicate_lines",
-    "fraction_of_characters_in_duplicate_lines",
-)
 
 
 @njit(cache=True)
@@ -180,7 +164,7 @@ def score_lines(buffer, starts, ends, space):
 
 @njit(cache=True)
 def score_documents(buffer, lengths, first_word, words, word_lengths, flags, first_line, starts, ends, required):
-    """All scores, [D, 19] in the order of ``TYPES``; NaN where a document is too short for an n-gram.
+    """All scores, [D, 19] in the order of ``taggers.gopher.TYPES``; NaN where a document is too short for an n-gram.
 
     ``lengths`` [D] are code points; ``required`` are the hashes of the required words.
     """

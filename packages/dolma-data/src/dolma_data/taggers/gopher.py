@@ -11,7 +11,7 @@ import numpy as np
 from ..batch import Batch, Spans, whole_documents
 from .registry import tagger
 
-REQUIRED_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Rae et al. 2021, section A.1.1
+REQUIRED_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Rae et al. 2021, appendix A
 COMMON = tuple(f"fraction_of_characters_in_most_common_{n}grams" for n in (2, 3, 4))
 DUPLICATE = tuple(f"fraction_of_characters_in_duplicate_{n}grams" for n in (5, 6, 7, 8, 9, 10))
 TYPES = (
@@ -30,7 +30,7 @@ TYPES = (
 )
 
 
-@tagger("gopher_v2", types=TYPES, source="Rae et al. 2021 (arXiv 2112.11446), section A.1.1, as in allenai/dolma")
+@tagger("gopher_v2", types=TYPES, source="Rae et al. 2021 (arXiv 2112.11446), appendix A, as in allenai/dolma")
 def gopher_v2(batch: Batch) -> Iterator[Spans]:
     r"""Nineteen measures of each document, each one span over the whole text.
 

@@ -26,7 +26,7 @@ Row = tuple[int, int, int, float]
 @tagger(
     "pii_regex_with_counts_fast_v2",
     types=(EMAIL, PHONE, ADDRESS, "doc_count", "doc_frac"),
-    source="regular expressions in the manner of allenai/dolma (Soldaini et al. 2024, arXiv 2402.00159, section 5.3)",
+    source="regular expressions in the manner of allenai/dolma (Soldaini et al. 2024, arXiv 2402.00159)",
 )
 def pii_regex_with_counts_fast_v2(batch: Batch) -> Iterator[Spans]:
     """Spans of e-mail addresses, ten-digit telephone numbers and IPv4 addresses, searched line by line.
