@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from cyclopts import App, CycloptsError
 from cyclopts.config import Dict
 
@@ -44,6 +43,8 @@ def make_app(name: str, package: str, description: str) -> App:
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML or JSON mapping; what is not one is a UserError with file and line."""
+    import yaml  # here, so that --help does not pay for it
+
     try:
         value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
