@@ -119,10 +119,10 @@ def test_a_slice_of_the_library(dolma, read_jsonl, tmp_path):
 
 
 def test_processes_do_not_change_the_bytes(dolma, contents, tmp_path, monkeypatch):
-    monkeypatch.setattr("dolma_data.extract.PYTHON_UNIT_BYTES", 100_000)
+    monkeypatch.setattr("dolma_data.extract.PYTHON_UNIT_BYTES", 10_000)
     for processes in (1, 2):
         out = tmp_path / str(processes)
-        arguments = ("extract", "python-docs", "--packages", "json", "email", "--output", out)
+        arguments = ("extract", "python-docs", "--packages", "json", "bisect", "--output", out)
         assert dolma(*arguments, "--processes", processes) == 0
     one = contents(tmp_path / "1")
     assert len(one) > 5

@@ -112,7 +112,7 @@ def test_an_archive_cut_anywhere_gives_the_whole_records_and_one_failure_with_it
     path = tmp_path / "a.warc"
     places = write_warc(path, packed=False)
     whole = path.read_bytes()
-    for cut in range(places[2] + 1, places[3] - 4):
+    for cut in range(places[2] + 1, places[3] - 4, 3):
         path.write_bytes(whole[:cut])
         records = list(read_archive(path))
         assert [record.failed is None for record in records] == [True, True, False], cut
