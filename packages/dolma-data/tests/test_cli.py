@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -31,3 +32,17 @@ def test_an_unknown_command_is_refused_with_the_nearest(dolma, capsys):
 def test_an_unknown_option_is_refused(dolma, capsys):
     assert dolma("extract", "x", "--outptu", "y") == 2
     assert "--output" in capsys.readouterr().err
+
+
+def test_a_command_leaves_a_record_of_what_it_did(dolma, write_documents, tmp_path):
+    root = write_documents([{"id": "1", "text": "x", "source": "s"}])
+    path = root / "documents/a.jsonl.gz"
+    for _ in range(2):
+        assert dolma("extract", path, "--output", tmp_path / "out", "--source", "given") == 0
+    records = [json.loads(file.read_bytes()) for file in (tmp_path / "out/provenance").iterdir()]
+    assert len(records) == 2
+    for record in records:
+        assert record["command"] == "extract"
+        assert record["config"]["source"] == "given"
+        assert record["counts"] == {"read": 1, "kept": 1, "dropped": 0, "failed": 0}
+        assert list(record["inputs"]) == [str(path)]

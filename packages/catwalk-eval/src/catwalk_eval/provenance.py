@@ -8,7 +8,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -50,7 +50,7 @@ def recorded(
         "package_version": version(package),
         "command": command,
         "arguments": sys.argv[1:],
-        "config": config,
+        "config": asdict(config) if is_dataclass(config) and not isinstance(config, type) else config,
         "seed": seed,
         "inputs": {str(path): digest(path) for path in inputs if Path(path).exists()},
         "outputs": {str(path): digest(path) for path in record.outputs},
