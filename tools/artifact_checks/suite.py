@@ -142,11 +142,11 @@ def check_decontamination_set(folder: Path, report: Report, options: Options) ->
     exempt = set(rule["exempt_sources"])
     for number, row in rows(units, "decontamination_unit", report):
         counts[row["kind"] + "s"] += 1
-        if row["source"] in exempt:
-            report.problem(units, f"source {row['source']!r} is exempt", number)
         text = row["text"]
         if row["kind"] == "document":
             continue
+        if row["source"] in exempt:
+            report.problem(units, f"source {row['source']!r} is exempt, its lines are left out", number)
         if "\n" in text or text != text.strip():
             report.problem(units, "the text is not one line without white space at its ends", number)
         if (words := count_words(text)) < rule["minimum_words"]:
