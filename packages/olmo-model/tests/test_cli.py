@@ -179,6 +179,8 @@ def test_rows_go_to_weights_and_biases(config_file, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     assert call("train", str(config_file), "--max-duration", "6", "--wandb.project", "stories") == 0
     (record,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
-    content = record.read_bytes()
-    assert b"train/CrossEntropyLoss" in content
-    assert b"stories" in content
+    deadline = time.monotonic() + 60  # wandb's own process writes the file, at its leisure
+    while b"train/CrossEntropyLoss" not in record.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert b"train/CrossEntropyLoss" in record.read_bytes()
+    assert b"stories" in record.read_bytes()

@@ -261,7 +261,7 @@ class TrainConfig:
     """Where to compute; auto takes a CUDA device if there is one."""
 
     threads: int | None = None
-    """Threads of the CPU; all cores this process may use where unset."""
+    """Threads of the CPU; where unset what torch takes, its cores or OMP_NUM_THREADS."""
 
     log_interval: int = 10
     """Steps between rows of metrics and lines on the console."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -187,10 +186,10 @@ def autocast(plan: Plan) -> AbstractContextManager[Any]:
 
 
 def set_threads(threads: int | None) -> int:
-    """Use this many threads of the processor, all that the process may use where it is None."""
-    count = threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(count)
-    return count
+    """Use this many threads of the processor; torch's own number (its cores, or OMP_NUM_THREADS) where it is None."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
 
 
 def build_model(plan: Plan) -> tuple[Transformer, torch.optim.AdamW]:
