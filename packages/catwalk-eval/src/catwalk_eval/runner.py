@@ -23,7 +23,6 @@ from .progress import Progress
 from .prompts import UNCONDITIONAL_CONTEXT
 from .provenance import recorded
 from .requests import TaskRequests, load_requests, load_task, split_names
-from .task import Instance
 from .tokenize import Encoder, Pair
 from .unigram import Unigram
 
@@ -69,7 +68,8 @@ def prepare(
     """Tokenise a task and plan its batches.
 
     All choices of an instance see the same context: where the longest does not fit in ``maximum_length`` inputs,
-    the context of all is cut from the left alike.
+    the context of all is cut from the left alike. A choice that alone is longer loses its own beginning, as in
+    Catwalk and lm-evaluation-harness; its row says ``truncated`` and counts the tokens that are scored.
     """
     rows: list[dict[str, Any]] = []
     conditional: list[Unit] = []
@@ -77,29 +77,27 @@ def prepare(
     empty: list[Unit | None] = []
     groups: list[list[Unit]] = []
 
-    def units(pairs: Sequence[Pair], instance: Instance) -> list[Unit]:
-        longest = max(len(pair.continuation_ids) for pair in pairs)
-        keep = maximum_length + 1 - longest
-        if keep < 1:
-            raise UserError(
-                f"a choice of instance {instance.doc_id} of {requests.name} has {longest} tokens",
-                where=requests.source,
-                fix=f"the model reads at most {maximum_length}; shorten the choice or raise --max-length",
-            )
-        return [Unit(fit(pair, keep), pair.continuation_ids) for pair in pairs]
+    def units(pairs: Sequence[Pair]) -> list[Unit]:
+        longest = min(maximum_length, max(len(pair.continuation_ids) for pair in pairs))
+        return [
+            Unit(pair.continuation_ids[-maximum_length - 1 : -maximum_length], pair.continuation_ids[-maximum_length:])
+            if len(pair.continuation_ids) > maximum_length
+            else Unit(fit(pair, maximum_length + 1 - longest), pair.continuation_ids)
+            for pair in pairs
+        ]
 
     for instance in requests.instances:
         texts = instance.continuations
         pairs = [encoder.pair(c, text) for c, text in zip(instance.contexts, texts, strict=True)]
-        found = units(pairs, instance)
+        found = units(pairs)
         groups.append(found)
         conditional += found
         if instance.one_continuation:
             answer += [None] * len(texts)
             empty += [None] * len(texts)
         else:
-            answer += units([encoder.pair(UNCONDITIONAL_CONTEXT, text) for text in texts], instance)
-            empty += units([encoder.pair("", text) for text in texts], instance)
+            answer += units([encoder.pair(UNCONDITIONAL_CONTEXT, text) for text in texts])
+            empty += units([encoder.pair("", text) for text in texts])
         for idx, (unit, pair) in enumerate(zip(found, pairs, strict=True)):
             rows.append(
                 {
@@ -114,7 +112,8 @@ def prepare(
                     "log_probability_answer": None,
                     "log_probability_empty": None,
                     "greedy": None,
-                    "truncated": len(unit.context) < len(pair.context_ids),
+                    "truncated": len(unit.context) + len(unit.continuation)
+                    < len(pair.context_ids) + len(pair.continuation_ids),
                     "log_probability_unigram": (
                         None if unigram is None else unigram.log_probability(unit.continuation)
                     ),
@@ -222,7 +221,7 @@ def run(config: RunConfig) -> dict[str, Any]:
     prepared = [prepare(task, encoder, maximum_length, batch_tokens, unigram) for task in tasks]
     for name, count in ((p.requests.name, sum(row["truncated"] for row in p.rows)) for p in prepared):
         if count:
-            log.warning("%s: the context of %d requests is cut to %d tokens", name, count, maximum_length)
+            log.warning("%s: %d requests are longer and cut to %d tokens", name, count, maximum_length)
     model = load(folder, device, config.dtype)
     for task in prepared:
         check_vocabulary(task, model.get_input_embeddings().num_embeddings, folder)
