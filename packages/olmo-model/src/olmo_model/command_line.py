@@ -7,9 +7,12 @@ file or on the line, are refused with the nearest valid spelling (cyclopts does 
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from .errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}  # raised by a write, without the file's name
 
 
 def make_app(name: str, package: str, description: str) -> App:
@@ -89,6 +93,9 @@ def one_line(text: str) -> str:
 def run(app: App, arguments: Sequence[str] | None = None, *, positional_config: frozenset[str] = frozenset()) -> int:
     """Parse, run and translate errors; returns the exit status (0 only when everything was done)."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    if threading.current_thread() is threading.main_thread():  # SIGTERM ends a command as Ctrl-C does
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    app.config = ()
     try:
         tokens, config = take_config(sys.argv[1:] if arguments is None else arguments, positional_config)
         if config is not None and tokens:
@@ -113,10 +120,8 @@ def run(app: App, arguments: Sequence[str] | None = None, *, positional_config: 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_INTERRUPTED
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in NO_ROOM:
             raise
-        print(
-            f"error: {error.strerror} ({error.filename}); check the path, its rights and the space left",
-            file=sys.stderr,
-        )
+        place = "" if error.filename is None else f" ({error.filename})"
+        print(f"error: {error.strerror}{place}; check the path, its rights and the space left", file=sys.stderr)
     return EXIT_USER_ERROR

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ import zstandard
 from .errors import UserError
 
 PARTIAL = ".partial"  # suffix of everything that is not finished yet
+# what reading a damaged or cut compressed file raises (BadGzipFile is an OSError)
+DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError)
 NOT_CONTENT = ("provenance",)  # folders that are no part of an artifact's content
 
 
@@ -78,7 +81,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
             for line in stream:
                 number += 1
                 yield number, line.rstrip(b"\r\n")
-        except (EOFError, gzip.BadGzipFile, zstandard.ZstdError, OSError) as error:
+        except DAMAGE as error:
             raise UserError(
                 f"the compressed file is damaged or cut off: {error}",
                 where=path,
@@ -141,7 +144,8 @@ def atomic_artifact(path: str | Path, artifact: str, manifest_name: str = "manif
     target = Path(path)
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
         manifest = target / manifest_name
-        known = manifest.is_file() and read_json(manifest).get("artifact") == artifact
+        stated = read_json(manifest) if manifest.is_file() else None
+        known = isinstance(stated, dict) and stated.get("artifact") == artifact
         if not known:
             raise UserError(
                 f"the output exists and is not a {artifact} artifact", where=target, fix="give another --output"
