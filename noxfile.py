@@ -38,8 +38,14 @@ def prepare(session: nox.Session) -> None:
     if variant not in ("cpu", "cuda"):
         session.error(f"TORCH={variant} is not known; set it to cpu or cuda")
     local_torch = any(next(Path(link).glob("torch-*.whl"), None) for link in links.split() if Path(link).is_dir())
+    if local_torch and variant == "cuda":
+        session.error("TORCH=cuda, but PIP_FIND_LINKS or UV_FIND_LINKS holds a torch of its own; unset it")
     if not local_torch:
         session.env["UV_TORCH_BACKEND"] = "cpu" if variant == "cpu" else "auto"
+        if session.venv_backend != "uv":
+            session.warn(
+                f"TORCH={variant} needs uv; with pip the package index decides which torch comes (pip install uv)"
+            )
     session.env["PYTHONHASHSEED"] = "0"
 
 
@@ -87,6 +93,13 @@ def e2e(session: nox.Session) -> None:
     shutil.rmtree(output, ignore_errors=True)
     session.run("python", str(ROOT / "tools" / "recipe.py"), "recipes/slice.yaml", "--output", str(output))
     session.run("python", str(ROOT / "tools" / "check_artifacts.py"), str(output))
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """Verify artifacts: `nox -s check -- DIR`."""
+    install(session, *CHECKER)
+    session.run("python", str(ROOT / "tools" / "check_artifacts.py"), *(session.posargs or ["recipe-output"]))
 
 
 @nox.session

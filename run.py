@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run a session of this project on a fresh machine: `python3 run.py recipe`, `python3 run.py tests`.
 
-Needs Python 3.11 or newer and nothing else. It makes an environment in `.venv` (so that an externally managed system
+Needs Python 3.11 or newer and nothing else. It makes an environment in `.run` (so that an externally managed system
 Python is left alone), installs nox and uv there and calls `nox -s SESSION`; whatever stands after `--` goes on to the
 session. `python3 run.py --list` shows the sessions.
 """
@@ -13,13 +13,13 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-ENVIRONMENT = ROOT / ".venv"
+ENVIRONMENT = ROOT / ".run"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 REQUIREMENTS = ["nox>=2025.2.9", "uv>=0.6"]
 
 
 def make_environment() -> None:
-    """Make `.venv` with nox and uv in it, or stop with one line that says what is missing."""
+    """Make `.run` with nox and uv in it, or stop with one line that says what is missing."""
     ready = ENVIRONMENT / "ready"
     if ready.exists() and PYTHON.exists():
         return
@@ -50,7 +50,7 @@ def main() -> int:
     session = ["--list"] if arguments[0] == "--list" else ["-s", *arguments]
     scripts = str(PYTHON.parent)
     environment = os.environ | {"PATH": scripts + os.pathsep + os.environ.get("PATH", "")}
-    # the environments that nox makes are built on the Python that was started, not on the one in .venv
+    # the environments that nox makes are built on the Python that was started, not on the one in .run
     command = [str(PYTHON), "-m", "nox", "-f", str(ROOT / "noxfile.py"), *session]
     try:
         return subprocess.run(command, env=environment, cwd=ROOT).returncode

@@ -11,6 +11,7 @@ wrote.
 from __future__ import annotations
 
 import argparse
+import difflib
 import fcntl
 import hashlib
 import importlib.util
@@ -35,12 +36,16 @@ import yaml
 
 TOOLS = Path(__file__).resolve().parent
 NOT_CONTENT = ("provenance",)
-STAGE_KEYS = {"name", "description", "run", "when", "inputs", "outputs", "config"}
+STAGE_KEYS = {"name", "description", "run", "when", "inputs", "outputs", "config", "resumes"}
 RECIPE_KEYS = {"name", "description", "extends", "variables", "stages"}
 
 
 class RecipeError(Exception):
     """A mistake that the user can mend, said in one line."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came to the runner alone; its command has not heard of it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Stage:
     inputs: list[Path]
     outputs: list[Path]
     config: object = None
+    resumes: bool = False  # goes on with what it wrote; valid only under the key it was begun with
 
 
 @dataclass
@@ -118,11 +124,20 @@ def load_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(recipe, dict) or set(recipe) - RECIPE_KEYS:
         raise RecipeError(f"{path}: a recipe has the keys {', '.join(sorted(RECIPE_KEYS))}")
     if "extends" in recipe:
-        base = load_recipe(path.parent / recipe["extends"])
+        base_file = path.parent / recipe["extends"]
+        if not base_file.is_file():
+            raise RecipeError(f"{path} extends {base_file}, which does not exist")
+        base = load_recipe(base_file)
         unknown = set(recipe.get("variables", {})) - set(base["variables"])
         if unknown:
             raise RecipeError(f"{path}: unknown variables {', '.join(sorted(unknown))}")
         recipe = base | recipe | {"variables": base["variables"] | recipe.get("variables", {})}
+    missing = {"name", "variables", "stages"} - set(recipe)
+    if missing:
+        raise RecipeError(f"{path}: {', '.join(sorted(missing))} is missing")
+    for entry in recipe["stages"]:
+        if not isinstance(entry, dict) or not {"name", "run"} <= set(entry):
+            raise RecipeError(f"{path}: a stage has at least name and run: {entry}")
     return recipe
 
 
@@ -168,9 +183,10 @@ def wanted(stage: dict[str, Any], variables: Mapping[str, Any]) -> bool:
 
 
 def make_stage(entry: dict[str, Any], variables: Mapping[str, Any], output: Path) -> Stage:
-    unknown = set(entry) - STAGE_KEYS
-    if unknown:
-        raise RecipeError(f"stage {entry.get('name')}: unknown keys {', '.join(sorted(unknown))}")
+    for unknown in sorted(set(entry) - STAGE_KEYS):
+        near = difflib.get_close_matches(unknown, STAGE_KEYS, 1)
+        fix = f"did you mean {near[0]}?" if near else f"a stage has {', '.join(sorted(STAGE_KEYS))}"
+        raise RecipeError(f"stage {entry['name']}: unknown key {unknown}; {fix}")
 
     def paths(key: str) -> list[Path]:
         found: list[Path] = []
@@ -186,6 +202,7 @@ def make_stage(entry: dict[str, Any], variables: Mapping[str, Any], output: Path
         inputs=paths("inputs"),
         outputs=paths("outputs"),
         config=config,
+        resumes=bool(entry.get("resumes", False)),
     )
 
 
@@ -237,17 +254,23 @@ def lock(output: Path) -> Iterator[int]:
         yield stream.fileno()
 
 
-def run_command(command: list[str], inherited: int) -> tuple[int, int]:
-    """Run to the end; returns exit status and the peak memory in bytes of the largest process."""
+def run_command(command: list[str], inherited: int) -> tuple[int, int, bool]:
+    """Run to the end: exit status, peak memory in bytes of the largest process, whether the user asked to stop."""
     process = subprocess.Popen([executable(command[0]), *command[1:]], pass_fds=[inherited])
+    stopped = False
     while True:
         try:
             _, status, usage = os.wait4(process.pid, 0)
+        except Terminated:
+            stopped = True
+            process.terminate()
+            continue
         except KeyboardInterrupt:  # the command got the signal too and stops by itself
+            stopped = True
             continue
         process.returncode = os.waitstatus_to_exitcode(status)
         unit = 1 if sys.platform == "darwin" else 1024
-        return process.returncode, usage.ru_maxrss * unit
+        return process.returncode, usage.ru_maxrss * unit, stopped
 
 
 class Runner:
@@ -273,17 +296,22 @@ class Runner:
             self.save()
             return
         say(f"▶ {stage.name}: {shlex.join(stage.command)}")
+        if stage.resumes and stamp and stamp.get("begun") != key:
+            for path in stage.outputs:
+                say(f"  {path} was made under other settings and is made anew")
+                shutil.rmtree(path, ignore_errors=True)
+        write_json(stamp_file, {"begun": key})
         if stage.config is not None:
             config_file = self.output / "configs" / f"{stage.name}.yaml"
             config_file.parent.mkdir(parents=True, exist_ok=True)
             config_file.write_text(yaml.safe_dump(stage.config, sort_keys=False, allow_unicode=True), encoding="utf-8")
         started = time.monotonic()
-        status, memory = run_command(stage.command, held)
+        status, memory, stopped = run_command(stage.command, held)
         seconds = time.monotonic() - started
         self.digests.forget()
         row |= {"skipped": False, "seconds": round(seconds, 2), "peak_memory_bytes": memory}
         if status != 0:
-            if status in (130, -signal.SIGINT):
+            if stopped or status in (130, -signal.SIGINT):
                 raise KeyboardInterrupt
             ended = f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}"
             raise RecipeError(
@@ -293,10 +321,12 @@ class Runner:
         if missing:
             raise RecipeError(f"stage {stage.name} did not write {', '.join(missing)}")
         # the key is taken again: a stage may read a folder that it also writes to
-        stamp = {"key": stage_key(stage, self.digests), "outputs": self.outputs(stage)}
+        stamp = {"begun": key, "key": stage_key(stage, self.digests), "outputs": self.outputs(stage)}
         write_json(stamp_file, stamp | {"seconds": row["seconds"], "peak_memory_bytes": memory})
         say(f"✓ {stage.name}: {seconds:.1f} s, {memory / 2**20:,.0f} MiB")
         self.save()
+        if stopped:
+            raise KeyboardInterrupt
 
     def outputs(self, stage: Stage) -> dict[str, str]:
         return {str(path): self.digests.of(path) for path in stage.outputs}
@@ -304,6 +334,10 @@ class Runner:
     def save(self, finished: bool = False) -> None:
         self.log["finished"] = now() if finished else None
         write_json(self.output / "recipe.json", self.log)
+
+
+def terminate(*_: object) -> None:
+    raise Terminated
 
 
 def now() -> str:
@@ -320,7 +354,10 @@ def parse_set(assignments: list[str], variables: dict[str, Any]) -> dict[str, An
         name, equals, value = assignment.partition("=")
         if not equals or name not in variables:
             raise RecipeError(f"--set {assignment}: write NAME=VALUE with one of {', '.join(sorted(variables))}")
-        changed[name] = yaml.safe_load(value)
+        try:
+            changed[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {assignment}: the value is not valid YAML; put it in quotes") from error
     return changed
 
 
@@ -329,16 +366,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("recipe", help="recipe file, for example recipes/quickstart.yaml")
     parser.add_argument("--output", required=True, type=Path, help="folder for everything the recipe makes")
     parser.add_argument(
-        "--input", nargs="+", type=Path, default=[], help="your own files instead of the Python documentation"
+        "--input",
+        nargs="+",
+        action="extend",
+        type=Path,
+        default=[],
+        help="your own files instead of the Python documentation",
     )
     parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json instead of training one")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="change variables")
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, terminate)
     try:
         return run_recipe(options)
     except RecipeError as error:
         say(f"error: {error}")
+        return 2
+    except OSError as error:
+        say(f"error: {error.strerror} ({error.filename}); check the path, its rights and the space left")
         return 2
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here")
