@@ -47,6 +47,7 @@ def prepare(session: nox.Session) -> None:
                 f"TORCH={variant} needs uv; with pip the package index decides which torch comes (pip install uv)"
             )
     session.env["PYTHONHASHSEED"] = "0"
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""  # compiling torch and its kin anew for every command takes seconds
 
 
 def install(session: nox.Session, *requirements: str) -> None:

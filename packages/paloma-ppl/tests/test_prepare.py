@@ -1,5 +1,6 @@
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,17 @@ def test_sources_with_odd_names_get_a_folder_of_their_own(
     rows = [{**row, "source": "../" + row["source"]} for row in make_rows(20)]
     prepare(PrepareConfig(documents=write_rows(tmp_path / "in.jsonl.gz", rows), output=tmp_path / "S"))
     assert {document.source for document in read_split(open_suite(tmp_path / "S"), "val")} == {"../docs", "../code"}
+
+
+def test_a_field_that_no_document_has_is_refused_and_one_that_some_lack_is_counted(
+    tmp_path: Path, make_rows: Callable[..., Any], write_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = make_rows(40)
+    rows[0]["metadata"] = {}
+    write_rows(tmp_path / "a.jsonl.gz", rows)
+    config = PrepareConfig(documents=tmp_path / "a.jsonl.gz", output=tmp_path / "s", group_field="metadata.modul")
+    with pytest.raises(UserError, match=r"no document has the field metadata\.modul"):
+        prepare(config)
+    caplog.set_level("WARNING")
+    prepare(replace(config, group_field="metadata.module"))
+    assert "1 documents lack the field metadata.module" in caplog.text

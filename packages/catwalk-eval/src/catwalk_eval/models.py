@@ -79,6 +79,7 @@ def load(folder: ModelFolder, device: str, dtype: str) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
     import transformers
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     if dtype == "auto" and device == "cpu":
@@ -93,7 +94,7 @@ def load(folder: ModelFolder, device: str, dtype: str) -> Any:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
+    except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
             f"the model does not load: {lines[0]}", where=folder.path, fix="check config.json and the weights"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from .config_attributes import Several
+from .config_attributes import Count, Several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class ExtractConfig:
     packages: Annotated[tuple[str, ...], Several] = ()
     """python-docs: only these top-level packages or modules (comma-separated); `topics` is the documentation."""
 
-    max_failed: int = 0
+    max_failed: Count = 0
     """Records that may fail (they are listed in quarantine.jsonl) before the command does."""
 
     processes: int = 1
@@ -130,7 +130,7 @@ class MixConfig:
     streams: list[MixStream]
     """What to mix; best written in a file given with -c."""
 
-    max_failed: int = 0
+    max_failed: Count = 0
     """Lines that may be unreadable (they are listed in quarantine.jsonl) before the command fails."""
 
     processes: int = 1
@@ -159,7 +159,7 @@ class TrainTokenizerConfig:
     pad_token: str = "<|padding|>"
     """Fills up batches; gets id 1."""
 
-    max_failed: int = 0
+    max_failed: Count = 0
     """Lines that may be unreadable before the command fails."""
 
     dry_run: bool = False
@@ -199,10 +199,10 @@ class TokensConfig:
     max_size: int = 1 << 30
     """Tokens a file holds at most; a longer document gets a file of its own."""
 
-    seed: int = 3920
+    seed: Count = 3920
     """Seed of the order of documents."""
 
-    max_failed: int = 0
+    max_failed: Count = 0
     """Lines that may be unreadable before the command fails."""
 
     processes: int = 1

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 Several = Parameter(consume_multiple=True, negative="")
+Count = Annotated[int, Parameter(validator=Number(gte=0))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,7 @@ class TagConfig:
     word_list: Path | None = None
     """Words and phrases for has_naughty_word of c4_v2, one a line."""
 
-    max_failed: int = 0
+    max_failed: Count = 0
     """Lines that may be unreadable (they keep their place in the attributes) before the command fails."""
 
     processes: int = 1
@@ -95,7 +97,7 @@ class DedupeConfig:
     dedupe: DedupeRule = field(default_factory=DedupeRule)
     """What is repeated where."""
 
-    max_failed: int = 0
+    max_failed: Count = 0
     """Lines that may be unreadable (they keep their place in the attributes) before the command fails."""
 
     processes: int = 1
@@ -118,7 +120,7 @@ class DecontaminateConfig:
     name: str = "decontamination"
     """Folder and key of the attributes."""
 
-    max_failed: int = 0
+    max_failed: Count = 0
     """Lines that may be unreadable (they keep their place in the attributes) before the command fails."""
 
     processes: int = 1

@@ -10,8 +10,9 @@ import glob
 import gzip
 import logging
 import os
+import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ import msgspec
 import zstandard
 
 from .errors import UserError
-from .files import PARTIAL, atomic_artifact, atomic_write, open_read, write_json
+from .files import PARTIAL, atomic_artifact, atomic_write, digest, open_read, write_json
 
 DOCUMENTS = "documents"
 ATTRIBUTES = "attributes"
@@ -346,6 +347,27 @@ def documents_artifact(output: str | Path, max_failed: int = 0) -> Iterator[Docu
             write_quarantine(folder / QUARANTINE, failures)
         check_failures(failures, max_failed, Path(output))
         write_json(folder / MANIFEST, artifact.manifest())
+        keep_attributes(folder, Path(output))
+
+
+def refuse_own_input(output: Path, inputs: Iterable[Path]) -> None:
+    """UserError where writing ``output`` would replace one of ``inputs``."""
+    target = output.resolve()
+    for path in inputs:
+        if path.resolve().is_relative_to(target):
+            raise UserError("the output would replace its own input", where=path, fix="give another output folder")
+
+
+def keep_attributes(folder: Path, output: Path) -> None:
+    """Carry the attributes of unchanged documents over from ``output``; those of other documents go, and are named."""
+    attributes = output / ATTRIBUTES
+    if not attributes.is_dir():
+        return
+    if digest(folder / DOCUMENTS) == digest(output / DOCUMENTS):
+        shutil.copytree(attributes, folder / ATTRIBUTES, copy_function=os.link)
+        return
+    names = ", ".join(sorted(path.name for path in attributes.iterdir()))
+    log.warning("the documents have changed, their attributes are removed: %s", names)
 
 
 def write_quarantine(path: Path, failures: Sequence[Failure]) -> None:

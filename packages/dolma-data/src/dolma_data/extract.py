@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .config import ExtractConfig
-from .documents import DOCUMENTS, DocumentsArtifact, Shard, ShardWriter, documents_artifact, is_blank, read_rows
+from .documents import (
+    DOCUMENTS,
+    DocumentsArtifact,
+    Shard,
+    ShardWriter,
+    documents_artifact,
+    is_blank,
+    read_rows,
+    refuse_own_input,
+)
 from .errors import UserError
 from .execute import map_ordered
 from .extract_files import InputFile, find_input_files, read_records
@@ -61,6 +70,7 @@ def extract(paths: Sequence[str], config: ExtractConfig) -> dict[str, int]:
     ``max_failed`` bad records and for two documents of one source with the same id.
     """
     units = plan(paths, config)
+    refuse_own_input(config.output, (Path(path) for path in paths))
     inputs = [] if list(paths) == [PYTHON_DOCS] else paths
     with recorded("dolma-data", "extract", folder=config.output, config=config, inputs=inputs) as record:
         with documents_artifact(config.output, config.max_failed) as artifact, Progress("extract") as progress:

@@ -22,6 +22,7 @@ from .documents import (
     documents_artifact,
     find_documents,
     is_blank,
+    refuse_own_input,
 )
 from .errors import UserError
 from .execute import map_ordered
@@ -111,6 +112,7 @@ def mix(config: MixConfig) -> dict[str, dict[str, int]]:
     counts = {}
     for output, numbers in outputs.items():
         chosen = [unit for unit in units if unit.stream in numbers]
+        refuse_own_input(output, (file.path for unit in units for file in unit.files))
         counts[str(output)] = _mix_into(output, config, chosen)
     return counts
 

@@ -67,13 +67,13 @@ def special_ids(tokenizer: Any, settings: TokenizerSettings) -> SpecialIds:
     """The given ids, or those of well-known names; UserError where neither is there."""
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     size = max(len(vocabulary), max(vocabulary.values()) + 1)
-    found = []
+    found: list[int] = []
     for what, given, names in (
         ("eos", settings.eos_token_id, EOS_NAMES),
         ("pad", settings.pad_token_id, PAD_NAMES),
     ):
         if given is None:
-            given = next((vocabulary[name] for name in names if name in vocabulary), None)
+            given = next((vocabulary[name] for name in names if name in vocabulary), found[0] if found else None)
         option = f"--tokenizer.{what}-token-id"
         if given is None:
             raise UserError(f"the tokenizer has none of {', '.join(names)}", where=option, fix=f"give {option}")

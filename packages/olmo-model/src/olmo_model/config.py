@@ -295,6 +295,8 @@ class TrainConfig:
                 where="configuration",
                 fix="choose a divisor, so that every micro-batch weighs the same",
             )
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}", where="configuration", fix="give 0 or more")
         positive = {
             "optimizer.learning_rate": self.optimizer.learning_rate,
             "optimizer.max_grad_norm": self.optimizer.max_grad_norm,

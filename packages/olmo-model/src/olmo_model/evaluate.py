@@ -58,7 +58,7 @@ def load_windows(folder: str | Path, model: Transformer, tokenizer_digest: str) 
         raise UserError(
             f"windows of {manifest['maximum_length']} tokens are longer than the model's {limit}",
             where=root,
-            fix=f"make them with `paloma-ppl windows --maximum-length {limit}`",
+            fix=f"make them with `paloma-ppl windows --max-length {limit}`",
         )
     windows = []
     for line, row in _rows(root / "windows.jsonl.gz"):

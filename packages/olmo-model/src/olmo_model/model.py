@@ -69,7 +69,12 @@ class Transformer(nn.Module):
         self.config = config
         self.transformer = nn.ModuleDict(
             {
-                "wte": nn.Embedding(config.embedding_size, config.d_model),
+                # given, not drawn: drawing on the meta device would load torch's compiler (seconds)
+                "wte": nn.Embedding(
+                    config.embedding_size,
+                    config.d_model,
+                    _weight=torch.empty(config.embedding_size, config.d_model),
+                ),
                 "blocks": nn.ModuleList(Block(config) for _ in range(config.n_layers)),
             }
         )

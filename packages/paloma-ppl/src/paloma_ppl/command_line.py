@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,25 +91,42 @@ def one_line(text: str) -> str:
     return " ".join(str(text).split())
 
 
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Inside the block SIGTERM ends a command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def parse_and_run(app: App, arguments: Sequence[str], positional_config: frozenset[str]) -> int:
+    """Bind the configuration file and the line to the command and run it; its status, else 0."""
+    tokens, config = take_config(arguments, positional_config)
+    if config is not None and tokens:
+        # the file belongs to the command named; at the top level cyclopts would pass over keys named like commands
+        app.config = Dict({tokens[0]: load_yaml(config)}, source=config, use_commands_as_keys=True)
+    if tokens and not tokens[0].startswith("-"):
+        names = [name for name in app if not name.startswith("-")]
+        if names and tokens[0] not in names:
+            near = difflib.get_close_matches(tokens[0], names, 1)
+            fix = f"did you mean {near[0]}?" if near else "commands: " + ", ".join(names)
+            raise UserError(f"unknown command {tokens[0]!r}", fix=fix)
+    result = app(tokens, exit_on_error=False, print_error=False)
+    return result if isinstance(result, int) else 0
+
+
 def run(app: App, arguments: Sequence[str] | None = None, *, positional_config: frozenset[str] = frozenset()) -> int:
     """Parse, run and translate errors; returns the exit status (0 only when everything was done)."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    if threading.current_thread() is threading.main_thread():  # SIGTERM ends a command as Ctrl-C does
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     app.config = ()
     try:
-        tokens, config = take_config(sys.argv[1:] if arguments is None else arguments, positional_config)
-        if config is not None and tokens:
-            # the file belongs to the command named; at the top level cyclopts would pass over keys named like commands
-            app.config = Dict({tokens[0]: load_yaml(config)}, source=config, use_commands_as_keys=True)
-        if tokens and not tokens[0].startswith("-"):
-            names = [name for name in app if not name.startswith("-")]
-            if names and tokens[0] not in names:
-                near = difflib.get_close_matches(tokens[0], names, 1)
-                fix = f"did you mean {near[0]}?" if near else "commands: " + ", ".join(names)
-                raise UserError(f"unknown command {tokens[0]!r}", fix=fix)
-        result = app(tokens, exit_on_error=False, print_error=False)
-        return result if isinstance(result, int) else 0
+        with sigterm_as_interrupt():
+            return parse_and_run(app, sys.argv[1:] if arguments is None else arguments, positional_config)
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
     except CycloptsError as error:

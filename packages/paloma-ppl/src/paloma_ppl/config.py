@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 Split = Literal["val", "test"]
+Count = Annotated[int, Parameter(validator=Number(gte=0))]
 Format = Literal["paloma", "training"]
 
 
@@ -26,13 +30,13 @@ class PrepareConfig:
     """dotted name of the field whose equal values must stay together, such as metadata.module (default: the id)"""
     fraction: float = 0.05
     """share of each domain's groups that goes to val, and the same share to test (above 0, at most 0.25)"""
-    seed: int = 42
+    seed: Count = 42
     """seed of the choice of groups and documents"""
     minimum_documents: int = 6
     """a domain with fewer documents is left wholly in training (so is one with fewer than three groups)"""
     target_bytes_per_domain: int | None = None
     """stop adding held-out documents to a domain of a source and split once this many bytes are passed"""
-    max_failed: int = 0
+    max_failed: Count = 0
     """how many malformed rows are tolerated"""
     dry_run: bool = False
     """print the resolved plan as YAML and do nothing"""
@@ -68,7 +72,7 @@ class CheckContaminationConfig:
     """lines with fewer words do not count"""
     exempt_source: tuple[str, ...] = ()
     """evaluation source whose lines do not count; its held-out documents still do; may be repeated"""
-    max_failed: int = 0
+    max_failed: Count = 0
     """how many malformed rows are tolerated"""
     dry_run: bool = False
     """print the resolved plan as YAML and do nothing"""
@@ -154,7 +158,7 @@ class BaselineConfig:
     """level of the intervals"""
     processes: int = 1
     """worker processes of the compressor"""
-    max_failed: int = 0
+    max_failed: Count = 0
     """how many malformed rows are tolerated"""
     dry_run: bool = False
     """print the resolved plan as YAML and do nothing"""

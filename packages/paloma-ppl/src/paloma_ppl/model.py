@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -55,7 +56,14 @@ def check_folder(folder: Path) -> None:
 
 def maximum_length(folder: Path, asked: int | str) -> int:
     """The length asked for, or for ``auto`` what the model's configuration says; never more than that."""
-    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    try:
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"the configuration does not load: {str(error).splitlines()[0]}",
+            where=folder / "config.json",
+            fix="use the config.json that belongs to the model",
+        ) from error
     found = (getattr(config, key, None) for key in LENGTH_KEYS)
     known = next((int(value) for value in found if isinstance(value, int)), None)
     if isinstance(asked, int):
@@ -92,7 +100,7 @@ def load_model(folder: Path, device: torch.device, dtype: str) -> LanguageModel:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError(
             f"the model does not load: {str(error).splitlines()[0]}", where=folder, fix="check config.json and weights"
         ) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -71,12 +71,19 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     check(config)
     tally = Tally()
     sketches: dict[str, DomainSketch] = defaultdict(DomainSketch)
+    lacking = Counter({name: 0 for name in (config.domain_field, config.group_field) if name})
     with Progress("choosing groups") as progress:
         for document in read_documents(config.documents, tally):
             domain, group = domain_and_group(document, config)
             sketches[domain].add(group_key(config.seed, group), config.fraction)
+            lacking.update(name for name in lacking if field_value(document.row, name) is None)
             progress.advance()
     tally.settle(config.output.with_name(config.output.name + ".quarantine.jsonl"), config.max_failed)
+    for name, number in lacking.items():
+        if number and number == tally.read - tally.blank - tally.failed:
+            raise UserError(f"no document has the field {name}", where=config.documents, fix="check its spelling")
+        if number:
+            log.warning("%d documents lack the field %s", number, name)
     choice = choose_groups(sketches, config.fraction, config.minimum_documents)
     if not choice.split:
         raise UserError(

@@ -1,0 +1,62 @@
+"""What an output folder may take the place of."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from dolma_data.config import ExtractConfig, TokenizerSettings
+from dolma_data.errors import UserError
+from dolma_data.extract import extract
+from dolma_data.tokenizer import special_ids
+
+
+def write_rows(path: Path, *texts: str) -> Path:
+    rows = [{"id": str(number), "text": text, "source": "s"} for number, text in enumerate(texts)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def add_attributes(corpus: Path) -> Path:
+    file = corpus / "attributes" / "mine" / "a.jsonl.gz"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(gzip.compress(b"{}\n"))
+    return file
+
+
+def test_an_output_that_would_replace_its_own_input_is_refused(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    extract([str(write_rows(tmp_path / "a.jsonl", "one", "two"))], ExtractConfig(output=corpus))
+    before = (corpus / "manifest.json").read_bytes()
+    with pytest.raises(UserError, match="replace its own input"):
+        extract([str(corpus / "documents")], ExtractConfig(output=corpus))
+    assert (corpus / "manifest.json").read_bytes() == before
+
+
+def test_extracting_the_same_documents_again_keeps_their_attributes(tmp_path: Path) -> None:
+    corpus, rows = tmp_path / "corpus", write_rows(tmp_path / "a.jsonl", "one", "two")
+    extract([str(rows)], ExtractConfig(output=corpus))
+    file = add_attributes(corpus)
+    extract([str(rows)], ExtractConfig(output=corpus))
+    assert gzip.decompress(file.read_bytes()) == b"{}\n"
+
+
+def test_attributes_of_other_documents_go_and_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    corpus = tmp_path / "corpus"
+    extract([str(write_rows(tmp_path / "a.jsonl", "one", "two"))], ExtractConfig(output=corpus))
+    file = add_attributes(corpus)
+    extract([str(write_rows(tmp_path / "a.jsonl", "one", "three"))], ExtractConfig(output=corpus))
+    assert not file.exists()
+    assert "their attributes are removed: mine" in caplog.text
+
+
+def test_the_padding_token_is_the_end_of_text_where_the_tokenizer_names_none() -> None:
+    from tokenizers import Tokenizer, models
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.add_special_tokens(["<|other|>", "<|endoftext|>"])
+    ids = special_ids(tokenizer, TokenizerSettings(name_or_path=Path("tokenizer.json")))
+    assert (ids.vocab_size, ids.eos, ids.pad) == (2, 1, 1)
