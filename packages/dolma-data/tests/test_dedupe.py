@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dolma_data.annotate import Chunk, Scored
 from dolma_data.cli import app
 from dolma_data.command_line import run
-from dolma_data.config_attributes import DedupeRule, DocumentKey, ParagraphKey
+from dolma_data.config.dedupe import DedupeRule, DocumentKey, ParagraphKey
 from dolma_data.dedupe import Repetitions, hash_chunk, mark_chunk, parse_key
 from dolma_data.errors import UserError
 from dolma_data.files import digest

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_data.config import MixFilter, MixOutput, MixStream, SpanReplacement
+from dolma_data.config.mix import MixFilter, MixOutput, MixStream, SpanReplacement
 from dolma_data.errors import UserError
 from dolma_data.mix import Funnel, Replacer, apply_rules, compile_rules, replace_spans
 from dolma_data.select import compile_path

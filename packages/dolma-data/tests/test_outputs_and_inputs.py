@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dolma_data.config import ExtractConfig, TokenizerSettings
+from dolma_data.config.extract import ExtractConfig
+from dolma_data.config.tokens import TokenizerSettings
 from dolma_data.errors import UserError
 from dolma_data.extract import extract
 from dolma_data.tokenizer import special_ids

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .attributes import encode_json, find_attributes, read_attribute_rows
-from .config_attributes import StatConfig
+from .config.stat import StatConfig
 from .errors import UserError
 from .execute import map_ordered
 from .files import atomic_write

@@ -9,8 +9,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .command_line import make_app, run
-from .config import ExtractConfig, MixConfig, TokensConfig, TrainTokenizerConfig
-from .config_attributes import DecontaminateConfig, DedupeConfig, StatConfig, TagConfig
+from .config.decontaminate import DecontaminateConfig
+from .config.dedupe import DedupeConfig
+from .config.extract import ExtractConfig
+from .config.mix import MixConfig
+from .config.stat import StatConfig
+from .config.tag import TagConfig
+from .config.tokens import TokensConfig, TrainTokenizerConfig
 
 app = make_app(
     "dolma-data",

@@ -16,7 +16,7 @@ import msgspec
 from . import __version__
 from .annotate import Annotation, Chunk, Note, Scored, scored
 from .attributes import MATCHES, check_folder_name, encode_json, encode_row
-from .config_attributes import DecontaminateConfig
+from .config.decontaminate import DecontaminateConfig
 from .documents import MANIFEST, find_documents
 from .errors import UserError
 from .files import atomic_write, digest, read_json, read_lines

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from . import __version__
 from .annotate import Annotation, Chunk, Note, Scored, read_chunks, scored
 from .attributes import MATCHES, check_folder_name, encode_json, encode_row
-from .config_attributes import DedupeConfig, DedupeRule
+from .config.dedupe import DedupeConfig, DedupeRule
 from .documents import DocumentFile, find_documents
 from .errors import UserError
 from .execute import map_ordered

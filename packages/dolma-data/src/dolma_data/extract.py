@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .config import ExtractConfig
+from .config.extract import ExtractConfig
 from .documents import (
     DOCUMENTS,
     DocumentsArtifact,

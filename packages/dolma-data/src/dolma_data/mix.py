@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .attributes import check_manifest, read_aligned
-from .config import MixConfig, MixStream, SpanReplacement
+from .config.mix import MixConfig, MixStream, SpanReplacement
 from .documents import (
     ATTRIBUTES,
     DOCUMENTS,

@@ -14,7 +14,7 @@ from . import __version__
 from .annotate import Annotation, Chunk, Note, Scored, scored
 from .attributes import check_folder_name, clean_name, encode_row
 from .batch import Batch, Spans
-from .config_attributes import TagConfig
+from .config.tag import TagConfig
 from .documents import find_documents
 from .errors import UserError
 from .taggers import PreparedTagger, TaggerOptions, find_tagger, load_tagger_modules

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import TokenizerSettings, TrainTokenizerConfig
+from .config.tokens import TokenizerSettings, TrainTokenizerConfig
 from .documents import DocumentFile, Failure, check_failures, find_documents, is_blank, read_rows
 from .errors import UserError
 from .files import atomic_artifact, digest_file, write_json

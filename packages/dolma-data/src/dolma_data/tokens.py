@@ -22,7 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import TokensConfig
+from .config.tokens import TokensConfig
 from .documents import (
     QUARANTINE,
     DocumentFile,

@@ -1,0 +1,38 @@
+"""Settings of ``extract``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from .kinds import Count, Several
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """Settings of ``extract``."""
+
+    output: Path
+    """Folder to write the documents artifact to."""
+
+    source: str | None = None
+    """Source of documents that name none; default: the name of the file (line formats) or of the folder given."""
+
+    text_field: str = "text"
+    """Field of JSON Lines rows that holds the text."""
+
+    include_tests: bool = False
+    """python-docs: take the standard library's own tests too."""
+
+    packages: Annotated[tuple[str, ...], Several] = ()
+    """python-docs: only these top-level packages or modules (comma-separated); `topics` is the documentation."""
+
+    max_failed: Count = 0
+    """Records that may fail (they are listed in quarantine.jsonl) before the command does."""
+
+    processes: int = 1
+    """Worker processes; the output does not depend on them."""
+
+    dry_run: bool = False
+    """Print the plan as YAML and stop."""

@@ -1,0 +1,110 @@
+"""Settings of ``mix``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .kinds import Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixFilter:
+    """Which documents of a stream are kept: those that some include matches (if there are any) and no exclude."""
+
+    include: tuple[str, ...] = ()
+    """Paths; without any, all documents are included."""
+
+    exclude: tuple[str, ...] = ()
+    """Paths; a document that matches one is left out."""
+
+    syntax: str = "jsonpath"
+    """Language of the paths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanReplacement:
+    """Text to put in the place of spans."""
+
+    span: str
+    """Path to the spans, such as $.attributes.pii__pii__EMAIL_ADDRESS."""
+
+    replacement: str = ""
+    """The text that takes their place; {} in it stands for the text of the span."""
+
+    min_score: float | None = None
+    """Only spans with this score or a higher one."""
+
+    max_score: float | None = None
+    """Only spans with a lower score."""
+
+    syntax: str = "jsonpath"
+    """Language of the path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixOutput:
+    """Where a stream goes."""
+
+    path: Path
+    """Folder of the documents artifact; several streams may share it."""
+
+    max_size_in_bytes: int = 2 << 30
+    """Input files are put together up to this size (as they lie on disk) into one output file."""
+
+    discard_fields: tuple[str, ...] = ()
+    """Top-level fields that are left out, such as attributes."""
+
+    min_text_length: int = 0
+    """Documents whose trimmed text has fewer UTF-8 bytes after replacement are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixCompression:
+    """How files are compressed."""
+
+    output: str = "gz"
+    """gz, zst, or an empty text for none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixStream:
+    """Documents that are mixed by the same rules."""
+
+    name: str
+    """First part of the output files' names."""
+
+    documents: tuple[str, ...]
+    """Folders with documents/ in them, files or patterns."""
+
+    output: MixOutput
+    """Where the documents go."""
+
+    attributes: tuple[str, ...] = ()
+    """Folders under attributes/ to join."""
+
+    filter: MixFilter | None = None
+    """Which documents are kept; default: all."""
+
+    span_replacement: list[SpanReplacement] = field(default_factory=list)
+    """What is replaced in the text."""
+
+    compression: MixCompression = MixCompression()
+    """How the output is compressed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixConfig:
+    """Settings of ``mix``."""
+
+    streams: list[MixStream]
+    """What to mix; best written in a file given with -c."""
+
+    max_failed: Count = 0
+    """Lines that may be unreadable (they are listed in quarantine.jsonl) before the command fails."""
+
+    processes: int = 1
+    """Worker processes; the output does not depend on them."""
+
+    dry_run: bool = False
+    """Print the plan as YAML and stop."""
