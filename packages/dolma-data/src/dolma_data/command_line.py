@@ -51,20 +51,53 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     import yaml  # here, so that --help does not pay for it
 
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        problem = problem_of_keys(yaml.compose(text, Loader=yaml.SafeLoader))
+        value = yaml.safe_load(text)
     except FileNotFoundError as error:
         raise UserError("no such configuration file", where=path, fix="check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError("not valid YAML: not text", where=path, fix="save the file as UTF-8") from error
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "not text"
+        what = getattr(error, "problem", None) or "a character that is not allowed"
         raise UserError(
-            f"not valid YAML: {problem}", where=path, line=None if mark is None else mark.line + 1, fix="mend the file"
+            f"not valid YAML: {what}", where=path, line=None if mark is None else mark.line + 1, fix="mend the file"
         ) from error
+    except (ValueError, RecursionError) as error:  # a date that does not exist, brackets without end
+        raise UserError(f"not valid YAML: {error}", where=path, fix="mend the file") from error
+    if problem is not None:
+        raise UserError(problem[0], where=path, line=problem[1], fix="mend the file")
     if not isinstance(value, dict):
         raise UserError(
             "the configuration is not a mapping of keys to values", where=path, fix="see --help for the keys"
         )
     return value
+
+
+def problem_of_keys(root: Any) -> tuple[str, int] | None:
+    """What is wrong, with its line, where a mapping below a YAML node has a key twice (YAML takes the last) or one
+    that is no text."""
+    pending, seen = [root], set()
+    while pending:
+        node = pending.pop()
+        if id(node) in seen or not isinstance(getattr(node, "value", None), list):
+            continue
+        seen.add(id(node))
+        keys = set()
+        for item in node.value:
+            if not isinstance(item, tuple):
+                pending.append(item)
+                continue
+            key, value = item
+            pending.append(value)
+            line = key.start_mark.line + 1
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                return f"the key {key.value!r} is not text", line
+            if key.value in keys:
+                return f"the key {key.value!r} comes twice", line
+            keys.add(key.value)
+    return None
 
 
 def take_config(arguments: Sequence[str], positional: frozenset[str] = frozenset()) -> tuple[list[str], str | None]:
@@ -107,17 +140,37 @@ def sigterm_as_interrupt() -> Iterator[None]:
 def parse_and_run(app: App, arguments: Sequence[str], positional_config: frozenset[str]) -> int:
     """Bind the configuration file and the line to the command and run it; its status, else 0."""
     tokens, config = take_config(arguments, positional_config)
-    if config is not None and tokens:
-        # the file belongs to the command named; at the top level cyclopts would pass over keys named like commands
-        app.config = Dict({tokens[0]: load_yaml(config)}, source=config, use_commands_as_keys=True)
     if tokens and not tokens[0].startswith("-"):
         names = [name for name in app if not name.startswith("-")]
         if names and tokens[0] not in names:
             near = difflib.get_close_matches(tokens[0], names, 1)
             fix = f"did you mean {near[0]}?" if near else "commands: " + ", ".join(names)
             raise UserError(f"unknown command {tokens[0]!r}", fix=fix)
+    options = tokens[: tokens.index("--")] if "--" in tokens else tokens
+    if any(flag in options for flag in app.help_flags):
+        # what cyclopts comes to as well, after it has assembled every option once more
+        app.help_print([token for token in tokens if token not in app.help_flags])
+        return 0
+    if config is not None and tokens:
+        # the file belongs to the command named; at the top level cyclopts would pass over keys named like commands
+        app.config = Dict({tokens[0]: load_yaml(config)}, source=config, use_commands_as_keys=True)
     result = app(tokens, exit_on_error=False, print_error=False)
     return result if isinstance(result, int) else 0
+
+
+def named(error: CycloptsError) -> str:
+    """The error's text; cyclopts leaves the option out of some."""
+    text = one_line(str(error))
+    name = "" if error.argument is None else error.argument.name
+    return text if name.removeprefix("--") in text.replace("][", ".").replace("_", "-") else f"{name}: {text}"
+
+
+def settle_output() -> None:
+    """Drop what standard output does not take, so that the interpreter does not try, and complain, at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(app: App, arguments: Sequence[str] | None = None, *, positional_config: frozenset[str] = frozenset()) -> int:
@@ -126,20 +179,24 @@ def run(app: App, arguments: Sequence[str] | None = None, *, positional_config: 
     app.config = ()
     try:
         with sigterm_as_interrupt():
-            return parse_and_run(app, sys.argv[1:] if arguments is None else arguments, positional_config)
+            status = parse_and_run(app, sys.argv[1:] if arguments is None else arguments, positional_config)
+            if sys.stdout is not None:  # closed by whoever started the command
+                sys.stdout.flush()
+            return status
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
     except CycloptsError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        print(f"error: {named(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         print("stopped; nothing half-written was kept, the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        settle_output()
         return EXIT_INTERRUPTED
     except OSError as error:
         if error.filename is None and error.errno not in NO_ROOM:
             raise
+        settle_output()
         place = "" if error.filename is None else f" ({error.filename})"
         print(f"error: {error.strerror}{place}; check the path, its rights and the space left", file=sys.stderr)
     return EXIT_USER_ERROR

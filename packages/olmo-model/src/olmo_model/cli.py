@@ -6,7 +6,6 @@ import json
 import sys
 from typing import Annotated, Any
 
-import yaml
 from cyclopts import Parameter
 
 from .command_line import make_app, run
@@ -26,6 +25,8 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")], *, dry_run: bool 
     dry_run
         Print the complete configuration and do nothing.
     """
+    import yaml
+
     from .train import make_plan
     from .train import train as train_model
 
