@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import struct
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,28 @@ class Wicked:
         return (print, ("run by a pickle",))
 
 
+class Attribute:
+    """Unpickling this reaches for an attribute that is no member of an enumeration."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (getattr, (Path, "home"))
+
+
+class ByName(pickle.Pickler):
+    """Writes members of enumerations as Python 3.11.2 does."""
+
+    def reducer_override(self, value: Any) -> Any:
+        return (getattr, (type(value), value.name)) if isinstance(value, Enum) else NotImplemented
+
+
+def flip(path: Path, place: int) -> None:
+    """Change the lowest bit of one byte."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+STATE = "train/__0_0.distcp"
 EMBEDDING, DOWN = "model.embed_tokens.weight", "model.layers.0.mlp.down_proj.weight"
 CHECKPOINT: list[Damage] = [
     ("missing tensor", tensors(lambda w: w.pop(DOWN)), WEIGHTS, None, f"the tensor {DOWN} of shape [8, 16] is missing"),
@@ -125,6 +149,21 @@ CHECKPOINT: list[Damage] = [
         None,
         "builtins.print does not belong into checkpoint metadata",
     ),
+    (
+        "attribute in metadata",
+        lambda f: write(f / "train/.metadata", pickle.dumps(Attribute())),
+        "train/.metadata",
+        None,
+        "home of <class 'pathlib.Path'> does not belong into checkpoint metadata",
+    ),
+    (
+        "state flipped",
+        lambda f: flip(f / STATE, (f / STATE).read_bytes().index(struct.pack("<f", 2.5))),  # one of the moments
+        STATE,
+        None,
+        "is damaged: archive/data/0",
+    ),
+    ("state no archive", lambda f: flip(f / STATE, 0), STATE, None, "is damaged: "),
 ]
 RUN: list[Damage] = [
     ("steps fall", rows(STEPS, lambda r: r.append(r[1])), STEPS, 5, "step 2 after step 4: steps rise strictly"),
@@ -213,6 +252,18 @@ def test_metadata_of_a_checkpoint_runs_no_code(
     _, lines = check(folder)
 
     assert "run by a pickle" not in lines
+
+
+def test_metadata_may_name_members_of_enumerations(trained: Path, check: Check, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained / "step4", tmp_path / "step4")
+    path = folder / "train/.metadata"
+    with open(path, "rb") as stream:
+        metadata = pickle.load(stream)
+    with open(path, "wb") as stream:
+        ByName(stream).dump(metadata)
+    assert b"getattr" in path.read_bytes()
+
+    assert check(folder)[0] == 0
 
 
 @cases(RUN)
