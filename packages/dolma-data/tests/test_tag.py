@@ -185,7 +185,12 @@ def test_wrong_spans_of_a_tagger_are_refused(
     ("options", "what"),
     [
         (("--taggers", "gopher_v3"), "did you mean gopher_v2?"),
-        (("--taggers", "char_length_v1", "--word-list", "x"), "read by c4_v2 alone"),
+        (("--taggers", "char_length_v1", "--resources.c4_v2", "x"), "c4_v2 is not among the taggers"),
+        (("--taggers", "char_length_v1", "--resources.char_length_v1", "x"), "char_length_v1 reads no file"),
+        (("--taggers", "c4_v2", "--resources.c4_v2", "x"), "resources.c4_v2: no such file"),
+        (("--taggers", "c4_v2", "--resources.c4_v2", "x", "--resources.c4_v2", "y"), "c4_v2 reads one"),
+        (("--taggers", "char_length_v1", "--profile.lines", "3"), "profile.enable is not set"),
+        (("--taggers", "char_length_v1", "--profile.enable", "--profile.sort-key", "x"), "profile.sort_key"),
         (("--taggers", "char_length_v1", "--experiment", "a/b"), "cannot be"),
         (("--taggers", "char_length_v1", "--processes", "0"), "processes is 0"),
         (("--taggers", "char_length_v1", "--tagger-modules", "none.py"), "no such file of taggers"),
@@ -260,5 +265,33 @@ def test_finished_files_of_changed_documents_are_made_again(write_documents: Any
 def test_list_names_every_tagger_with_types_and_source(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(app, ["list"]) == 0
     output = capsys.readouterr().out
-    assert "c4_v2\n    types: has_curly_brace" in output
+    assert "char_length_v1\n    Code points of the text.\n    types: length\n    source: code points\n" in output
+    assert "has_naughty_word: a list of words and phrases, one a line, --resources.c4_v2 FILE" in output
     assert "Rae et al. 2021" in output
+
+
+def test_a_profile_reports_where_the_time_goes_and_a_trial_writes_nothing(
+    write_documents: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_documents(documents("a", 3))
+    assert tag(root, "--taggers", "char_length_v1", "--profile.enable", "--profile.steps", "2") == 0
+    assert "function calls" in capsys.readouterr().out
+    assert not (root / "attributes").exists()
+    report = tmp_path / "report.txt"
+    options = ("--profile.enable", "--profile.sort-key", "cumtime", "--profile.output", str(report))
+    assert tag(root, "--taggers", "char_length_v1", *options) == 0
+    assert "Ordered by: cumulative time" in report.read_text()
+    assert (root / "attributes/char_length_v1/a.jsonl.gz").is_file()
+
+
+def test_taggers_come_from_modules_that_can_be_imported_and_from_files(
+    write_documents: Any, read_jsonl: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = OWN_TAGGER.replace("shouting", "shouting_by_name")
+    (tmp_path / "own_module_of_taggers.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    root = write_documents([{"id": "a", "source": "s", "text": "ABc"}])
+    assert tag(root, "--taggers", "shouting_by_name", "--tagger-modules", "own_module_of_taggers") == 0
+    (row,) = read_jsonl(root / "attributes/shouting_by_name/a.jsonl.gz")
+    assert row["attributes"] == {"shouting_by_name__shouting_by_name__capitals": [[0, 3, 2.0]]}
+    assert tag(root, "--taggers", "shouting_by_name", "--tagger-modules", "no_such_module_of_taggers") == 2

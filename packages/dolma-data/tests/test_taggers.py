@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,13 @@ from dolma_data.taggers.length import count_words, has_words
 Found = dict[str, list[tuple[int, int, float]]]
 
 
-def scores_of(name: str, text: str, word_list: Path | None = None) -> Found:
+def scores_of(name: str, text: str, word_list: Path | None = None, differences: Iterable[str] = ()) -> Found:
     """Spans of the text by type, scored as the middle one of three documents."""
     others = [{"id": "", "source": "", "text": other} for other in ("one\ntwo@three.com", "Ende.")]
     batch = Batch([others[0], {"id": "", "source": "", "text": text}, others[1]])
     found: Found = {}
-    for spans in find_tagger(name).prepare(TaggerOptions(word_list)).score(batch):
+    options = TaggerOptions(((name, (word_list,)),) if word_list else (), differences=frozenset(differences))
+    for spans in find_tagger(name).prepare(options).score(batch):
         assert sorted(spans.documents.tolist()) == spans.documents.tolist()
         columns = (spans.documents.tolist(), spans.starts.tolist(), spans.ends.tolist(), spans.scores.tolist())
         rows = [row[1:] for row in zip(*columns, strict=True) if row[0] == 1]

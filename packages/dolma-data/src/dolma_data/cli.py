@@ -12,6 +12,7 @@ from .command_line import make_app, run
 from .config.decontaminate import DecontaminateConfig
 from .config.dedupe import DedupeConfig
 from .config.extract import ExtractConfig
+from .config.kinds import Several
 from .config.mix import MixConfig
 from .config.stat import StatConfig
 from .config.tag import TagConfig
@@ -55,13 +56,18 @@ def tag(*, config: Annotated[TagConfig, Parameter(name="*")]) -> None:
 
 
 @app.command(name="list")
-def list_taggers() -> None:
-    """List the taggers: name, types of span, where the rule comes from."""
-    from .taggers import find_tagger, tagger_names
+def list_taggers(*, tagger_modules: Annotated[tuple[str, ...], Several] = ()) -> None:
+    """List the taggers: name, what it computes, types of span, source, what it needs.
 
-    for name in tagger_names():
-        entry = find_tagger(name)
-        print(f"{name}\n    types: {', '.join(entry.types)}\n    source: {entry.source}")
+    Parameters
+    ----------
+    tagger_modules
+        Taggers of your own to list too: Python files, or names of modules that can be imported.
+    """
+    from .taggers import describe_taggers, load_tagger_modules
+
+    load_tagger_modules(tagger_modules)
+    print(describe_taggers())
 
 
 @app.command

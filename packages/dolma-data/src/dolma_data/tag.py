@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,19 @@ from . import __version__
 from .annotate import Annotation, Chunk, Note, Scored, scored
 from .attributes import check_folder_name, clean_name, encode_row
 from .batch import Batch, Spans
-from .config.tag import TagConfig
-from .documents import find_documents
+from .config.tag import ProfileConfig, TagConfig
+from .documents import DocumentFile, find_documents, read_physical_lines
 from .errors import UserError
-from .taggers import PreparedTagger, TaggerOptions, find_tagger, load_tagger_modules
+from .profiling import check_profile, profiled
+from .taggers import (
+    PreparedTagger,
+    TaggerOptions,
+    all_differences,
+    check_resources,
+    find_tagger,
+    is_file_name,
+    load_tagger_modules,
+)
 
 ANY_TYPE = "*"  # of a tagger whose types come from its model
 DECIMALS = 5  # of scores
@@ -29,7 +40,7 @@ class TagPlan:
     """What workers need to know. ``outputs`` are ``(folder, taggers)``; the folder's name is the first part of keys."""
 
     outputs: tuple[tuple[str, tuple[str, ...]], ...]
-    modules: tuple[Path, ...]
+    modules: tuple[str, ...]
     options: TaggerOptions
 
 
@@ -37,21 +48,27 @@ def make_plan(config: TagConfig) -> TagPlan:
     """Check names and options; raises UserError before any work."""
     if not config.taggers:
         raise UserError("no taggers are given", fix="name some; see dolma-data list")
+    check_profile(config.profile)
     names = tuple(dict.fromkeys(config.taggers))
     load_tagger_modules(config.tagger_modules)
     for name in names:
         find_tagger(name)
         clean_name(name)
-    if config.word_list is not None and "c4_v2" not in names:
-        raise UserError("--word-list is read by c4_v2 alone, which is not among the taggers", fix="leave it out")
+    options = TaggerOptions(
+        resources=tuple((name, tuple(files)) for name, files in config.resources.items()),
+        seed=config.seed,
+        differences=all_differences() if config.compat == "dolma" else frozenset(),
+    )
+    for sentence in check_resources(names, options):
+        log.warning("%s", sentence)
     outputs: tuple[tuple[str, tuple[str, ...]], ...]
     if config.experiment is None:
         outputs = tuple((clean_name(name), (name,)) for name in names)
     else:
         clean_name(config.experiment)
         outputs = ((check_folder_name(config.experiment), names),)
-    modules = tuple(Path(file).resolve() for file in config.tagger_modules)
-    return TagPlan(outputs, modules, TaggerOptions(config.word_list))
+    modules = tuple(str(Path(name).resolve()) if is_file_name(name) else name for name in config.tagger_modules)
+    return TagPlan(outputs, modules, options)
 
 
 @cache
@@ -79,7 +96,7 @@ def tag_chunk(plan: TagPlan, chunk: Chunk) -> Scored:
         keys: list[Note] = []
         for prefix, tagger in taggers:
             for spans in tagger.score(batch) if documents else ():
-                check_spans(batch, tagger, spans)
+                check_spans(batch, tagger, spans, plan.options)
                 key = prefix + clean_type(spans.type)
                 if len(spans.documents):
                     keys.append(["key", tagger.name, key])
@@ -97,8 +114,11 @@ def clean_type(name: str) -> str:
     return clean_name("_" + name)[1:]
 
 
-def check_spans(batch: Batch, tagger: PreparedTagger, spans: Spans) -> None:
-    """Refuse spans that break the contract, so that a mistake in a tagger never reaches a file."""
+def check_spans(batch: Batch, tagger: PreparedTagger, spans: Spans, options: TaggerOptions) -> None:
+    """Refuse spans that break the contract, so that a mistake in a tagger never reaches a file.
+
+    Places outside of the text are allowed where allenai/dolma's are wanted.
+    """
 
     def refuse(what: str) -> UserError:
         return UserError(f"the tagger {tagger.name!r}, type {spans.type!r}: {what}", fix="mend the tagger")
@@ -114,7 +134,9 @@ def check_spans(batch: Batch, tagger: PreparedTagger, spans: Spans) -> None:
     if spans.documents.min() < 0 or spans.documents.max() >= len(batch):
         raise refuse("a document that is not in the batch")
     lengths = batch.lengths[spans.documents]
-    if (spans.starts < 0).any() or (spans.starts > spans.ends).any() or (spans.ends > lengths).any():
+    if not options.differences and (
+        (spans.starts < 0).any() or (spans.starts > spans.ends).any() or (spans.ends > lengths).any()
+    ):
         raise refuse("a span that does not lie inside its text")
     if not np.isfinite(spans.scores).all():
         raise refuse("a score that is not finite")
@@ -125,17 +147,42 @@ def tag(config: TagConfig) -> tuple[list[Path], dict[str, int]]:
     plan = make_plan(config)
     files = find_documents(config.documents)
     prepared = prepare(plan)
+    if config.profile.steps is not None:
+        return [], trial(plan, files, config.profile)
     described = [[(tagger.name, tagger.digest) for _, tagger in taggers] for taggers in prepared]
-    state = [__version__, plan.outputs, described, load_tagger_modules(plan.modules)]
+    state = [
+        __version__,
+        plan.outputs,
+        described,
+        load_tagger_modules(plan.modules),
+        plan.options.seed,
+        sorted(plan.options.differences),
+    ]
     work = Annotation("tag", files, [folder for folder, _ in plan.outputs], state)
     written: list[Path] = []
-    with work.recorded("tag", config, config.tagger_modules):
-        work.run(partial(tag_chunk, plan), config.processes)
+    read = [Path(name) for name in plan.modules if is_file_name(name)]
+    read += [file for _, files in plan.options.resources for file in files]
+    processes = 1 if config.debug or config.profile.enable else config.processes
+    with work.recorded("tag", config, read):
+        with profiled(config.profile):
+            work.run(partial(tag_chunk, plan), processes)
         work.check(config.max_failed)
         for (folder, _), taggers in zip(plan.outputs, prepared, strict=True):
             seen = {(tagger, key) for _, (_, tagger, key) in work.notes(folder)}
             written += work.commit(folder, [_describe(prefix, tagger, seen) for prefix, tagger in taggers])
     return written, work.counts()
+
+
+def trial(plan: TagPlan, files: Sequence[DocumentFile], config: ProfileConfig) -> dict[str, int]:
+    """Score the first ``config.steps`` lines of each file under the profiler and write nothing; counts of rows."""
+    assert config.steps is not None
+    read = failed = 0
+    with profiled(config):
+        for index, file in enumerate(files):
+            lines = [raw for _, raw, reason in islice(read_physical_lines(file.path), config.steps) if reason is None]
+            scored = tag_chunk(plan, Chunk(index, 1, lines, None, last=True))
+            read, failed = read + scored.rows, failed + len(scored.failures)
+    return {"read": read, "kept": read - failed, "dropped": 0, "failed": failed}
 
 
 def _describe(prefix: str, tagger: PreparedTagger, seen: set[tuple[str, str]]) -> dict[str, Any]:

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from .kinds import Count, Several
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileConfig:
+    """Where the time of a tagger goes."""
+
+    enable: bool = False
+    """Run in this process under Python's profiler and report."""
+
+    output: Path | None = None
+    """File for the report; default: standard output."""
+
+    steps: int | None = None
+    """Score at most so many lines of each file; a trial, which writes nothing."""
+
+    sort_key: str = "tottime"
+    """Order of the report, one of Python's pstats.SortKey."""
+
+    lines: Count = 100
+    """Lines of the report."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +42,23 @@ class TagConfig:
     experiment: str | None = None
     """Folder and first part of the keys for all taggers together; default: one folder per tagger, named after it."""
 
-    tagger_modules: Annotated[tuple[Path, ...], Several] = ()
-    """Python files with taggers of your own."""
+    tagger_modules: Annotated[tuple[str, ...], Several] = ()
+    """Taggers of your own: Python files, or names of modules that can be imported."""
 
-    word_list: Path | None = None
-    """Words and phrases for has_naughty_word of c4_v2, one a line."""
+    resources: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    """Files that taggers read, by name of tagger: `--resources.c4_v2 words.txt`; see `dolma-data list`."""
+
+    seed: int = 0
+    """Of random_number_v1."""
+
+    compat: Literal["dolma"] | None = None
+    """Reproduce the defects of allenai/dolma that docs/dolma-differences.md lists."""
+
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
+    """Where the time of a tagger goes."""
+
+    debug: bool = False
+    """Work in this process alone, whatever `processes` says."""
 
     max_failed: Count = 0
     """Lines that may be unreadable (they keep their place in the attributes) before the command fails."""

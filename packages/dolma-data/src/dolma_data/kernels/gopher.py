@@ -126,8 +126,8 @@ def score_ngrams(words, before, scores, space):
 
 
 @njit(cache=True)
-def score_lines(buffer, starts, ends, space):
-    r"""Look at the pieces between runs of newlines, ``re.split(r"\n+", text)``.
+def score_lines(buffer, starts, ends, space, between_runs):
+    r"""Look at the pieces ``text.split("\n")`` or, where ``between_runs``, ``re.split(r"\n+", text)``.
 
     Returns the fractions that begin with a bullet, end in an ellipsis and are repeated, and the code points of all
     repeated pieces.
@@ -139,7 +139,7 @@ def score_lines(buffer, starts, ends, space):
     count = starts.shape[0]
     for k in range(count):
         start, end = starts[k], ends[k]
-        if start == end and 0 < k < count - 1:
+        if between_runs and start == end and 0 < k < count - 1:
             continue
         candidates[pieces] = pieces
         keys[pieces] = hash_bytes(buffer, start, end)
@@ -163,7 +163,9 @@ def score_lines(buffer, starts, ends, space):
 
 
 @njit(cache=True)
-def score_documents(buffer, lengths, first_word, words, word_lengths, flags, first_line, starts, ends, required):
+def score_documents(
+    buffer, lengths, first_word, words, word_lengths, flags, first_line, starts, ends, required, between_runs
+):
     """All scores, [D, 19] in the order of ``taggers.gopher.TYPES``; NaN where a document is too short for an n-gram.
 
     ``lengths`` [D] are code points; ``required`` are the hashes of the required words.
@@ -202,7 +204,9 @@ def score_documents(buffer, lengths, first_word, words, word_lengths, flags, fir
         row[13] = letters / max(count, 1)
         row[14] = needed
         low, high = first_line[document], first_line[document + 1]
-        bullets, ellipses, repeated, characters = score_lines(buffer, starts[low:high], ends[low:high], space)
+        bullets, ellipses, repeated, characters = score_lines(
+            buffer, starts[low:high], ends[low:high], space, between_runs
+        )
         row[15] = bullets
         row[16] = ellipses
         row[17] = repeated

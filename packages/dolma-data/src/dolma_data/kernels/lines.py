@@ -24,6 +24,7 @@ ENOUGH_WORDS = 3
 HAS_CURLY_BRACE = 1
 HAS_JAVASCRIPT = 2
 HAS_LOREM_IPSUM = 4
+HAS_WORD_JAVASCRIPT = 8  # between white space
 JAVASCRIPT = np.frombuffer(b"javascript", dtype=np.uint8)
 LOREM_IPSUM = np.frombuffer(b"lorem ipsum", dtype=np.uint8)
 
@@ -100,7 +101,8 @@ def score_c4(buffer, offsets, classes):
             if classes[point] & SPACE:
                 in_word = False
             else:
-                words += not in_word
+                begins = not in_word
+                words += begins
                 in_word = True
                 final = point
                 if byte == 0x7B:
@@ -108,6 +110,9 @@ def score_c4(buffer, offsets, classes):
                 elif byte == 0x6A or byte == 0x4A:
                     if begins_with(buffer, at, end, JAVASCRIPT):
                         flag |= HAS_JAVASCRIPT
+                        after = at + JAVASCRIPT.shape[0]
+                        if begins and (after == end or classes[read_character(buffer, after)[0]] & SPACE):
+                            flag |= HAS_WORD_JAVASCRIPT
                 elif (byte == 0x6C or byte == 0x4C) and begins_with(buffer, at, end, LOREM_IPSUM):
                     flag |= HAS_LOREM_IPSUM
             passed += 1

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from . import c4, code, gopher, language, length, personal_data
+from .listing import describe_taggers
 from .registry import (
+    Need,
     PreparedTagger,
     Tagger,
     TaggerOptions,
+    all_differences,
+    check_resources,
     find_tagger,
+    is_file_name,
     load_tagger_modules,
+    refused_names,
     tagger,
     tagger_names,
 )
@@ -17,11 +23,17 @@ FAMILIES = (c4, code, gopher, language, length, personal_data)
 
 __all__ = [
     "FAMILIES",
+    "Need",
     "PreparedTagger",
     "Tagger",
     "TaggerOptions",
+    "all_differences",
+    "check_resources",
+    "describe_taggers",
     "find_tagger",
+    "is_file_name",
     "load_tagger_modules",
+    "refused_names",
     "tagger",
     "tagger_names",
 ]

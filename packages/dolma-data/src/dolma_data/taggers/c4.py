@@ -3,42 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-import regex  # type: ignore[import-untyped]
+import numpy as np
 
 from ..batch import Batch, Spans, whole_documents
 from ..errors import UserError
-from ..files import digest_file
-from .registry import PreparedTagger, Tagger, TaggerOptions, add
+from .registry import Need, TaggerOptions, tagger
 
 SOURCE = "Raffel et al. 2020 (arXiv 1910.10683), section 2.2, as in allenai/dolma"
 LINE_TYPES = ("lines_with_no_ending_punctuation", "lines_with_too_few_words")
 TYPES = ("has_curly_brace", "has_lorem_ipsum", "has_javascript", "has_naughty_word", *LINE_TYPES, "line_count")
+WORD_BOUNDARIES = "c4-word-boundaries"
+LOWER_CASE_OFFSETS = "c4-lower-case-offsets"
+WORD_LIST = Need("a list of words and phrases, one a line", without=("has_naughty_word",))
 
 
-def c4_v2(batch: Batch, words: regex.Pattern[str] | None = None) -> Iterator[Spans]:
+def read_word_list(files: tuple[Path, ...]) -> tuple[str, ...]:
+    """The entries of a list, one a line, in lower case; UserError for a list that cannot be read or is empty."""
+    (path,) = files
+    try:
+        entries = [line.strip().lower() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise UserError("the word list is not UTF-8", where=path, fix="save it as UTF-8") from error
+    if not any(entries):
+        raise UserError("the word list is empty", where=path, fix="write one word or phrase a line")
+    return tuple(sorted({entry for entry in entries if entry}))
+
+
+@tagger(
+    "c4_v1",
+    types=TYPES,
+    source=SOURCE,
+    need=WORD_LIST,
+    load=read_word_list,
+    differences=(WORD_BOUNDARIES,),
+)
+def c4_v1(batch: Batch, resource: tuple[str, ...] | None, options: TaggerOptions) -> Iterator[Spans]:
+    """The rules of C4 on lines and words; javascript counts as a word between white space only.
+
+    In all else as ``c4_v2``.
+    """
+    from ..kernels.lines import HAS_WORD_JAVASCRIPT
+
+    return _score(batch, HAS_WORD_JAVASCRIPT, _found(batch, resource, options), lower_case_offsets=False)
+
+
+@tagger(
+    "c4_v2",
+    types=TYPES,
+    source=SOURCE,
+    need=WORD_LIST,
+    load=read_word_list,
+    differences=(WORD_BOUNDARIES, LOWER_CASE_OFFSETS),
+)
+def c4_v2(batch: Batch, resource: tuple[str, ...] | None, options: TaggerOptions) -> Iterator[Spans]:
     """The rules of C4: flags over the whole text (only where they hold), spans of lines that break a line rule.
 
     A line ends at a newline, which belongs to its span. Its last character that is no space must be ``.``, ``?``,
     ``!`` or ``"``, and it must have three words (``str.split()``) or more. ``has_javascript`` and ``has_lorem_ipsum``
-    look for the words anywhere, without case. ``has_naughty_word`` needs a list (``--word-list FILE``, one word or
-    phrase a line).
-
-    Other than allenai/dolma's ``c4_v2``: offsets are those of the text itself, not of its lower-cased form (which may
-    be longer), and words of the list count where they stand between word boundaries, as in C4 itself, whether or not
-    punctuation touches them, and not inside other words.
+    look for the words anywhere, without case. ``has_naughty_word`` needs a list; its words and phrases count where
+    they stand between word boundaries, as in C4 itself, whether or not punctuation touches them.
     """
+    from ..kernels.lines import HAS_JAVASCRIPT
+
+    lower_case_offsets = options.reproduces(LOWER_CASE_OFFSETS)
+    return _score(batch, HAS_JAVASCRIPT, _found(batch, resource, options), lower_case_offsets)
+
+
+def _score(batch: Batch, javascript: int, found: Any, lower_case_offsets: bool) -> Iterator[Spans]:
     from ..kernels import lines as rules
     from ..kernels.characters import character_classes
 
     flags, line_counts, owners, starts, ends, broken = rules.score_c4(batch.buffer, batch.offsets, character_classes())
     yield whole_documents(batch, "has_curly_brace", 1.0, where=flags & rules.HAS_CURLY_BRACE)
     yield whole_documents(batch, "has_lorem_ipsum", 1.0, where=flags & rules.HAS_LOREM_IPSUM)
-    yield whole_documents(batch, "has_javascript", 1.0, where=flags & rules.HAS_JAVASCRIPT)
-    if words is not None:
-        found = [words.search(text) is not None for text in batch.texts]
+    yield whole_documents(batch, "has_javascript", 1.0, where=flags & javascript)
+    if found is not None:
         yield whole_documents(batch, "has_naughty_word", 1.0, where=found)
+    if lower_case_offsets:
+        owners, starts, ends = _in_lower_case(batch, owners, starts, ends)
     for name, rule in zip(LINE_TYPES, (rules.NO_ENDING_PUNCTUATION, rules.TOO_FEW_WORDS), strict=True):
         which = (broken & rule) != 0
         scores = which[which].astype("float64")
@@ -46,26 +92,45 @@ def c4_v2(batch: Batch, words: regex.Pattern[str] | None = None) -> Iterator[Spa
     yield whole_documents(batch, "line_count", line_counts)
 
 
-def read_word_list(path: Path) -> regex.Pattern[str]:
-    """A pattern that finds any entry of the list (one a line) between word boundaries, without case."""
-    if not path.is_file():
-        raise UserError("no such word list", where=path, fix="check the path")
-    try:
-        entries = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise UserError("the word list is not UTF-8", where=path, fix="save it as UTF-8") from error
-    entries = sorted({entry for entry in entries if entry})
-    if not entries:
-        raise UserError("the word list is empty", where=path, fix="write one word or phrase a line")
-    return regex.compile(r"(?<!\w)\L<entries>(?!\w)", flags=regex.IGNORECASE, entries=entries)
+def _found(batch: Batch, entries: tuple[str, ...] | None, options: TaggerOptions) -> Any:
+    """Which documents hold an entry of the list; None without a list."""
+    from ..kernels.characters import character_classes
+    from ..kernels.phrases import hold_phrases
+
+    if entries is None:
+        return None
+    automaton = _automaton(entries, options.reproduces(WORD_BOUNDARIES))
+    lower = [text.lower().encode() for text in batch.texts]
+    offsets = np.zeros(len(lower) + 1, dtype=np.int64)
+    np.cumsum([len(text) for text in lower], out=offsets[1:])
+    return hold_phrases(
+        np.frombuffer(b"".join(lower), dtype=np.uint8),
+        offsets,
+        automaton.classes,
+        automaton.following,
+        automaton.lengths,
+        automaton.conditions,
+        automaton.shorter,
+        character_classes(),
+    )
 
 
-def _prepare(options: TaggerOptions) -> PreparedTagger:
-    if options.word_list is None:
-        types = tuple(name for name in TYPES if name != "has_naughty_word")
-        return PreparedTagger("c4_v2", types, SOURCE, c4_v2)
-    words = read_word_list(options.word_list)
-    return PreparedTagger("c4_v2", TYPES, SOURCE, lambda batch: c4_v2(batch, words), digest_file(options.word_list))
+@cache
+def _automaton(entries: tuple[str, ...], as_dolma: bool) -> Any:
+    from ..kernels.phrases import ANYWHERE, BETWEEN_WORD_BOUNDARIES, WHOLE_TOKENS, build_automaton
+
+    if not as_dolma:
+        return build_automaton([(entry.encode(), BETWEEN_WORD_BOUNDARIES) for entry in entries])
+    return build_automaton([(entry.encode(), ANYWHERE if " " in entry else WHOLE_TOKENS) for entry in entries])
 
 
-add(Tagger("c4_v2", TYPES, SOURCE, _prepare))
+def _in_lower_case(batch: Batch, owners: Any, starts: Any, ends: Any) -> tuple[Any, Any, Any]:
+    """Spans as places in the lower-cased text, which is longer where a character has a longer lower case."""
+    starts, ends = starts.copy(), ends.copy()
+    for document, text in enumerate(batch.texts):
+        if text.isascii() or len(text.lower()) == len(text):
+            continue
+        mine = owners == document
+        for places in (starts, ends):
+            places[mine] = [len(text[:at].lower()) for at in places[mine].tolist()]
+    return owners, starts, ends

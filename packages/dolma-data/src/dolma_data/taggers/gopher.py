@@ -30,16 +30,32 @@ TYPES = (
 )
 
 
-@tagger("gopher_v2", types=TYPES, source="Rae et al. 2021 (arXiv 2112.11446), appendix A, as in allenai/dolma")
+SOURCE = "Rae et al. 2021 (arXiv 2112.11446), appendix A, as in allenai/dolma"
+
+
+@tagger("gopher_v1", types=TYPES, source=SOURCE)
+def gopher_v1(batch: Batch) -> Iterator[Spans]:
+    r"""Nineteen measures of quality and repetition; every newline ends a line.
+
+    In all else as ``gopher_v2``; blank lines count among the lines, and as repeated ones.
+    """
+    return _score(batch, between_runs=False)
+
+
+@tagger("gopher_v2", types=TYPES, source=SOURCE)
 def gopher_v2(batch: Batch) -> Iterator[Spans]:
-    r"""Nineteen measures of each document, each one span over the whole text.
+    r"""Nineteen measures of quality and repetition; runs of newlines end a line.
 
     Words are those of ``str.split()``, lines the pieces between runs of newlines (a newline at either end of the text
     leaves an empty piece there). A fraction of characters in the most common n-gram is its number times its letters,
     over the code points of all words; of duplicate n-grams, the code points of all n-grams that occur more than once
     over those of all n-grams. Symbols are words that hold ``#`` or U+2026. Types of n-grams are absent from a document
-    of fewer than n words. Equal values to allenai/dolma's ``gopher_v2``.
+    of fewer than n words.
     """
+    return _score(batch, between_runs=True)
+
+
+def _score(batch: Batch, between_runs: bool) -> Iterator[Spans]:
     from ..kernels.gopher import score_documents
 
     words, lines = batch.words, batch.lines
@@ -54,6 +70,7 @@ def gopher_v2(batch: Batch) -> Iterator[Spans]:
         lines.starts,
         lines.ends,
         _required_hashes(),
+        between_runs,
     )
     for column, name in enumerate(TYPES):
         values = scores[:, column]

