@@ -1,0 +1,1 @@
+"""Benchmarks against other tools: the same files, both in turn, medians, ratios."""
