@@ -103,6 +103,30 @@ def check(session: nox.Session) -> None:
     session.run("python", str(ROOT / "tools" / "check_artifacts.py"), *(session.posargs or ["recipe-output"]))
 
 
+def peer(session: nox.Session, name: str, *requirements: str) -> Path:
+    """An environment of its own for another tool; returns its Python."""
+    folder = Path(session.create_tmp()) / name
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        if session.venv_backend != "uv":
+            session.error("the other tools install with uv alone: pip does not come to an end (pip install uv)")
+        session.run("uv", "venv", "--quiet", str(folder), external=True)
+        session.run("uv", "pip", "install", "--quiet", "--python", str(python), *requirements, external=True)
+    return python
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Benchmarks against other tools: `nox -s bench -- dolma [JOB …]`; needs DATA_DIR."""
+    install(session, *editable("dolma-data"), "pyyaml")
+    dolma = peer(session, "dolma", "dolma==1.2.1", "setuptools<81")
+    datatrove = peer(session, "datatrove", "datatrove[io,processing]==0.10.1", "xxhash", "orjson")
+    session.run(
+        "python", "tools/bench.py", *(session.posargs or ["dolma"]), "--dolma", str(dolma.with_name("dolma")),
+        "--datatrove", str(datatrove),
+    )  # fmt: skip
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, import rules, copies of shared mechanisms, documentation."""

@@ -51,7 +51,8 @@ class Job:
     agree: Callable[[Path, Path], str]  # (their folder, ours) → how far the answers agree
     target: float
     prepare: Callable[[Tools, Path], None] = lambda tools, folder: None
-    sizes: tuple[str, str] = (LARGE, HUGE)  # ours; the rival runs on SMALL and LARGE
+    # ours; the rival runs on SMALL and LARGE. HUGE holds every text three times: not where repetitions change the work
+    sizes: tuple[str, str] = (LARGE, HUGE)
     rival: str = "dolma"
 
 
@@ -354,7 +355,15 @@ def jobs() -> list[Job]:
             1,
             sizes=(SMALL, LARGE),
         ),
-        Job("mix", with_script(mix, "ours"), with_script(mix, "dolma"), agree_mixed, 4, prepare=prepare_mix),
+        Job(
+            "mix",
+            with_script(mix, "ours"),
+            with_script(mix, "dolma"),
+            agree_mixed,
+            4,
+            prepare=prepare_mix,
+            sizes=(SMALL, LARGE),
+        ),
         Job("tokens", with_script(tokens, "ours"), with_script(tokens, "dolma"), agree_tokens, 3),
         Job(
             "tokens beside the library",
@@ -364,7 +373,14 @@ def jobs() -> list[Job]:
             0.9,
             rival="tokenizers",
         ),
-        Job("pipeline", with_script(pipeline, "ours"), with_script(pipeline, "dolma"), agree_mixed, 8),
+        Job(
+            "pipeline",
+            with_script(pipeline, "ours"),
+            with_script(pipeline, "dolma"),
+            agree_mixed,
+            8,
+            sizes=(SMALL, LARGE),
+        ),
         Job("minhash", minhash, datatrove, not_compared, 20, sizes=(SMALL, LARGE), rival="datatrove signatures"),
     ]
 
