@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 try:
-    from artifact_checks.reading import DOCUMENT_SUFFIXES, PARTIAL
+    from artifact_checks.recognition import find
     from artifact_checks.report import Options, Report
 except ModuleNotFoundError as missing:
     print(f"error: the checks need the Python library {missing.name}; install it, or use nox", file=sys.stderr)
@@ -49,72 +46,6 @@ CHECKS = {
     "checkpoint": ("checkpoint", "check_checkpoint"),
     "provenance": ("provenance", "check_provenance"),
 }
-MANIFESTS = ("manifest.json", "suite.json", "task.json")
-LARGEST_LOOSE_JSON = 1 << 26
-
-
-def read_json(path: Path) -> Any:
-    """The value of a JSON file, or None."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
-def kind_of_folder(folder: Path) -> str | None:
-    """What a folder is by its manifest, or by Dolma's plain layout."""
-    for name in MANIFESTS:
-        if (folder / name).is_file():
-            manifest = read_json(folder / name)
-            if manifest is None:
-                return f"{name} that is not JSON"
-            if isinstance(manifest, dict) and isinstance(manifest.get("artifact"), str):
-                return str(manifest["artifact"])
-    if folder.name == "provenance" and any(folder.glob("*.json")):
-        return "provenance"
-    if folder.parent.name == "attributes" and (folder.parent.parent / "documents").is_dir():
-        return "attributes"
-    if any(path.name.endswith(DOCUMENT_SUFFIXES) for path in (folder / "documents").rglob("*")):
-        return "documents"
-    return None
-
-
-def kind_of_file(path: Path) -> str | None:
-    """What a single file is: an artifact of one file, or a report of `stat`."""
-    if path.name == "summaries.jsonl.gz":
-        return "summaries"
-    if path.suffix != ".json" or path.stat().st_size > LARGEST_LOOSE_JSON:
-        return None
-    value = read_json(path)
-    if not isinstance(value, dict):
-        return None
-    if value.get("artifact") == "unigram":
-        return "unigram"
-    if {"a", "b", "rows"} <= value.keys():
-        return "perplexity_comparison" if "metric" in value else "predictions_comparison"
-    return None
-
-
-def find(path: Path) -> Iterator[tuple[str, Path]]:
-    """Every artifact at or below a path; files inside an artifact that its contract names are left to its check."""
-    if path.is_file():
-        kind = kind_of_folder(path.parent) if path.name in MANIFESTS else kind_of_file(path)
-        if kind is not None:
-            yield kind, path.parent if path.name in MANIFESTS else path
-        return
-    roots: list[Path] = []
-    for place, folders, files in os.walk(path):
-        folder = Path(place)
-        folders[:] = sorted(name for name in folders if not name.endswith(PARTIAL) and not name.startswith("."))
-        kind = kind_of_folder(folder)
-        if kind is not None:
-            roots.append(folder)
-            yield kind, folder
-        if not any(folder.is_relative_to(root) for root in roots):
-            for name in sorted(files):
-                found = kind_of_file(folder / name)
-                if found is not None:
-                    yield found, folder / name
 
 
 def check(kind: str, path: Path, report: Report, options: Options) -> None:

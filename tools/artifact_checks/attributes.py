@@ -21,6 +21,7 @@ from artifact_checks.reading import (
     parse,
     rows,
 )
+from artifact_checks.recognition import is_remains
 from artifact_checks.report import Options, Report
 
 MATCHES = "matches.jsonl.gz"
@@ -38,8 +39,10 @@ class Aligned:
 def check_attributes(folder: Path, report: Report, options: Options) -> str:
     """Check ``X/attributes/NAME/`` against ``X/documents/``."""
     manifest_path = folder / "manifest.json"
-    manifest = load(manifest_path, "attributes_manifest", report) if manifest_path.exists() else None
     root = folder.parent.parent
+    beside_ours = folder.parent.name == "attributes" and (root / "manifest.json").exists()
+    ours = manifest_path.exists() or beside_ours or is_remains(folder, "attributes")
+    manifest = load(manifest_path, "attributes_manifest", report) if ours else None
     if options.documents is not None and not (root / "documents").is_dir():
         root = options.documents
     documents = {path.relative_to(root / "documents").as_posix(): path for path in document_files(root)}

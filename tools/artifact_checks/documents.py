@@ -16,6 +16,7 @@ from artifact_checks.reading import (
     load,
     rows,
 )
+from artifact_checks.recognition import is_remains
 from artifact_checks.report import Options, Report
 
 
@@ -27,7 +28,8 @@ def document_files(folder: Path) -> list[Path]:
 def check_documents(folder: Path, report: Report, options: Options) -> str:
     """Check ``X/``, with a manifest or in Dolma's plain layout."""
     manifest_path = folder / "manifest.json"
-    manifest = load(manifest_path, "documents", report) if manifest_path.exists() else None
+    ours = manifest_path.exists() or is_remains(folder, "documents")
+    manifest = load(manifest_path, "documents", report) if ours else None
     present = document_files(folder)
     for path in files_under(folder / "documents"):
         if path not in present:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -79,7 +80,7 @@ def lines(path: Path, report: Report, *, ours: bool = True) -> Iterator[tuple[in
                 yield number, line.rstrip(b"\r\n")
     except FileNotFoundError:
         report.problem(path, "missing")
-    except (EOFError, OSError, zstandard.ZstdError) as error:
+    except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
         report.problem(path, f"damaged or cut off: {error}", number + 1)
 
 

@@ -91,21 +91,24 @@ def run(root: Path) -> Path:
     return folder
 
 
-def provenance(root: Path) -> Path:
+def provenance(root: Path, command: str = "train-tokenizer") -> Path:
+    """The record of a command in the folder that it wrote."""
     record = {
         "format_version": 1,
         "package": "dolma-data",
         "package_version": "0.1.0",
-        "command": "train-tokenizer",
-    }
-    record |= {
-        "arguments": ["train-tokenizer"],
+        "command": command,
+        "arguments": [command],
         "config": {"size": 1},
         "seed": None,
         "inputs": {"a": "sha256:" + "5" * 64},
+        "outputs": {},
+        "counts": {"documents": 2},
+        "started": "2026-01-01T00:00:00.000+00:00",
+        "finished": "2026-01-01T00:00:01.000+00:00",
+        "python": "3.11.7",
+        "machine": "Linux",
     }
-    record |= {"outputs": {}, "counts": {"documents": 2}, "started": "2026-01-01T00:00:00.000+00:00"}
-    record |= {"finished": "2026-01-01T00:00:01.000+00:00", "python": "3.11.7", "machine": "Linux"}
     folder = root / "provenance"
-    write_json(folder / "20260101T000000-train-tokenizer-0123abcd.json", record)
+    write_json(folder / f"20260101T000000-{command}-0123abcd.json", record)
     return folder
