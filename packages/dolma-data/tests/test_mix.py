@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from dolma_data.config.mix import MixFilter, MixOutput, MixStream, SpanReplacement
 from dolma_data.errors import UserError
-from dolma_data.mix import Funnel, Replacer, apply_rules, compile_rules, replace_spans
+from dolma_data.mix_rules import Funnel, Replacer, Rules, apply_rules, compile_rules, replace_spans
 from dolma_data.select import compile_path
 
 TEXT = "ab cd ef gh"
@@ -159,14 +158,14 @@ def test_replacement_happens_after_the_filter_and_before_the_length_is_looked_at
 def test_replaced_spans(spans, text):
     high = 0.7 if any(score == 0.7 for _, _, score in spans) else float("inf")
     replacer = Replacer(compile_path("$.attributes.k"), "[{}]", 0.5, high)
-    assert replace_spans(document("1", attributes={"k": spans}), [replacer], {}) == text
+    assert replace_spans(document("1", attributes={"k": spans}), Rules((), (), (replacer,), (), 0), {}) == text
 
 
 @given(st.text(), st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30))))
 def test_replacing_spans_by_themselves_changes_nothing(text, pairs):
     spans = [[min(*pair, len(text)), min(max(pair), len(text)), 1.0] for pair in pairs]
     replacer = Replacer(compile_path("$.attributes.k"), "{}", 0.0, 2.0)
-    assert replace_spans(document("1", text, attributes={"k": spans}), [replacer], {}) == text
+    assert replace_spans(document("1", text, attributes={"k": spans}), Rules((), (), (replacer,), (), 0), {}) == text
 
 
 @given(
@@ -183,7 +182,7 @@ def test_read_is_kept_plus_what_the_rules_dropped(rows):
     stream = MixStream(
         name="m",
         documents=(),
-        output=MixOutput(path=Path("x"), min_text_length=6),
+        output=MixOutput(path="x", min_text_length=6),
         filter=MixFilter(include=("$.metadata[?(@.yes == true)]",), exclude=("$[?(@.n > 1)]", "$[?(@.n > 2)]")),
     )
     funnel = Funnel()
@@ -304,14 +303,14 @@ def test_streams_share_an_output_and_a_documents_folder_names_its_root(mix, writ
 @pytest.mark.parametrize(
     ("stream", "message"),
     [
-        ({"filter": {"include": ["$.id"], "syntax": "jq"}}, "'jq' is not offered"),
+        ({"filter": {"include": ["$.id"], "syntax": "jq"}}, "is a JSONPath, but the syntax is jq"),
         ({"filter": {}}, "without include and exclude"),
         ({"filter": {"include": ["id"]}}, "a path begins with"),
         ({"filter": {"inclde": ["$.id"]}}, "include"),
         ({"span_replacement": [{"span": "$.attributes.k"}]}, "neither min_score nor max_score"),
-        ({"span_replacement": [{"span": "$.k", "min_score": 0, "replacement": "$.x"}]}, "jq selector"),
+        ({"span_replacement": [{"span": "$.k", "min_score": 0, "replacement": "$.x |"}]}, "expected a path"),
         ({"output": {"discard_fields": ["text"]}}, "which every document needs"),
-        ({"compression": {"output": "bz2"}}, "unknown compression"),
+        ({"compression": {"output": "bz2"}}, "bz2"),
         ({"documents": ["nowhere"]}, "no such file"),
     ],
 )
@@ -326,7 +325,7 @@ def test_configurations_that_cannot_work_are_refused(mix, write_documents, tmp_p
 
 def test_a_replacement_without_bounds_is_refused_by_the_function_too():
     stream = MixStream(
-        name="m", documents=(), output=MixOutput(path=Path("x")), span_replacement=[SpanReplacement(span="$.a")]
+        name="m", documents=(), output=MixOutput(path="x"), span_replacement=[SpanReplacement(span="$.a")]
     )
     with pytest.raises(UserError, match="neither"):
         compile_rules(stream)

@@ -111,10 +111,13 @@ def stat(*, config: Annotated[StatConfig, Parameter(name="*")]) -> None:
 @app.command
 def mix(config: Annotated[MixConfig, Parameter(name="*")]) -> None:
     """Join attributes, keep or leave out documents by rules, replace spans: streams of a file."""
-    from .mix import mix, plan
+    from .mix import mix
+    from .mix_plan import make_plan
 
     if config.dry_run:
-        return print_plan(config, files=[[str(file.path) for file in unit.files] for unit in plan(config)])
+        plan = make_plan(config, dry_run=True)
+        outputs = {unit.name: [str(file.path) for file in unit.files] for unit in plan.units}
+        return print_plan(config, outputs=outputs, missing=plan.missing, notes=plan.notes)
     mix(config)
     return None
 

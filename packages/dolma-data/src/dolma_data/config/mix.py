@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Literal
 
 from .kinds import Count
+
+Syntax = Literal["jsonpath", "jq"]
+Packing = Literal["gz", "zst", "zstd", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,13 +16,13 @@ class MixFilter:
     """Which documents of a stream are kept: those that some include matches (if there are any) and no exclude."""
 
     include: tuple[str, ...] = ()
-    """Paths; without any, all documents are included."""
+    """Rules; without any, all documents are included."""
 
     exclude: tuple[str, ...] = ()
-    """Paths; a document that matches one is left out."""
+    """Rules; a document that matches one is left out."""
 
-    syntax: str = "jsonpath"
-    """Language of the paths."""
+    syntax: Syntax = "jsonpath"
+    """Language of the rules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,8 @@ class SpanReplacement:
     """Path to the spans, such as $.attributes.pii__pii__EMAIL_ADDRESS."""
 
     replacement: str = ""
-    """The text that takes their place; {} in it stands for the text of the span."""
+    """The text that takes their place; {} in it stands for the text of the span. A leading $ makes the rest a jq
+    program that is run on the document and must give a string."""
 
     min_score: float | None = None
     """Only spans with this score or a higher one."""
@@ -38,7 +42,7 @@ class SpanReplacement:
     max_score: float | None = None
     """Only spans with a lower score."""
 
-    syntax: str = "jsonpath"
+    syntax: Syntax = "jsonpath"
     """Language of the path."""
 
 
@@ -46,7 +50,7 @@ class SpanReplacement:
 class MixOutput:
     """Where a stream goes."""
 
-    path: Path
+    path: str
     """Folder of the documents artifact; several streams may share it."""
 
     max_size_in_bytes: int = 2 << 30
@@ -63,8 +67,11 @@ class MixOutput:
 class MixCompression:
     """How files are compressed."""
 
-    output: str = "gz"
-    """gz, zst, or an empty text for none."""
+    input: Packing | None = None
+    """gz, zst, or an empty text for none; default: by the names of the files."""
+
+    output: Packing | None = None
+    """gz, zst, or an empty text for none; default: gz, and with shuffle false as the input is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,7 @@ class MixStream:
     """What is replaced in the text."""
 
     compression: MixCompression = MixCompression()
-    """How the output is compressed."""
+    """How files are compressed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +107,21 @@ class MixConfig:
     streams: list[MixStream]
     """What to mix; best written in a file given with -c."""
 
+    shuffle: bool | None = None
+    """true: all documents of a stream in one seeded random order. false: one output file for every input file, under
+    its name. Default: the order of the input, in files of about max_size_in_bytes."""
+
+    seed: Count = 0
+    """Seed of the order."""
+
     max_failed: Count = 0
     """Lines that may be unreadable (they are listed in quarantine.jsonl) before the command fails."""
 
     processes: int = 1
     """Worker processes; the output does not depend on them."""
+
+    compat: Literal["dolma"] | None = None
+    """Reproduce the defects of allenai/dolma that docs/dolma-differences.md lists, and its places of files."""
 
     dry_run: bool = False
     """Print the plan as YAML and stop."""
