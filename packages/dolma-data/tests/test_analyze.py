@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -7,97 +9,150 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_data.analyze import Summary, summarise
-from dolma_data.attributes import encode_row
-from dolma_data.cli import app
-from dolma_data.command_line import run
+from dolma_data.analyze import describe_lengths, domain_of
+from dolma_data.batch import Batch
+from dolma_data.ngrams import NgramCounters, best, count_cells, follow
+
+DOCUMENTS: list[dict[str, Any]] = [
+    {"id": "1", "source": "web", "text": "the cat sat on the mat", "metadata": {"url": "https://www.a.example/x"}},
+    {"id": "2", "source": "web", "text": "the cat sat on the mat", "metadata": {"url": "http://a.example/y"}},
+    {"id": "2", "source": "web", "text": "the cat", "metadata": {"url": "b.example/z"}},
+    {"id": "1", "source": "books", "text": "the cat sat on the mat"},
+]
 
 
-def write(root: Path, name: str, rows: list[dict[str, Any]], tree: str = "a.jsonl") -> Path:
-    path = root / "attributes" / name / tree
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [encode_row({"id": str(k), "source": "s"}, attributes) for k, attributes in enumerate(rows)]
-    path.write_bytes(b"".join(lines))
-    return path
+@pytest.fixture
+def analysis(dolma: Any, write_documents: Any, tmp_path: Path) -> dict[str, Any]:
+    root = write_documents(DOCUMENTS)
+    arguments = ["--output", str(tmp_path / "out"), "--ngrams", "1", "3", "--top", "2", "--no-language"]
+    assert dolma("analyze", "--documents", root, *arguments) == 0
+    return dict(json.loads((tmp_path / "out" / "analysis.json").read_text()))
 
 
-def test_scores_and_lengths_are_counted_in_equal_bins(tmp_path: Path) -> None:
-    first = write(tmp_path, "x", [{"k": [(0, 4, 0.0), (2, 3, 10.0)]}, {}])
-    second = write(tmp_path, "x", [{"k": []}, {"k": [(0, 2, 4.0)], "one": [(0, 1, 3.0)]}], "b.jsonl")
-    assert [summary.row() for summary in summarise([first, second], 4)] == [
-        {"name": "k/length", "counts": [1, 1, 1, 1], "bins": [0, 1, 2, 3, 4], "total": 4, "sum": 7},
-        {"name": "k/score", "counts": [2, 1, 0, 1], "bins": [0, 2.5, 5, 7.5, 10], "total": 4, "sum": 14},
-        {"name": "one/length", "counts": [1], "bins": [1, 1], "total": 1, "sum": 1},
-        {"name": "one/score", "counts": [1], "bins": [3, 3], "total": 1, "sum": 3},
+def test_counts_by_source_and_domain(analysis: dict[str, Any]) -> None:
+    assert analysis["total"] == {"documents": 4, "characters": 73, "bytes": 73, "words": 20}
+    assert [(row["name"], row["documents"], row["words"]) for row in analysis["sources"]] == [
+        ("web", 3, 14),
+        ("books", 1, 6),
+    ]
+    assert [(row["name"], row["documents"]) for row in analysis["domains"]["top"]] == [
+        ("a.example", 2),
+        ("none given", 1),
+    ]
+    assert analysis["domains"]["number"] == 3
+
+
+def test_duplicates_are_counted_with_the_source_of_their_first_copy(analysis: dict[str, Any]) -> None:
+    assert analysis["duplicates"] == {
+        "documents": 2,
+        "bytes": 44,
+        "repeated_ids": 1,
+        "by_source": [
+            {"source": "web", "first_in": "web", "documents": 1},
+            {"source": "books", "first_in": "web", "documents": 1},
+        ],
+    }
+
+
+def test_frequent_ngrams(analysis: dict[str, Any]) -> None:
+    assert analysis["ngrams"] == [
+        {"n": 1, "total": 20, "exact": True, "top": [["the", 7], ["cat", 4]]},
+        {"n": 3, "total": 12, "exact": True, "top": [["cat sat on", 3], ["on the mat", 3]]},
     ]
 
 
-def test_probabilities_of_fasttext_labels_are_capped_at_one(tmp_path: Path) -> None:
-    path = write(tmp_path, "x", [{"t____label__a": [(0, 1, 1.00001)], "other": [(0, 1, 1.00001)]}])
-    sums = {summary.name: summary.sum for summary in summarise([path], 2)}
-    assert sums["t____label__a/score"] == 1
-    assert sums["other/score"] == 1.00001
+def test_languages_are_those_of_the_model(dolma: Any, write_documents: Any, tmp_path: Path) -> None:
+    texts = ["This is plainly a text in English, and nobody doubts it.", "Dies ist ganz gewiss ein deutscher Satz."]
+    rows = [{"id": str(k), "source": "s", "text": text} for k, text in enumerate(texts)]
+    root = write_documents(rows)
+    assert dolma("analyze", "--documents", root, "--output", tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "analysis.json").read_text())["languages"]
+    assert sorted(row["name"] for row in found) == ["de", "en"]
 
 
-numbers = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
+def test_the_number_of_processes_changes_nothing(dolma: Any, write_documents: Any, tmp_path: Path) -> None:
+    write_documents(DOCUMENTS[:2])
+    root = write_documents(DOCUMENTS[2:], "b.jsonl.gz")
+    for processes in ("1", "2"):
+        arguments = ["--output", str(tmp_path / processes), "--no-language", "--processes", processes]
+        assert dolma("analyze", "--documents", root, *arguments) == 0
+    for name in ("analysis.json", "analysis.html"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
-@given(numbers, st.integers(1, 20), st.integers(1, 40))
-def test_every_value_lies_in_one_bin(
-    tmp_path_factory: pytest.TempPathFactory, values: list[float], bins: int, batch: int
+def test_text_of_the_corpus_shows_as_text(dolma: Any, write_documents: Any, tmp_path: Path) -> None:
+    rows = [{"id": "1", "source": "<b>s</b>", "text": "<script>alert(1)</script> & more"}]
+    root = write_documents(rows)
+    assert dolma("analyze", "--documents", root, "--output", tmp_path / "out", "--no-language") == 0
+    page = (tmp_path / "out" / "analysis.html").read_text()
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "http" not in page
+
+
+@pytest.mark.parametrize("option", [("--top", "0"), ("--ngrams", "0")])
+def test_sizes_below_one_are_refused(
+    dolma: Any, write_documents: Any, tmp_path: Path, option: tuple[str, str], capsys: Any
 ) -> None:
-    folder = tmp_path_factory.mktemp("stat")
-    path = write(folder, "x", [{"k": [(0, 1, value)]} for value in values])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dolma_data.analyze.BATCH_VALUES", batch)
-        summary = next(summary for summary in summarise([path], bins) if summary.name == "k/score")
-    assert sum(summary.counts) == summary.total == len(values)
-    assert len(summary.bins) == len(summary.counts) + 1
-    assert (summary.bins[0], summary.bins[-1]) == (min(values), max(values))
-    assert summary.sum == pytest.approx(sum(values), abs=1e-6)
-    for k, count in enumerate(summary.counts):
-        last = k == len(summary.counts) - 1
-        low, high = summary.bins[k], summary.bins[k + 1]
-        assert count == sum(low <= value < high or (last and value == high) for value in values)
-
-
-def test_percentiles_are_lower_edges_of_bins() -> None:
-    summary = Summary("k", [90, 0, 10], [0.0, 1.0, 2.0, 3.0], 100, 20.0, 0.0, 3.0)
-    assert [summary.percentile(share) for share in (0.1, 0.5, 0.9, 0.95)] == [0, 0, 0, 2]
-
-
-def test_stat_writes_summaries_and_prints_a_table(
-    tmp_path: Path, read_jsonl: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(tmp_path, "x", [{"k": [(0, 4, 0.25)]}, {"k": [(0, 2, 0.75)]}])
-    folders = ["--attributes", str(tmp_path / "attributes/x"), "--report", str(tmp_path / "report")]
-    arguments = ["stat", *folders, "--bins", "2"]
-    assert run(app, arguments) == 0
-    rows = read_jsonl(tmp_path / "report/summaries.jsonl.gz")
-    assert rows[1] == {"name": "k/score", "counts": [1, 1], "bins": [0.25, 0.5, 0.75], "total": 2, "sum": 1.0}
-    table = capsys.readouterr().out.splitlines()
-    assert table[0].split() == ["attribute", "values", "mean", "least", "10%", "50%", "90%", "most"]
-    assert table[2].split() == ["k/score", "2", "0.5", "0.25", "0.25", "0.25", "0.5", "0.75"]
-    before = (tmp_path / "report/summaries.jsonl.gz").read_bytes()
-    assert run(app, [*arguments, "--processes", "2"]) == 0
-    assert (tmp_path / "report/summaries.jsonl.gz").read_bytes() == before
-    assert len(list((tmp_path / "report/provenance").iterdir())) == 2
+    root = write_documents(DOCUMENTS)
+    assert dolma("analyze", "--documents", root, "--output", tmp_path / "out", *option) == 2
+    assert option[0] in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("rows", "options", "what"),
-    [([{}], (), "hold no key at all"), ([{"k": []}], ("--bins", "0"), "bins is 0")],
+    ("value", "domain"),
+    [
+        ("https://www.example.org:80/a", "example.org"),
+        ("example.org/a", "example.org"),
+        ("plain name", "plain name"),
+        (7, "7"),
+        ("", "none given"),
+        ("http://[broken/", "http://[broken/"),
+    ],
 )
-def test_mistakes_are_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: list[Any], options: tuple[str, ...], what: str
-) -> None:
-    write(tmp_path, "x", rows)
-    folders = ("--attributes", str(tmp_path / "attributes/x"), "--report", str(tmp_path / "report"))
-    assert run(app, ["stat", *folders, *options]) == 2
-    assert what in capsys.readouterr().err
-    assert not (tmp_path / "report").exists()
+def test_domains(value: object, domain: str) -> None:
+    assert domain_of({"metadata": {"url": value}}, "metadata.url") == domain
 
 
-def test_a_folder_without_attributes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(app, ["stat", "--attributes", str(tmp_path), "--report", str(tmp_path / "r")]) == 2
-    assert "no attribute files here" in capsys.readouterr().err
+def test_lengths_by_powers_of_two() -> None:
+    import numpy as np
+
+    described = describe_lengths(np.array([0, 1, 2, 3, 4, 8]))
+    assert described["counts_by_power_of_two"] == [1, 1, 2, 1, 1]
+    assert described["quantiles"]["0.5"] == 2
+    assert described["quantiles"]["1"] == 8
+
+
+words = st.lists(st.sampled_from(["a", "b", "c", "é"]), max_size=12).map(" ".join)
+
+
+@given(st.lists(words, min_size=1, max_size=6), st.integers(1, 3))
+def test_ngrams_are_counted_as_one_would_by_hand(texts: list[str], n: int) -> None:
+    by_hand: Counter[str] = Counter()
+    for text in texts:
+        split = text.split()
+        by_hand.update(" ".join(split[k : k + n]) for k in range(len(split) - n + 1))
+    batch = Batch([{"text": text} for text in texts])
+    counters = NgramCounters([n])
+    counters.add(count_cells(batch, [n]))
+    ((cells, left),) = counters.largest(1000)
+    result = best(n, follow(batch, n, cells), left, 1000)
+    assert result.exact
+    assert dict(result.rows) == dict(by_hand)
+    assert counters.totals == [sum(by_hand.values())]
+
+
+def test_a_list_that_may_miss_equally_frequent_ngrams_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dolma_data.ngrams.CELLS_FOLLOWED", 1)
+    batch = Batch([{"text": "a a a b b c c"}])
+    counters = NgramCounters([1])
+    counters.add(count_cells(batch, [1]))
+    ((cells, left),) = counters.largest(1)
+    assert best(1, follow(batch, 1, cells), left, 1).exact
+    rare = Batch([{"text": "a b c"}])
+    counters = NgramCounters([1])
+    counters.add(count_cells(rare, [1]))
+    ((cells, left),) = counters.largest(2)
+    found = follow(rare, 1, cells)
+    assert not best(1, dict(list(found.items())[:1]), left, 2).exact

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .command_line import make_app, run
+from .config.analyze import AnalyzeConfig
 from .config.decontaminate import DecontaminateConfig
 from .config.dedupe import DedupeConfig
 from .config.extract import ExtractConfig
@@ -99,12 +100,25 @@ def decontaminate(*, config: Annotated[DecontaminateConfig, Parameter(name="*")]
 @app.command
 def stat(*, config: Annotated[StatConfig, Parameter(name="*")]) -> None:
     """Summarise attributes as histograms, and print a table of them."""
-    from .analyze import format_table, stat
     from .attributes import find_attributes
+    from .stat import format_table, stat
 
     if config.dry_run:
         return print_plan(config, files=[str(path) for path in find_attributes(config.attributes)])
     print(format_table(stat(config)))
+    return None
+
+
+@app.command
+def analyze(*, config: Annotated[AnalyzeConfig, Parameter(name="*")]) -> None:
+    """Describe a corpus: by source, language, domain and length, duplicates, frequent n-grams; with plots."""
+    from .analyze import PAGE, analyze
+    from .documents import find_documents
+
+    if config.dry_run:
+        return print_plan(config, files=[str(file.path) for file in find_documents(config.documents)])
+    analyze(config)
+    print(config.output / PAGE)
     return None
 
 
