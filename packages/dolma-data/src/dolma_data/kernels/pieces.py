@@ -1,0 +1,73 @@
+# mypy: disable-error-code="no-untyped-def"
+"""Trimming pieces of texts, and paragraphs as ranges of bytes and of code points."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .characters import SPACE, read_character
+
+
+@njit(cache=True)
+def trim(buffer, start, end, classes):
+    """The range without white space at its ends, as ``str.strip`` has it."""
+    while start < end:
+        point, size = read_character(buffer, start)
+        if not classes[point] & SPACE:
+            break
+        start += size
+    while end > start:
+        at = end - 1
+        while (buffer[at] & 0xC0) == 0x80:
+            at -= 1
+        point, _ = read_character(buffer, at)
+        if not classes[point] & SPACE:
+            break
+        end = at
+    return start, end
+
+
+@njit(cache=True)
+def trim_all(buffer, starts, ends, classes):
+    """:func:`trim` for each range; returns new starts and ends."""
+    trimmed_starts = np.empty_like(starts)
+    trimmed_ends = np.empty_like(ends)
+    for k in range(starts.shape[0]):
+        trimmed_starts[k], trimmed_ends[k] = trim(buffer, starts[k], ends[k], classes)
+    return trimmed_starts, trimmed_ends
+
+
+@njit(cache=True)
+def index_paragraphs(buffer, lines, classes):
+    r"""Pieces of text up to and including a newline that are not blank.
+
+    Returns for each of P paragraphs its document, the bytes of its trimmed text (start, end) and its code points
+    within the document (start, end, the newline included).
+    """
+    first, starts, ends, characters = lines
+    room = starts.shape[0]
+    documents = np.empty(room, dtype=np.int64)
+    byte_starts = np.empty(room, dtype=np.int64)
+    byte_ends = np.empty(room, dtype=np.int64)
+    char_starts = np.empty(room, dtype=np.int64)
+    char_ends = np.empty(room, dtype=np.int64)
+    count = 0
+    for document in range(first.shape[0] - 1):
+        for line in range(first[document], first[document + 1]):
+            start, end = trim(buffer, starts[line], ends[line], classes)
+            if start == end:
+                continue
+            documents[count] = document
+            byte_starts[count] = start
+            byte_ends[count] = end
+            char_starts[count] = characters[line]
+            if line + 1 < first[document + 1]:
+                char_ends[count] = characters[line + 1]
+            else:
+                behind = characters[line]
+                for at in range(starts[line], ends[line]):
+                    behind += (buffer[at] & 0xC0) != 0x80
+                char_ends[count] = behind
+            count += 1
+    return documents[:count], byte_starts[:count], byte_ends[:count], char_starts[:count], char_ends[:count]
