@@ -1,4 +1,4 @@
-"""Files of the fastText library: reading ``.bin`` and ``.ftz``, writing ``.bin`` (facebookresearch/fastText, version 12).
+"""Files of the fastText library (facebookresearch/fastText): ``.bin`` and ``.ftz`` are read, ``.bin`` is written.
 
 Joulin et al. 2016, arXiv 1607.01759 (classifiers) and 1612.03651 (compressed files). No code of the library is needed,
 so that nothing fights over the import name ``fasttext``.
@@ -10,6 +10,7 @@ import mmap
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -229,7 +230,7 @@ def write_fasttext(stream: BinaryIO, model: FastTextModel, word_counts: Iterable
     counts = list(word_counts)
     offsets = model.word_offsets.tolist()
     content = model.words.tobytes()
-    words = [content[start:end] for start, end in zip(offsets, offsets[1:], strict=False)]
+    words = [content[start:end] for start, end in pairwise(offsets)]
     stream.write(COUNTS.pack(len(words) + len(model.labels), len(words), len(model.labels), sum(counts), -1))
     for word, count in zip(words, counts, strict=True):
         stream.write(word + struct.pack("<xqb", count, 0))

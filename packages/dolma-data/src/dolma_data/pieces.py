@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
 from .batch import Batch, Floats, Integers, Spans
+from .errors import UserError
+
+NEWLINE = 0x0A
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,80 @@ def paragraphs(batch: Batch) -> Pieces:
     return Pieces(documents, starts, ends, byte_starts, byte_ends)
 
 
-def listed_pieces(batch: Batch, rows: Iterable[tuple[int, int, int]]) -> Pieces:
-    """Pieces from ``(document, start, end)`` in code points, in order of documents and starts."""
-    from .kernels.characters import character_classes
-    from .kernels.pieces import trim_all
-    from .kernels.units import bytes_of_characters  # type: ignore[attr-defined]
+def sentences(batch: Batch) -> Pieces:
+    """Sentences as the BlingFire library finds them; texts that are blank have none.
 
-    raise NotImplementedError(bytes_of_characters, trim_all, rows, batch, character_classes)
+    UserError where the library, the optional dependency ``sentences``, is not installed.
+    """
+    from .kernels.characters import character_classes
+    from .kernels.pieces import characters_before, trim_all
+
+    split = sentence_splitter()
+    documents: list[Integers] = []
+    byte_starts: list[Integers] = []
+    byte_ends: list[Integers] = []
+    for document, text in enumerate(batch.texts):
+        if not text or text.isspace():
+            continue
+        starts, ends = split(text.encode())
+        documents.append(np.full(len(starts), document, dtype=np.int64))
+        byte_starts.append(starts + batch.offsets[document])
+        byte_ends.append(ends + batch.offsets[document])
+    owners = np.concatenate(documents) if documents else np.zeros(0, dtype=np.int64)
+    places = np.zeros((len(owners), 2), dtype=np.int64)
+    if documents:
+        places[:, 0] = np.concatenate(byte_starts)
+        places[:, 1] = np.concatenate(byte_ends)
+    characters = characters_before(batch.buffer, batch.offsets, np.repeat(owners, 2), places.reshape(-1)).reshape(-1, 2)
+    trimmed = trim_all(
+        batch.buffer, np.ascontiguousarray(places[:, 0]), np.ascontiguousarray(places[:, 1]), character_classes()
+    )
+    return Pieces(owners, characters[:, 0].copy(), characters[:, 1].copy(), *trimmed)
+
+
+@cache
+def sentence_splitter() -> Callable[[bytes], tuple[Integers, Integers]]:
+    """A function from UTF-8 text to the bytes at which its sentences start and end."""
+    try:
+        import blingfire  # type: ignore[import-untyped]
+    except ImportError as error:
+        fix = "run pip install 'dolma-data[sentences]'"
+        raise UserError("the BlingFire library, which finds sentences, is not installed", fix=fix) from error
+    find = blingfire.blingfire.TextToSentencesWithOffsets
+
+    def split(text: bytes) -> tuple[Integers, Integers]:
+        room = 2 * len(text) + 16
+        output = np.empty(room, dtype=np.uint8)
+        offsets = np.empty((2, room), dtype=np.int32)
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (output, offsets[0], offsets[1])]
+        size = find(ctypes.c_char_p(text), ctypes.c_int(len(text)), *pointers, ctypes.c_int(room))
+        if size <= 1 or size > room:  # its closing NUL alone: nothing but white space
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        count = 1 + int(np.count_nonzero(output[: size - 1] == NEWLINE))
+        starts = offsets[0, :count].astype(np.int64)
+        return starts, _behind(np.frombuffer(text, dtype=np.uint8), offsets[1, :count].astype(np.int64))
+
+    return split
+
+
+def _behind(text: npt.NDArray[np.uint8], last: Integers) -> Integers:
+    """The library's ends point at the first or last byte of the last character; these point behind it."""
+    ends = last + 1
+    for _ in range(3):
+        inside = ends < len(text)
+        inside[inside] = (text[ends[inside]] & 0xC0) == 0x80
+        ends = ends + inside
+    return ends
+
+
+def broken_lines(batch: Batch) -> tuple[Pieces, Integers]:
+    """Lines as ``str.splitlines`` finds them, trimmed, without blank ones, and their lengths in code points.
+
+    Their places are those of the whole text: what looks at such lines speaks of the document.
+    """
+    from .kernels.characters import character_classes
+    from .kernels.pieces import index_broken_lines
+
+    documents, starts, ends, lengths = index_broken_lines(batch.buffer, batch.offsets, character_classes())
+    pieces = Pieces(documents, np.zeros_like(documents), batch.lengths[documents], starts, ends)
+    return pieces, lengths

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
@@ -51,9 +51,7 @@ def make_plan(config: TagConfig) -> TagPlan:
     check_profile(config.profile)
     names = tuple(dict.fromkeys(config.taggers))
     load_tagger_modules(config.tagger_modules)
-    for name in names:
-        find_tagger(name)
-        clean_name(name)
+    check_names(names)
     options = TaggerOptions(
         resources=tuple((name, tuple(files)) for name, files in config.resources.items()),
         seed=config.seed,
@@ -63,12 +61,26 @@ def make_plan(config: TagConfig) -> TagPlan:
         log.warning("%s", sentence)
     outputs: tuple[tuple[str, tuple[str, ...]], ...]
     if config.experiment is None:
-        outputs = tuple((clean_name(name), (name,)) for name in names)
+        outputs = tuple((key_name(name), (name,)) for name in names)
     else:
         clean_name(config.experiment)
         outputs = ((check_folder_name(config.experiment), names),)
     modules = tuple(str(Path(name).resolve()) if is_file_name(name) else name for name in config.tagger_modules)
     return TagPlan(outputs, modules, options)
+
+
+def key_name(tagger: str) -> str:
+    """A tagger's part of a key; one that is made from ``KIND:SETTING`` has a name of its own."""
+    return clean_name(find_tagger(tagger).name)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse unknown taggers and two with the same keys."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(key_name(name), name)
+        if other != name:
+            raise UserError(f"the taggers {other!r} and {name!r} write the same keys", fix="give one another name")
 
 
 @cache
@@ -80,8 +92,7 @@ def prepare(plan: TagPlan) -> list[list[tuple[str, PreparedTagger]]]:
         for name in names:
             ready.setdefault(name, find_tagger(name).prepare(plan.options))
     return [
-        [(f"{clean_name(folder)}__{clean_name(name)}__", ready[name]) for name in names]
-        for folder, names in plan.outputs
+        [(f"{clean_name(folder)}__{key_name(name)}__", ready[name]) for name in names] for folder, names in plan.outputs
     ]
 
 

@@ -257,9 +257,7 @@ def embed_units(buffer, starts, ends, case, dictionary, inputs, pruned, settings
                     for k in range(at - first):
                         scratch[1 + k] = buffer[first + k]
                     behind = 1 + at - first
-                kind, count, hashed = embed_token(
-                    scratch, behind, dictionary, inputs, pruned, settings, vectors[slot]
-                )
+                kind, count, hashed = embed_token(scratch, behind, dictionary, inputs, pruned, settings, vectors[slot])
                 places[slot] = first
                 lengths[slot] = at - first
                 keys[slot] = key
@@ -273,9 +271,7 @@ def embed_units(buffer, starts, ends, case, dictionary, inputs, pruned, settings
                 for d in range(dimension):
                     sum_of_rows[d] += vectors[slot, d]
             if word_ngrams > 1 and buckets > 0:
-                added += add_word_ngrams(
-                    recent, length, hashes[slot], inputs, pruned, word_count, buckets, sum_of_rows
-                )
+                added += add_word_ngrams(recent, length, hashes[slot], inputs, pruned, word_count, buckets, sum_of_rows)
                 recent[:-1] = recent[1:]
                 recent[-1] = np.int32(hashes[slot])
                 length = min(length + 1, word_ngrams - 1)
@@ -329,7 +325,7 @@ def score_softmax(hidden, rows, outputs):
 
 @njit(cache=True)
 def score_independent(hidden, rows, outputs):
-    """Logistic probability of each label [U, L] plus FLOOR, from the library's table of 512 steps (losses ova and ns)."""
+    """Logistic probabilities [U, L] plus FLOOR, from the table of 512 steps of the library (losses ova and ns)."""
     units = hidden.shape[0]
     labels = outputs.shape[1]
     scores = np.zeros((units, labels), dtype=np.float32)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .characters import SPACE, read_character
+from .characters import LINE_BREAK, SPACE, read_character
 
 
 @njit(cache=True)
@@ -71,3 +71,77 @@ def index_paragraphs(buffer, lines, classes):
                 char_ends[count] = behind
             count += 1
     return documents[:count], byte_starts[:count], byte_ends[:count], char_starts[:count], char_ends[:count]
+
+
+@njit(cache=True)
+def index_broken_lines(buffer, offsets, classes):
+    """Lines as ``str.splitlines`` finds them, trimmed, blank ones left out.
+
+    Returns for each of P lines its document, its bytes (start, end) and its length in code points.
+    """
+    room = 1
+    for at in range(buffer.shape[0]):
+        room += buffer[at] < 0x20 or buffer[at] >= 0x80
+    room += offsets.shape[0]
+    documents = np.empty(room, dtype=np.int64)
+    byte_starts = np.empty(room, dtype=np.int64)
+    byte_ends = np.empty(room, dtype=np.int64)
+    lengths = np.empty(room, dtype=np.int64)
+    count = 0
+    for document in range(offsets.shape[0] - 1):
+        at = offsets[document]
+        last = offsets[document + 1]
+        first = at
+        while at <= last:
+            size = 1
+            broken = at == last
+            if not broken:
+                point, size = read_character(buffer, at)
+                broken = (classes[point] & LINE_BREAK) != 0
+            if broken:
+                start, end = trim(buffer, first, at, classes)
+                if start < end:
+                    documents[count] = document
+                    byte_starts[count] = start
+                    byte_ends[count] = end
+                    length = 0
+                    for k in range(start, end):
+                        length += (buffer[k] & 0xC0) != 0x80
+                    lengths[count] = length
+                    count += 1
+                first = at + size
+            at += size
+    return documents[:count], byte_starts[:count], byte_ends[:count], lengths[:count]
+
+
+@njit(cache=True)
+def blank_characters(buffer, blank):
+    """A copy of the buffer with a space for each byte of the characters that ``blank`` [0x110000] marks."""
+    output = buffer.copy()
+    at = 0
+    while at < buffer.shape[0]:
+        point, size = read_character(buffer, at)
+        if blank[point]:
+            for k in range(size):
+                output[at + k] = 0x20
+        at += size
+    return output
+
+
+@njit(cache=True)
+def characters_before(buffer, offsets, documents, places):
+    """Code points of its document before each byte of ``places``, which rise within a document."""
+    characters = np.empty_like(places)
+    at = np.int64(0)
+    passed = np.int64(0)
+    current = np.int64(-1)
+    for k in range(places.shape[0]):
+        if documents[k] != current:
+            current = documents[k]
+            at = offsets[current]
+            passed = 0
+        while at < places[k]:
+            passed += (buffer[at] & 0xC0) != 0x80
+            at += 1
+        characters[k] = passed
+    return characters

@@ -13,8 +13,9 @@ def describe_taggers() -> str:
         about = [f"    {entry.about}"] if entry.about else []
         lines += [name, *about, f"    types: {', '.join(entry.types)}", f"    source: {entry.source}"]
         if entry.need is not None:
-            use = f"for {', '.join(entry.need.without)}" if entry.need.without else "needed"
-            lines.append(f"    {use}: {entry.need.what}, --resources.{name} FILE")
+            use = f"for {', '.join(entry.need.without)}" if entry.need.without else "reads"
+            otherwise = f" ({entry.need.otherwise})" if entry.need.otherwise else ""
+            lines.append(f"    {use}: {entry.need.what}, --resources.{name} FILE{otherwise}")
         if entry.extra is not None:
             lines.append(f"    needs: pip install 'dolma-data[{entry.extra}]'")
         if entry.differences:

@@ -43,11 +43,16 @@ class TaggerOptions:
 
 @dataclass(frozen=True)
 class Need:
-    """Files that a tagger reads. Without them it cannot run, or leaves out the types ``without``."""
+    """Files that a tagger reads. Without them it cannot run, or leaves out the types ``without``.
+
+    Where none are given it reads the file that ``default`` finds; ``otherwise`` says which that is, or how to get it.
+    """
 
     what: str
     several: bool = False
     without: tuple[str, ...] = ()
+    default: Callable[[], Path | None] | None = None
+    otherwise: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Tagger:
 
 _registry: dict[str, Tagger] = {}
 _refused: dict[str, str] = {}
+_made: dict[str, Callable[[str], Tagger]] = {}
 _loaded: dict[Path, str] = {}
 _imported: dict[str, str] = {}
 
@@ -92,6 +98,11 @@ def add(entry: Tagger) -> None:
     if entry.name in _registry:
         raise UserError(f"there are two taggers called {entry.name!r}", fix="give yours another name")
     _registry[entry.name] = entry
+
+
+def add_kind(kind: str, make: Callable[[str], Tagger]) -> None:
+    """Enter a kind of tagger that users make with a setting of theirs: ``KIND:SETTING`` among the names."""
+    _made[kind] = make
 
 
 def refuse(name: str, reason: str) -> None:
@@ -156,7 +167,10 @@ def refused_names() -> dict[str, str]:
 
 
 def find_tagger(name: str) -> Tagger:
-    """The tagger called ``name``; an unknown name is a UserError that tells the nearest one."""
+    """The tagger called ``name``, or made from ``KIND:SETTING``; an unknown one is a UserError with the nearest."""
+    kind, colon, setting = name.partition(":")
+    if colon and kind in _made:
+        return _made[kind](setting)
     if name in _refused:
         raise UserError(f"the tagger {name!r} of allenai/dolma is not offered: {_refused[name]}", fix="leave it out")
     if name not in _registry:
@@ -191,10 +205,11 @@ def check_resources(names: Iterable[str], options: TaggerOptions) -> list[str]:
     left_out = []
     for name in wanted:
         need = find_tagger(name).need
-        if need is None or options.files(name):
+        if need is None or options.files(name) or (need.default is not None and need.default() is not None):
             continue
         if not need.without:
-            raise UserError(f"{name} needs {need.what}", fix=f"give it with --resources.{name} FILE")
+            fix = f"give it with --resources.{name} FILE" + (f", or {need.otherwise}" if need.otherwise else "")
+            raise UserError(f"{name} needs {need.what}", fix=fix)
         types = ", ".join(need.without)
         left_out.append(f"{name} leaves out {types}: give {need.what} with --resources.{name} FILE to have it")
     return left_out
