@@ -139,7 +139,7 @@ def characters_before(buffer, offsets, documents, places):
         if documents[k] != current:
             current = documents[k]
             at = offsets[current]
-            passed = 0
+            passed = np.int64(0)
         while at < places[k]:
             passed += (buffer[at] & 0xC0) != 0x80
             at += 1
