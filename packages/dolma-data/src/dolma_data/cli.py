@@ -18,12 +18,15 @@ from .config.mix import MixConfig
 from .config.stat import StatConfig
 from .config.tag import TagConfig
 from .config.tokens import TokensConfig, TrainTokenizerConfig
+from .config.why import WhyConfig
 
 app = make_app(
     "dolma-data",
     "dolma-data",
     "Curation of text corpora: extraction, tagging, deduplication, decontamination, mixing, tokenisation.",
 )
+
+NO_STREAMS = WhyConfig()
 
 
 @app.command
@@ -157,6 +160,21 @@ def tokens(config: Annotated[TokensConfig, Parameter(name="*")]) -> None:
         return print_plan(config, dtype=dtype, eos_token_id=special.eos, pad_token_id=special.pad)
     tokens(config)
     return None
+
+
+@app.command
+def why(identifier: str, /, *, config: Annotated[WhyConfig, Parameter(name="*")] = NO_STREAMS) -> None:
+    """Tell what is known of a document: its scores, what every rule makes of them, what is replaced, and its fate.
+
+    Parameters
+    ----------
+    identifier
+        The document's id.
+    """
+    from .why import format_accounts, why
+
+    accounts = why(identifier, config)
+    print(json.dumps(accounts, indent=2, ensure_ascii=False) if config.json else format_accounts(accounts))
 
 
 def print_plan(config: object, **more: object) -> None:

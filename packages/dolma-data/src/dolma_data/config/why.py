@@ -1,0 +1,26 @@
+"""Settings of ``why``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal  # noqa: F401
+
+from .kinds import Count, Several  # noqa: F401 (inherited fields find the names of their types here)
+from .mix import MixConfig, MixStream
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhyConfig(MixConfig):
+    """Settings of ``why``: those of ``mix``, so that its file explains itself."""
+
+    streams: list[MixStream] = field(default_factory=list)
+    """What is or would be mixed; best the file of ``mix``, given with -c."""
+
+    documents: Annotated[tuple[str, ...], Several] = ()
+    """Where to look for the document when there are no streams: folders with documents/ in them, files or patterns."""
+
+    source: str | None = None
+    """Only the document of this source, where several have one id."""
+
+    json: bool = False
+    """Print JSON instead of text."""
