@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 from builders import training
 from builders.files import read, read_json, write, write_rows
+from builders.memory import growth
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = sorted((ROOT / "docs" / "schemas").glob("*.schema.json"))
@@ -240,7 +241,7 @@ def test_extra_keys_are_refused_except_in_documents(path: Path) -> None:
         assert schema["additionalProperties"] is False
 
 
-def test_tens_of_megabytes_stay_within_a_small_memory(check: Check, tmp_path: Path) -> None:
+def test_tens_of_megabytes_stay_within_a_small_memory(tmp_path: Path) -> None:
     """20 MB of documents with attributes in a process that may use little more than its libraries."""
     text = "a word and another one. " * 40
     rows = [{"id": f"d{k}", "text": text, "source": "s"} for k in range(2_000)]
@@ -250,19 +251,12 @@ def test_tens_of_megabytes_stay_within_a_small_memory(check: Check, tmp_path: Pa
         spans = {"t__t__n": [[0, len(text), 1.0]]}
         attributes = [{"id": row["id"], "attributes": spans, "source": "s"} for row in own]
         write_rows(tmp_path / f"attributes/t/{number}.jsonl", attributes)
-    code = (
-        "import resource, sys; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        f"sys.path.insert(0, {str(ROOT / 'tools')!r}); import check_artifacts\n"
-        "import artifact_checks.attributes\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        f"status = check_artifacts.main([{str(tmp_path)!r}])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, file=sys.stderr); sys.exit(status)"
-    )
+    imports = "import artifact_checks.attributes, artifact_checks.documents, check_artifacts"
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    lines, grown = growth(imports, f"print(check_artifacts.main([{str(tmp_path)!r}]))")
 
-    assert done.returncode == 0, done.stdout
-    assert int(done.stderr) < 16_000  # KiB; the documents alone are 19,000
+    assert lines[-1] == "0", lines
+    assert grown < 16_000  # KiB; the documents alone are 19,000
 
 
 def test_rows_of_one_file_need_not_fit_the_rows_of_another(build: SimpleNamespace, check: Check) -> None:
