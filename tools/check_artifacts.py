@@ -1,7 +1,8 @@
 """Verify artifacts: recognise and check everything that docs/artifacts.md names.
 
 `python tools/check_artifacts.py PATH…`: a PATH is a folder with artifacts at any depth, or one file. Every problem is a
-line `PATH:LINE: what is wrong`, every artifact ends with a line `ok: KIND PATH (…)` or `failed: KIND PATH (…)`.
+line `PATH:LINE: what is wrong`, every artifact ends with a line `ok: KIND PATH (…)` or `failed: KIND PATH (…)`. In the
+folder of a recipe it also holds the artifacts against each other: no evaluation text is in the training documents.
 Exit status 0: all is well; 1: problems; 2: a usage error, or nothing was recognised.
 
 Needs fastjsonschema, jsonschema, numpy, orjson and zstandard; by what it meets also pyyaml, regex, safetensors,
@@ -45,6 +46,7 @@ CHECKS = {
     "run": ("run", "check_run"),
     "checkpoint": ("checkpoint", "check_checkpoint"),
     "provenance": ("provenance", "check_provenance"),
+    "recipe": ("recipe_folder", "check_recipe_folder"),
 }
 
 

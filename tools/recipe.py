@@ -86,7 +86,8 @@ def digest(path: Path) -> str:
     total = hashlib.sha256()
     for file in sorted(path.rglob("*")):
         relative = file.relative_to(path)
-        if file.is_file() and not file.name.endswith(".partial") and not set(relative.parts) & set(NOT_CONTENT):
+        unfinished = any(part.endswith(".partial") for part in relative.parts)
+        if file.is_file() and not unfinished and not set(relative.parts) & set(NOT_CONTENT):
             total.update(f"{relative.as_posix()}\0{digest(file)}\n".encode())
     return "sha256:" + total.hexdigest()
 

@@ -44,6 +44,14 @@ class Identities:
         place = int(np.searchsorted(ordered, np.uint64(wanted)))
         return place < len(ordered) and int(ordered[place]) == wanted
 
+    def holds(self, wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        """For each of the wanted keys whether this set has it."""
+        ordered = self.sorted()
+        places = np.searchsorted(ordered, wanted)
+        inside = places < len(ordered)
+        inside[inside] = ordered[places[inside]] == wanted[inside]
+        return inside
+
     def missing_from(self, other: Identities) -> set[int]:
         """Keys of this set that the other does not hold."""
         return set(np.setdiff1d(self.sorted(), other.sorted()).tolist())

@@ -156,6 +156,14 @@ def digest_file(path: Path) -> str:
         return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def digest_folder(folder: Path) -> str:
+    """``sha256:…`` over lines ``path NUL digest-of-file LF``, sorted part by part, provenance left out."""
+    total = hashlib.sha256()
+    for path in files_under(folder):
+        total.update(f"{path.relative_to(folder).as_posix()}\0{digest_file(path)}\n".encode())
+    return "sha256:" + total.hexdigest()
+
+
 def check_digest(path: Path, stated: str, what: str, where: Path, report: Report) -> None:
     """A problem where the file is missing or its digest is not the stated one."""
     if not path.is_file():

@@ -162,10 +162,20 @@ def kind_of_file(path: Path) -> str | None:
     return None
 
 
+def is_recipe_folder(folder: Path) -> bool:
+    """Whether a recipe was run into a folder: it has stamps of the stages, or a log of them."""
+    if (folder / ".recipe").is_dir():
+        return True
+    log = read_json(folder / "recipe.json")
+    return isinstance(log, dict) and log.keys() >= {"recipe", "stages"}
+
+
 def find(path: Path) -> Iterator[tuple[str, Path]]:
     """Every artifact at or below a path; files inside an artifact that its contract names are left to its check."""
     if path.is_file():
-        if path.name in MANIFESTS:
+        if path.name == "recipe.json" and is_recipe_folder(path.parent):
+            path, kind = path.parent, "recipe"
+        elif path.name in MANIFESTS:
             path = path.parent
             kind = kind_of_folder(path) or kind_of_remains(path)
         else:
@@ -178,6 +188,8 @@ def find(path: Path) -> Iterator[tuple[str, Path]]:
     for place, folders, files in os.walk(path):
         folder = Path(place)
         folders[:] = sorted(name for name in folders if not name.endswith(PARTIAL) and not name.startswith("."))
+        if is_recipe_folder(folder):
+            yield "recipe", folder
         kind = kind_of_folder(folder)
         if kind is None and not any(folder.is_relative_to(place) for place in freely_named):
             kind = kind_of_remains(folder)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from builders.damage import Check
 
 RUNNER = Path(__file__).resolve().parent.parent / "recipe.py"
 spec = importlib.util.spec_from_file_location("recipe_runner", RUNNER)
@@ -72,6 +73,32 @@ def test_time_stamps_do_not_matter_but_content_does(two_stages: tuple[str, Path]
     recipe.main([file, "--output", str(output)])
     assert skipped(output) == {"write": True, "copy": False}
     assert (output / "b").read_text() == "hello"
+
+
+def test_unfinished_work_in_an_output_does_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(
+        "name: one\nvariables: {}\nstages:\n  - name: write\n    outputs: [d]\n"
+        "    run: ${python} -c \"import pathlib; pathlib.Path('${output}/d').mkdir(exist_ok=True)\"\n"
+    )
+    output = tmp_path / "out"
+    recipe.main([str(tmp_path / "one.yaml"), "--output", str(output)])
+    (output / "d" / "step4.partial").mkdir()
+    (output / "d" / "step4.partial" / "half").write_text("x")
+    recipe.main([str(tmp_path / "one.yaml"), "--output", str(output)])
+    assert skipped(output) == {"write": True}
+
+
+def test_the_folder_passes_the_check_until_an_output_is_changed(two_stages: tuple[str, Path], check: Check) -> None:
+    file, output = two_stages
+    recipe.main([file, "--output", str(output)])
+    assert check(output) == (0, [f"ok: recipe {output} (2 stages, no suite and mixed to hold against each other)"])
+    (output / "b").write_text("damaged")
+    assert check(output) == (
+        1,
+        [f"{output}/b: not as the stage copy left it", f"failed: recipe {output} (1 problem)"],
+    )
+    recipe.main([file, "--output", str(output)])
+    assert check(output)[0] == 0
 
 
 def test_a_changed_variable_runs_what_depends_on_it(two_stages: tuple[str, Path]) -> None:

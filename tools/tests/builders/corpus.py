@@ -15,26 +15,27 @@ from typing import Any
 
 from builders.files import EOS, PAD, Json, digest, read, read_json, read_rows, write, write_json, write_rows
 
+FILES: dict[str, list[Json]] = {
+    "documents/a.jsonl.gz": [
+        {"id": "a1", "text": "Häuser am Fluß.\nA second line.", "source": "web", "metadata": {"file": "a.txt"}},
+        {"id": "a2", "text": "Plain words, twice.\nPlain words, twice.", "source": "web", "version": None},
+        {
+            "id": "a3",
+            "text": "A <|endoftext|> in the text 🙂",
+            "source": "books",
+            "added": "2024-01-01T00:00:00Z",
+        },
+    ],
+    "documents/deep/b.jsonl.zst": [
+        {"id": "a1", "text": "Same id, other source.", "source": "books", "extra": [1]},
+        {"id": "b2", "text": "x", "source": "books"},
+    ],
+}
 
-def documents(root: Path, name: str = "documents_artifact") -> Path:
+
+def documents(root: Path, name: str = "documents_artifact", files: dict[str, list[Json]] = FILES) -> Path:
     """Two files, two sources; one record failed and one blank text was dropped."""
     folder = root / name
-    files = {
-        "documents/a.jsonl.gz": [
-            {"id": "a1", "text": "Häuser am Fluß.\nA second line.", "source": "web", "metadata": {"file": "a.txt"}},
-            {"id": "a2", "text": "Plain words, twice.\nPlain words, twice.", "source": "web", "version": None},
-            {
-                "id": "a3",
-                "text": "A <|endoftext|> in the text 🙂",
-                "source": "books",
-                "added": "2024-01-01T00:00:00Z",
-            },
-        ],
-        "documents/deep/b.jsonl.zst": [
-            {"id": "a1", "text": "Same id, other source.", "source": "books", "extra": [1]},
-            {"id": "b2", "text": "x", "source": "books"},
-        ],
-    }
     listed = []
     sources: dict[str, dict[str, int]] = {}
     for path, rows in files.items():
@@ -46,28 +47,29 @@ def documents(root: Path, name: str = "documents_artifact") -> Path:
             total["documents"] += 1
             total["text_bytes"] += size
     write_rows(folder / "quarantine.jsonl", [{"file": "a.txt", "line": 7, "reason": "not JSON"}])
-    counts = {"read": 7, "kept": 5, "dropped": 1, "failed": 1}
+    kept = sum(map(len, files.values()))
+    counts = {"read": kept + 2, "kept": kept, "dropped": 1, "failed": 1}
     manifest = {"artifact": "documents", "format_version": 1, "files": listed, "sources": sources, "counts": counts}
     write_json(folder / "manifest.json", manifest)
     return folder
 
 
-def mixed(root: Path) -> Path:
+def mixed(root: Path, files: dict[str, list[Json]] = FILES) -> Path:
     """The documents above as a mix, with its funnel."""
-    folder = documents(root, "mixed")
+    folder = documents(root, "mixed", files)
     sources = read_json(folder / "manifest.json")["sources"]
     size = {source: of["text_bytes"] for source, of in sources.items()}
     kept = {source: of["documents"] for source, of in sources.items()}
     funnel = {
         "format_version": 1,
-        "read": {"web": kept["web"] + 1, "books": kept["books"]},
+        "read": {**kept, "web": kept["web"] + 1},
         "kept": kept,
         "rules": [
             {"rule": "exclude $.a", "stream": "all", "dropped": {"web": 1}, "matched": {"web": 1}},
             {"rule": "blank", "stream": "all", "dropped": {}, "matched": {"web": 1}},
         ],
         "replaced_spans": {},
-        "text_bytes": {"read": {"web": size["web"] + 9, "books": size["books"]}, "kept": size},
+        "text_bytes": {"read": {**size, "web": size["web"] + 9}, "kept": size},
     }
     write_json(folder / "funnel.json", funnel)
     return folder
@@ -163,18 +165,31 @@ def summaries(root: Path) -> Path:
     return write_rows(folder / "summaries.jsonl.gz", [row])
 
 
-def decontamination_set(root: Path) -> Path:
-    folder = root / "set"
-    long = "one two three four five six seven eight nine ten eleven twelve thirteen"
-    rows = [
-        {"kind": "paragraph", "id": "d1", "source": "wiki", "domain": "a", "text": long},
-        {"kind": "document", "id": "d1", "source": "wiki", "domain": "a", "text": None},
-    ]
-    write_rows(folder / "paragraphs.jsonl.gz", rows)
-    rule = {"unit": "line", "minimum_words": 13, "words": "unicode", "exempt_sources": ["code"]}
-    counts = {"paragraphs": 1, "documents": 1}
+UNITS = [
+    {
+        "kind": "paragraph",
+        "id": "d1",
+        "source": "wiki",
+        "domain": "a",
+        "text": "one two three four five six seven eight nine ten eleven twelve thirteen",
+    },
+    {"kind": "document", "id": "d1", "source": "wiki", "domain": "a", "text": None},
+]
+
+
+def decontamination_set(
+    root: Path,
+    name: str = "set",
+    units: list[Json] = UNITS,
+    exempt: tuple[str, ...] = ("code",),
+    suite_digest: str = "sha256:" + "0" * 64,
+) -> Path:
+    folder = root / name
+    write_rows(folder / "paragraphs.jsonl.gz", units)
+    rule = {"unit": "line", "minimum_words": 13, "words": "unicode", "exempt_sources": list(exempt)}
+    counts = {f"{kind}s": sum(unit["kind"] == kind for unit in units) for kind in ("paragraph", "document")}
     manifest = {"artifact": "decontamination_set", "format_version": 1, "rule": rule, "counts": counts}
-    write_json(folder / "manifest.json", {**manifest, "suite_digest": "sha256:" + "0" * 64})
+    write_json(folder / "manifest.json", {**manifest, "suite_digest": suite_digest})
     return folder
 
 

@@ -9,17 +9,18 @@ from pathlib import Path
 from builders.corpus import tokenizer_file
 from builders.files import EOS, Json, digest, write_json, write_rows
 
+SUITE = {
+    "val": [
+        {"text": "Ein Text.", "id": "v1", "source": "wiki", "subdomain": "de", "metadata": {"page": "1"}},
+        {"text": "A text.", "id": "v2", "source": "wiki", "subdomain": "en"},
+    ],
+    "test": [{"text": "Another text.", "id": "t1", "source": "wiki", "subdomain": "en"}],
+}
 
-def suite(root: Path) -> Path:
+
+def suite(root: Path, rows: dict[str, list[Json]] = SUITE) -> Path:
     """One source, two domains; the group of every document, and one held-out document outside the splits."""
     folder = root / "suite"
-    rows = {
-        "val": [
-            {"text": "Ein Text.", "id": "v1", "source": "wiki", "subdomain": "de", "metadata": {"page": "1"}},
-            {"text": "A text.", "id": "v2", "source": "wiki", "subdomain": "en"},
-        ],
-        "test": [{"text": "Another text.", "id": "t1", "source": "wiki", "subdomain": "en"}],
-    }
     splits = {}
     for split, documents in rows.items():
         path = f"wiki/{split}/{split}-00000000.jsonl.gz"
