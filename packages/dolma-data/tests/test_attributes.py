@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dolma_data.attributes import clean_name, encode_row, encode_tombstone, find_attributes, read_aligned
+from dolma_data.attributes import clean_name, encode_row, encode_rows, encode_tombstone, find_attributes, read_aligned
+from dolma_data.batch import Spans, listed_spans
 from dolma_data.documents import find_documents
 from dolma_data.errors import UserError
 
@@ -93,3 +98,42 @@ def test_another_artifact_is_refused(tmp_path: Path, content: str) -> None:
     (path.parent / "manifest.json").write_text(content)
     with pytest.raises(UserError, match="not attributes that this program reads"):
         find_attributes([path.parent])
+
+
+def test_rows_are_written_from_columns_of_spans() -> None:
+    columns = [
+        ("x__a", listed_spans("a", [(0, 0, 3, 1.0), (0, 4, 10, -0.25)])),
+        ("x__é", listed_spans("é", [(1, 0, 12, 1234567.000004), (1, 3, 4, 1 / 3)])),
+        ("x__a", listed_spans("a", [(0, 11, 12, 0.00001), (1, 0, 0, 0.0)])),
+    ]
+    assert encode_rows([*ROWS, {"id": '"ü', "source": "\n"}], columns, always=["x__z", "x__é"]) == [
+        b'{"id":"1","attributes":{"x__z":[],"x__\xc3\xa9":[],"x__a":[[0,3,1.0],[4,10,-0.25],[11,12,0.00001]]},"source":"s"}\n',
+        b'{"id":"2","attributes":{"x__z":[],"x__\xc3\xa9":[[0,12,1234567.0],[3,4,0.33333]],"x__a":[[0,0,0.0]]},"source":"s"}\n',
+        b'{"id":"\\"\xc3\xbc","attributes":{"x__z":[],"x__\xc3\xa9":[]},"source":"\\n"}\n',
+    ]
+    assert encode_rows(ROWS[:1], []) == [b'{"id":"1","attributes":{},"source":"s"}\n']
+    assert encode_rows([], columns[:0]) == []
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+halves = st.integers(-(10**9), 10**9).map(lambda number: number / 320)
+spans = st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 10**6), st.integers(0, 10**6), finite | halves))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), spans.map(sorted)), max_size=5))
+def test_rows_from_columns_hold_what_rounding_one_by_one_gives(columns: list[tuple[str, list[Any]]]) -> None:
+    documents = [{"id": str(number), "source": "s"} for number in range(4)]
+    rows = encode_rows(documents, [(key, listed_spans(key, places)) for key, places in columns])
+    for number, row in enumerate(rows):
+        expected: dict[str, list[Any]] = {}
+        for key, places in columns:
+            for _, start, end, score in (place for place in places if place[0] == number):
+                expected.setdefault(key, []).append([start, end, round(score, 5)])
+        assert json.loads(row) == {"id": str(number), "attributes": expected, "source": "s"}
+
+
+def test_scores_are_rounded_as_python_rounds_them() -> None:
+    scores = np.array([0.015625, 0.065625, 0.996875, 2.675, 1.000005, 0.000015, 8.5])
+    whole = Spans("a", np.zeros(7, np.int64), np.zeros(7, np.int64), np.ones(7, np.int64), scores)
+    (row,) = encode_rows(ROWS[:1], [("a", whole)])
+    assert [span[2] for span in json.loads(row)["attributes"]["a"]] == [round(score, 5) for score in scores.tolist()]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,10 @@ def mark(rule: DedupeRule, chunks: Sequence[Sequence[dict[str, Any]]]) -> list[S
     made = []
     line = 1
     for rows in chunks:
-        made.append(Chunk(0, line, [json.dumps(row).encode() for row in rows], None, last=False))
+        made.append(Chunk.of_lines(0, line, [json.dumps(row).encode() for row in rows], last=False))
         line += len(rows)
     found = Repetitions(hash_chunk(rule, chunk) for chunk in made)
-    return [
-        mark_chunk(rule, Chunk(chunk.file, chunk.first_line, chunk.lines, None, False, found.of(chunk)))
-        for chunk in made
-    ]
+    return [mark_chunk(rule, replace(chunk, attached=found.of(chunk))) for chunk in made]
 
 
 def spans(scored: Sequence[Scored]) -> list[Any]:

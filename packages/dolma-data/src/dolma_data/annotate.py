@@ -25,13 +25,13 @@ from .documents import (
     Failure,
     check_failures,
     parse_document,
-    read_physical_lines,
 )
 from .errors import UserError
 from .execute import map_ordered
 from .files import PARTIAL, atomic_write, digest_file, read_json, read_lines, write_json
 from .progress import Progress
 from .provenance import recorded
+from .reading import Block, pack, read_blocks, split_lines
 
 CHUNK_BYTES = 4 << 20  # of lines: large enough for compiled loops, small enough for many processes
 FINISHED = "finished.jsonl"
@@ -41,29 +41,40 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive lines of a document file; ``damage`` is the reason of a last line that could not be unpacked."""
+    """A block of lines of a document file: what a worker needs to know, the lines in one piece of bytes."""
 
     file: int
-    first_line: int
-    lines: list[bytes]
-    damage: str | None
-    last: bool
+    tree: str  # whose suffix says how the rows are packed
+    block: Block
     attached: Any = None  # what the parent process knows about this chunk
+
+    @classmethod
+    def of_lines(cls, file: int, first_line: int, lines: Sequence[bytes], last: bool) -> Chunk:
+        """A chunk of lines at hand, whose rows are not packed."""
+        return cls(file, "", Block(first_line, b"".join(line + b"\n" for line in lines), (), last))
+
+    @property
+    def first_line(self) -> int:
+        return self.block.first_line
+
+    @property
+    def last(self) -> bool:
+        return self.block.last
 
     def documents(self) -> tuple[list[dict[str, Any] | str], list[dict[str, Any]]]:
         """All rows (a document, or the reason why there is none) and the documents alone."""
         rows: list[dict[str, Any] | str] = []
-        for line in self.lines:
-            document, reason = parse_document(line)
+        failed = dict(self.block.failed)
+        for number, line in enumerate(split_lines(self.block.data)):
+            document, reason = (None, failed[number]) if number in failed else parse_document(line)
             rows.append(document if document is not None else str(reason))
-        if self.damage is not None:
-            rows.append(self.damage)
         return rows, [row for row in rows if not isinstance(row, str)]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What became of a chunk: for each output its lines and notes, and the rows that failed as ``(line, reason)``."""
+    """What became of a chunk: for each output its lines (packed already) and notes, and the rows that failed as
+    ``(line, reason)``."""
 
     file: int
     last: bool
@@ -85,8 +96,8 @@ def scored(
         file=chunk.file,
         last=chunk.last,
         rows=len(rows),
-        text_bytes=sum(map(len, chunk.lines)),
-        outputs=[b"".join(lines) for lines in outputs],
+        text_bytes=len(chunk.block.data),
+        outputs=[pack(chunk.tree, b"".join(lines)) for lines in outputs],
         notes=notes,
         failures=failures,
     )
@@ -100,20 +111,8 @@ def _with_tombstones(rows: list[dict[str, Any] | str], lines: list[bytes]) -> li
 def read_chunks(files: Sequence[tuple[int, DocumentFile]]) -> Iterator[Chunk]:
     """Cut files into chunks of whole lines; every file has a last chunk, an empty file an empty one."""
     for index, file in files:
-        lines: list[bytes] = []
-        size = 0
-        first_line = 1
-        damage = None
-        for line, raw, reason in read_physical_lines(file.path):
-            if reason is not None:
-                damage = reason
-                continue
-            if size >= CHUNK_BYTES:
-                yield Chunk(index, first_line, lines, None, last=False)
-                lines, size, first_line = [], 0, line
-            lines.append(raw)
-            size += len(raw)
-        yield Chunk(index, first_line, lines, damage, last=True)
+        for block in read_blocks(file.path, CHUNK_BYTES):
+            yield Chunk(index, file.tree, block)
 
 
 class FinishedFile(msgspec.Struct):
@@ -182,7 +181,7 @@ class Output:
 
     def begin(self, file: DocumentFile) -> None:
         self._open = ExitStack()
-        self._rows: BinaryIO = self._open.enter_context(atomic_write(self.folder / file.tree))
+        self._rows: BinaryIO = self._open.enter_context(atomic_write(self.folder / file.tree, packed=True))
         self._notes: BinaryIO = self._open.enter_context(atomic_write(self.notes_path(file.tree)))
 
     def write(self, lines: bytes, notes: list[Note]) -> None:

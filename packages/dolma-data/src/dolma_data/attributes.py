@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
+from .batch import Spans
 from .documents import ATTRIBUTES, FORMAT_VERSION, MANIFEST, READABLE_VERSIONS, DocumentFile, Row, read_rows
 from .errors import UserError
-from .files import read_json, read_lines
+from .files import read_json
+from .reading import read_lines
 
 MATCHES = "matches.jsonl.gz"
+DECIMALS = 5  # of scores, as allenai/dolma rounds them
 Span = tuple[int, int, float]
 encode_json = msgspec.json.Encoder().encode
 
@@ -55,6 +61,79 @@ def check_folder_name(name: str) -> str:
 def encode_row(document: dict[str, Any], attributes: dict[str, Any]) -> bytes:
     """The line, newline included, of ``document`` with spans ``{key: [[start, end, score], …]}``."""
     return encode_json({"id": document["id"], "attributes": attributes, "source": document["source"]}) + b"\n"
+
+
+def encode_rows(
+    documents: Sequence[dict[str, Any]], columns: Sequence[tuple[str, Spans]], always: Sequence[str] = ()
+) -> list[bytes]:
+    """The lines of documents with their spans as ``(key, spans)``, scores rounded to ``DECIMALS``.
+
+    Keys stand in a row in the order in which they first occur in ``columns``; those of ``always``, which go first, are
+    there with an empty list where a document has no span of theirs.
+    """
+    from .kernels.rows import LARGEST_SCORE, encode_spans
+
+    keys = {key: number for number, key in enumerate(dict.fromkeys([*always, *(key for key, _ in columns)]))}
+    ordered = sorted(columns, key=lambda column: keys[column[0]])
+    owners, starts, ends = (
+        np.concatenate([np.empty(0, np.int64), *(getattr(spans, name) for _, spans in ordered)]).astype(np.int64)
+        for name in ("documents", "starts", "ends")
+    )
+    scores = np.concatenate([np.empty(0), *(spans.scores for _, spans in ordered)])
+    if len(scores) and (np.abs(scores).max() >= LARGEST_SCORE or min(starts.min(), ends.min()) < 0):
+        return _encode_one_by_one(documents, ordered, always)
+    numbers = np.repeat(
+        np.array([keys[key] for key, _ in ordered], dtype=np.int64), [len(spans.documents) for _, spans in ordered]
+    )
+    order = np.argsort(owners, kind="stable")  # of spans in order of keys
+    first = np.searchsorted(owners[order], np.arange(len(documents) + 1))
+    heads = [b'{"id":' + encode_json(document["id"]) + b',"attributes":{' for document in documents]
+    tails = [b'},"source":' + encode_json(document["source"]) + b"}\n" for document in documents]
+    names = [encode_json(key) + b":" for key in keys]
+    present = np.arange(len(keys)) < len(set(always))
+    data, row_ends = encode_spans(
+        *_laid_out(heads),
+        *_laid_out(tails),
+        *_laid_out(names),
+        present,
+        first,
+        numbers[order],
+        starts[order],
+        ends[order],
+        _scaled(scores)[order].astype(np.int64),
+    )
+    joined = data.tobytes()
+    return [joined[start:end] for start, end in pairwise([0, *row_ends.tolist()])]
+
+
+def _scaled(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Whole numbers of ``10 ** -DECIMALS``, as Python's ``round`` decides: by the exact value, halves to even."""
+    scale = 10.0**DECIMALS
+    exact = scores * scale
+    scaled = np.rint(exact)
+    moved = np.abs(exact) * 2.0**-50 + 1e-9  # more than the product can be off: it may have crossed the half
+    close = np.flatnonzero(np.abs(np.abs(exact - scaled) - 0.5) < moved)
+    scaled[close] = [round(round(score, DECIMALS) * scale) for score in scores[close].tolist()]
+    return scaled
+
+
+def _laid_out(parts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    bounds = np.zeros(len(parts) + 1, dtype=np.int64)
+    np.cumsum([len(part) for part in parts], out=bounds[1:])
+    return np.frombuffer(b"".join(parts), dtype=np.uint8), bounds
+
+
+def _encode_one_by_one(
+    documents: Sequence[dict[str, Any]], columns: Sequence[tuple[str, Spans]], always: Sequence[str]
+) -> list[bytes]:
+    """For scores whose fifth decimal float64 cannot hold and places before the text (allenai/dolma's)."""
+    attributes: list[dict[str, Any]] = [{key: [] for key in always} for _ in documents]
+    for key, spans in columns:
+        scores = [round(score, DECIMALS) for score in spans.scores.tolist()]
+        places = zip(spans.documents.tolist(), spans.starts.tolist(), spans.ends.tolist(), scores, strict=True)
+        for document, start, end, score in places:
+            attributes[document].setdefault(key, []).append((start, end, score))
+    return [encode_row(document, spans) for document, spans in zip(documents, attributes, strict=True)]
 
 
 def encode_tombstone(reason: str) -> bytes:

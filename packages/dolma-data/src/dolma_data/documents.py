@@ -7,11 +7,9 @@ with its reason, and :class:`DocumentsArtifact` writes the counts so that kept +
 from __future__ import annotations
 
 import glob
-import gzip
 import logging
 import os
 import shutil
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,10 +17,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
-import zstandard
 
 from .errors import UserError
-from .files import PARTIAL, atomic_artifact, atomic_write, digest, open_read, write_json
+from .files import PARTIAL, atomic_artifact, atomic_write, digest, write_json
+from .reading import pack, read_blocks, split_lines
 
 DOCUMENTS = "documents"
 ATTRIBUTES = "attributes"
@@ -31,7 +29,7 @@ QUARANTINE = "quarantine.jsonl"
 FORMAT_VERSION = 1
 READABLE_VERSIONS = (1,)
 SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".json") for packed in ("", ".gz", ".zst", ".zstd"))
-DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
+BLOCK_BYTES = 1 << 20
 _decode = msgspec.json.Decoder().decode
 encode_json = msgspec.json.Encoder().encode
 log = logging.getLogger(__name__)
@@ -181,15 +179,12 @@ def read_rows(path: str | Path) -> Iterator[Row]:
 
 
 def read_physical_lines(path: str | Path) -> Iterator[tuple[int, bytes, str | None]]:
-    """Yield ``(line number from 1, line without newline, None)``, and ``(number, b"", reason)`` where damage begins."""
-    line = 0
-    with open_read(path) as stream:
-        try:
-            for raw in stream:
-                line += 1
-                yield line, raw.rstrip(b"\r\n"), None
-        except DAMAGE as error:
-            yield line + 1, b"", f"the compressed file is damaged or cut off here: {error}"
+    """Yield ``(line number from 1, line without newline, None)``, and ``(number, b"", reason)`` for one that cannot be
+    read: too long, or where a compressed file is damaged or cut off."""
+    for block in read_blocks(path, BLOCK_BYTES):
+        failed = dict(block.failed)
+        for position, raw in enumerate(split_lines(block.data)):
+            yield block.first_line + position, raw, failed.get(position)
 
 
 def parse_document(raw: bytes) -> tuple[dict[str, Any] | None, str | None]:
@@ -244,25 +239,39 @@ class ShardWriter:
         self.shard = Shard()
         self._file: ExitStack = ExitStack()
         self._stream: BinaryIO | None = None
+        self._lines: list[bytes] = []
+        self._size = 0  # of the lines that are not written yet
 
     def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self._flush()
         self._file.__exit__(*error)
+
+    def _flush(self) -> None:
+        if self._stream is not None and self._lines:
+            self._stream.write(pack(self.shard.files[-1]["path"], b"".join(self._lines)))
+            self._lines, self._size = [], 0
 
     def keep(self, document: dict[str, Any]) -> tuple[str, int]:
         """Write ``document``; returns the file it went to and its line there."""
         size = len(document["text"].encode())
         files = self.shard.files
         if self._stream is not None and self.text_limit and files[-1]["text_bytes"] + size > self.text_limit:
+            self._flush()
             self._file.close()
             self._file, self._stream = ExitStack(), None
         if self._stream is None:
             name = self.name_of(len(files))
-            self._stream = self._file.enter_context(atomic_write(self.root / name))
+            self._stream = self._file.enter_context(atomic_write(self.root / name, packed=True))
             files.append({"path": name, "documents": 0, "text_bytes": 0})
-        self._stream.write(encode_json(document) + b"\n")
+        line = encode_json(document) + b"\n"
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= BLOCK_BYTES:
+            self._flush()
         self.shard.read += 1
         files[-1]["documents"] += 1
         files[-1]["text_bytes"] += size

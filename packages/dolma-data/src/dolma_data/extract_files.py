@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from .documents import DAMAGE, is_blank, read_physical_lines
+from .documents import is_blank, read_physical_lines
 from .errors import UserError
 from .extract_web import clean_text, decode_html, main_text, read_archive
-from .files import PARTIAL, open_read
+from .files import PARTIAL
+from .reading import DAMAGE, open_read
 
 log = logging.getLogger(__name__)
 

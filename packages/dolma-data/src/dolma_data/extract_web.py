@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .documents import DAMAGE
-from .files import open_read
+from .reading import DAMAGE, open_read
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 TEXT_BEARING = ("response", "resource", "conversion")

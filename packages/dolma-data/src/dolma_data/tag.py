@@ -14,7 +14,7 @@ import numpy as np
 
 from . import __version__
 from .annotate import Annotation, Chunk, Note, Scored, scored
-from .attributes import check_folder_name, clean_name, encode_row
+from .attributes import check_folder_name, clean_name, encode_rows
 from .batch import Batch, Spans
 from .config.tag import ProfileConfig, TagConfig
 from .documents import DocumentFile, find_documents, read_physical_lines
@@ -31,7 +31,6 @@ from .taggers import (
 )
 
 ANY_TYPE = "*"  # of a tagger whose types come from its model
-DECIMALS = 5  # of scores
 log = logging.getLogger(__name__)
 
 
@@ -103,7 +102,7 @@ def tag_chunk(plan: TagPlan, chunk: Chunk) -> Scored:
     outputs: list[list[bytes]] = []
     notes: list[list[Note]] = []
     for taggers in prepare(plan):
-        attributes: list[dict[str, Any]] = [{} for _ in documents]
+        columns: list[tuple[str, Spans]] = []
         keys: list[Note] = []
         for prefix, tagger in taggers:
             for spans in tagger.score(batch) if documents else ():
@@ -111,11 +110,8 @@ def tag_chunk(plan: TagPlan, chunk: Chunk) -> Scored:
                 key = prefix + clean_type(spans.type)
                 if len(spans.documents):
                     keys.append(["key", tagger.name, key])
-                scores = np.round(spans.scores, DECIMALS).tolist()
-                places = zip(spans.documents.tolist(), spans.starts.tolist(), spans.ends.tolist(), scores, strict=True)
-                for document, start, end, score in places:
-                    attributes[document].setdefault(key, []).append((start, end, score))
-        outputs.append([encode_row(document, spans) for document, spans in zip(documents, attributes, strict=True)])
+                columns.append((key, spans))
+        outputs.append(encode_rows(documents, columns))
         notes.append(keys)
     return scored(chunk, rows, outputs, notes)
 
@@ -191,7 +187,7 @@ def trial(plan: TagPlan, files: Sequence[DocumentFile], config: ProfileConfig) -
     with profiled(config):
         for index, file in enumerate(files):
             lines = [raw for _, raw, reason in islice(read_physical_lines(file.path), config.steps) if reason is None]
-            scored = tag_chunk(plan, Chunk(index, 1, lines, None, last=True))
+            scored = tag_chunk(plan, Chunk.of_lines(index, 1, lines, last=True))
             read, failed = read + scored.rows, failed + len(scored.failures)
     return {"read": read, "kept": read - failed, "dropped": 0, "failed": failed}
 

@@ -91,8 +91,9 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Write bytes to ``path`` whole or not at all, compressing by suffix; same bytes for same content.
+def atomic_write(path: str | Path, packed: bool = False) -> Iterator[BinaryIO]:
+    """Write bytes to ``path`` whole or not at all, compressing by suffix (unless they are ``packed`` already); same
+    bytes for same content.
 
     The file is written beside its place and renamed at the end; after an exception nothing is left.
     """
@@ -101,9 +102,11 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     partial = target.with_name(target.name + PARTIAL)
     try:
         with open(partial, "wb") as raw:
-            if target.name.endswith(".gz"):
-                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
-                    yield cast(BinaryIO, packed)
+            if packed:
+                yield raw
+            elif target.name.endswith(".gz"):
+                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as stream:
+                    yield cast(BinaryIO, stream)
             elif target.name.endswith((".zst", ".zstd")):
                 with zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) as frame:
                     yield cast(BinaryIO, frame)

@@ -31,17 +31,18 @@ def character_classes() -> Any:
     the Unicode version.
     """
     classes = np.zeros(sys.maxunicode + 1, dtype=np.uint8)
-    # Surrogates cannot occur in UTF-8.
-    characters = [chr(point) for point in range(LAST_INTERESTING + 1) if not 0xD800 <= point <= 0xDFFF]
+    points = np.arange(LAST_INTERESTING + 1, dtype=np.uint32)
+    points = points[(points < 0xD800) | (points > 0xDFFF)]  # surrogates cannot occur in UTF-8
+    characters = points.view("U1")
     for flag, belongs in (
-        (LETTER, str.isalpha),
-        (ALPHANUMERIC, str.isalnum),
-        (DIGIT, str.isdecimal),
-        (SPACE, str.isspace),
+        (LETTER, np.char.isalpha),
+        (ALPHANUMERIC, np.char.isalnum),
+        (DIGIT, np.char.isdecimal),
+        (SPACE, np.char.isspace),
     ):
-        classes[[ord(character) for character in characters if belongs(character)]] |= flag
-    words = regex.findall(r"\w", "".join(characters))
-    classes[[ord(character) for character in words]] |= WORD
+        classes[points[belongs(characters)]] |= flag
+    words = "".join(regex.findall(r"\w+", points.tobytes().decode("utf-32-le")))
+    classes[np.frombuffer(words.encode("utf-32-le"), dtype=np.uint32)] |= WORD
     classes[[ord(character) for character in "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"]] |= LINE_BREAK
     return classes
 
