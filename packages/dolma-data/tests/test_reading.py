@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dolma_data import reading
 from dolma_data.errors import UserError
-from dolma_data.reading import Block, open_read, pack, read_blocks, read_lines, split_lines
+from dolma_data.reading import Block, open_read, pack, packing_of, read_blocks, read_lines, split_lines
 
 LINES = [b"line %d " % number + b"x" * (number % 50) for number in range(4000)]
 CONTENT = b"".join(line + b"\n" for line in LINES)
@@ -111,11 +111,11 @@ def test_a_changed_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
 def test_packed_blocks_end_to_end_are_a_file_that_every_reader_takes(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    path.write_bytes(b"".join(pack(path.name, part) for part in (CONTENT[:500], b"", CONTENT[500:])))
+    path.write_bytes(b"".join(pack(part, packing_of(path)) for part in (CONTENT[:500], b"", CONTENT[500:])))
     assert open_read(path).read() == CONTENT
     if suffix == ".gz":
         assert gzip.decompress(path.read_bytes()) == CONTENT
-        assert pack("x.gz", CONTENT) == pack("y.gz", CONTENT)
+        assert pack(CONTENT, "gz") == pack(CONTENT, "gz")
 
 
 def test_carriage_returns_before_a_newline_are_no_part_of_a_line() -> None:

@@ -31,7 +31,7 @@ from .execute import map_ordered
 from .files import PARTIAL, atomic_write, digest_file, read_json, read_lines, write_json
 from .progress import Progress
 from .provenance import recorded
-from .reading import Block, pack, read_blocks, split_lines
+from .reading import Block, pack, packing_of, read_blocks, split_lines
 
 CHUNK_BYTES = 4 << 20  # of lines: large enough for compiled loops, small enough for many processes
 FINISHED = "finished.jsonl"
@@ -97,7 +97,7 @@ def scored(
         last=chunk.last,
         rows=len(rows),
         text_bytes=len(chunk.block.data),
-        outputs=[pack(chunk.tree, b"".join(lines)) for lines in outputs],
+        outputs=[pack(b"".join(lines), packing_of(chunk.tree)) for lines in outputs],
         notes=notes,
         failures=failures,
     )

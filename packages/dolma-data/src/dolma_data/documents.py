@@ -20,7 +20,7 @@ import msgspec
 
 from .errors import UserError
 from .files import PARTIAL, atomic_artifact, atomic_write, digest, write_json
-from .reading import pack, read_blocks, split_lines
+from .reading import pack, packing_of, read_blocks, split_lines
 
 DOCUMENTS = "documents"
 ATTRIBUTES = "attributes"
@@ -252,7 +252,7 @@ class ShardWriter:
 
     def _flush(self) -> None:
         if self._stream is not None and self._lines:
-            self._stream.write(pack(self.shard.files[-1]["path"], b"".join(self._lines)))
+            self._stream.write(pack(b"".join(self._lines), packing_of(self.shard.files[-1]["path"])))
             self._lines, self._size = [], 0
 
     def keep(self, document: dict[str, Any]) -> tuple[str, int]:

@@ -15,13 +15,14 @@ from .config.mix import MixConfig, MixStream
 from .documents import DOCUMENTS, DocumentFile, DocumentsArtifact, Shard, documents_artifact, refuse_own_input
 from .execute import map_ordered
 from .files import PARTIAL, write_json
-from .mix_pass import Mixed, mix_chunk, pack
+from .mix_pass import Mixed, mix_chunk
 from .mix_plan import Unit, make_plan, root_of
 from .mix_read import MixChunk, read_chunks
 from .mix_rules import Counter, Funnel, compile_rules, count
 from .mix_shuffle import Piece, Shuffle, order_bucket
 from .progress import Progress
 from .provenance import recorded
+from .reading import pack
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from .attributes import check_manifest
 from .config.mix import MixConfig, MixStream
 from .documents import ATTRIBUTES, DocumentFile
 from .errors import UserError
-from .mix_read import open_packed
 from .mix_rules import Rule, Rules
+from .reading import open_read
 from .select import Selector
 from .select_syntax import All, Compare, Exists, Field, Filter, Index, Literal, Not, Path, Some, Test
 
@@ -91,7 +91,7 @@ def _known(stream: MixStream, files: Sequence[DocumentFile]) -> Known:
         if not place.is_file():
             continue
         with ExitStack() as stack:
-            for row in _first_rows(stack.enter_context(open_packed(place, stream.compression.input))):
+            for row in _first_rows(stack.enter_context(open_read(place, stream.compression.input))):
                 own = row.get("attributes")
                 if isinstance(own, dict) and own:
                     known.certain = known.certain and place != files[0].path

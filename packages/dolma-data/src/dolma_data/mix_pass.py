@@ -6,14 +6,12 @@ line, so that fields which nothing touches come out as they went in.
 
 from __future__ import annotations
 
-import gzip
 import types
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import msgspec
-import zstandard
 from msgspec import Raw
 
 from .config.mix import MixStream
@@ -21,6 +19,7 @@ from .documents import Failure, parse_document
 from .errors import UserError
 from .mix_read import REMAKE, MixChunk
 from .mix_rules import Funnel, Rules, apply_rules, compile_rules, utf8_length
+from .reading import pack
 
 Fields = dict[str, Any]
 encode = msgspec.json.Encoder().encode
@@ -205,12 +204,3 @@ def _put_together(raw: bytes, text: str | None, attributes: Fields | None, prove
     else:
         pieces["metadata"] = Raw(piece[:-1] + b',"provenance":' + encode(provenance) + b"}")
     return encode(pieces) + b"\n"
-
-
-def pack(data: bytes, packing: str) -> bytes:
-    """A gzip member or a zstd frame, so that packed chunks can stand one behind the other; the same for same data."""
-    if packing == "gz":
-        return gzip.compress(data, 6, mtime=0)
-    if packing:
-        return zstandard.ZstdCompressor(level=3).compress(data)
-    return data

@@ -6,19 +6,17 @@ busy.
 
 from __future__ import annotations
 
-import gzip
-import io
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-from .documents import DAMAGE, DocumentFile
+from .documents import DocumentFile
 from .errors import UserError
-from .files import ZstandardReader, open_read
+from .reading import DAMAGE, open_read
 
 CHUNK_BYTES = 4 << 20  # of lines of documents
 REMAKE = "make the attributes again"
@@ -59,8 +57,8 @@ def read_chunks(file: DocumentFile, names: Sequence[str], packing: str | None, d
                 log.warning("warning: no attributes at %s; its rules let every document pass (compat)", path)
         paths = [path for path in paths if path.is_file()]
     with ExitStack() as stack:
-        documents = stack.enter_context(open_packed(file.path, packing))
-        readers = [stack.enter_context(open_packed(path, packing)) for path in paths]
+        documents = stack.enter_context(open_read(file.path, packing))
+        readers = [stack.enter_context(open_read(path, packing)) for path in paths]
         ended = [False] * len(paths)
         line = 1
         damage = None
@@ -92,17 +90,6 @@ def read_chunks(file: DocumentFile, names: Sequence[str], packing: str | None, d
                 if _take_lines(reader, 1, path, line):
                     problem = f"more rows of attributes than {file.path} has lines"
                     raise UserError(problem, where=path, line=line, fix=REMAKE)
-
-
-def open_packed(path: Path, packing: str | None) -> BinaryIO:
-    """Open for reading; ``packing`` (gz, zst, "") says how the file is compressed, None that its name does."""
-    if packing is None:
-        return open_read(path)
-    if packing == "gz":
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    if packing:
-        return cast(BinaryIO, io.BufferedReader(ZstandardReader(open(path, "rb")), 1 << 17))
-    return open(path, "rb")
 
 
 def _take_bytes(stream: BinaryIO) -> tuple[list[bytes], str | None]:

@@ -15,8 +15,9 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
-from .mix_pass import Mixed, pack
+from .mix_pass import Mixed
 from .mix_rules import utf8_length
+from .reading import pack
 
 BUCKET_BYTES = 64 << 20  # aimed at, of lines
 MOST_BUCKETS = 256  # open at once

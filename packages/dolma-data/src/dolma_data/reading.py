@@ -48,18 +48,24 @@ class Block:
         return self.data.count(b"\n") + (not self.data.endswith(b"\n") and bool(self.data))
 
 
-def pieces(path: str | Path) -> Iterator[bytes]:
-    """The content of a file, unpacked by suffix, in pieces of about a megabyte at most 32 MB.
+def packing_of(name: str | Path) -> str:
+    """How a file is packed by its suffix: ``gz``, ``zst`` or nothing."""
+    return "gz" if str(name).endswith(".gz") else "zst" if str(name).endswith(ZSTANDARD) else ""
+
+
+def pieces(path: str | Path, packing: str | None = None) -> Iterator[bytes]:
+    """The content of a file, unpacked (by its suffix, where ``packing`` is None), in pieces of at most 32 MB.
 
     Every byte before a damage comes out before the exception, one of ``DAMAGE``.
     """
     name = str(path)
     if not Path(name).exists():
         raise UserError("no such file", where=name, fix="check the path")
+    packing = packing_of(name) if packing is None else packing
     with open(name, "rb") as source:
-        if name.endswith(".gz"):
+        if packing == "gz":
             yield from _gunzip(source)
-        elif name.endswith(ZSTANDARD):
+        elif packing:
             yield from _unzstandard(source)
         else:
             while piece := source.read(PIECE_BYTES):
@@ -129,9 +135,9 @@ class PieceStream(io.RawIOBase):
         super().close()
 
 
-def open_read(path: str | Path) -> BinaryIO:
-    """Open for reading as bytes, unpacking ``.gz`` and ``.zst`` by suffix; for damage see :func:`pieces`."""
-    return cast(BinaryIO, io.BufferedReader(PieceStream(pieces(path)), PACKED_BYTES))
+def open_read(path: str | Path, packing: str | None = None) -> BinaryIO:
+    """Open for reading as bytes; for packing and damage see :func:`pieces`."""
+    return cast(BinaryIO, io.BufferedReader(PieceStream(pieces(path, packing)), PACKED_BYTES))
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
@@ -206,13 +212,13 @@ def split_lines(data: bytes) -> list[bytes]:
     return [line.rstrip(b"\r") for line in lines] if b"\r" in data else lines
 
 
-def pack(name: str, data: bytes) -> bytes:
-    """``data`` as a gzip member or zstandard frame of its own where the suffix of ``name`` asks for one.
+def pack(data: bytes, packing: str) -> bytes:
+    """``data`` as a gzip member (``gz``) or zstandard frame (``zst``) of its own; the same for the same data.
 
-    Such packed blocks laid end to end are a file that every reader takes, so that workers can pack what they return.
+    Such blocks laid end to end are a file that every reader takes, so that workers can pack what they return.
     """
-    if name.endswith(".gz"):
+    if packing == "gz":
         return igzip.compress(data, MEMBER_LEVEL, mtime=0)
-    if name.endswith(ZSTANDARD):
+    if packing:
         return zstandard.ZstdCompressor(level=FRAME_LEVEL).compress(data)
     return data
