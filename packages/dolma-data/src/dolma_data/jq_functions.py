@@ -6,7 +6,10 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, product, zip_longest
 from typing import Any
+
+import regex  # type: ignore[import-untyped]
 
 from .jq_values import (
     NUMBER,
@@ -160,17 +163,46 @@ def _place(which: int) -> Callable[[Any, Any], Any]:
     return found
 
 
-def _test(value: Any, pattern: Any, flags: Any = "") -> bool:
-    kinds = {"i": re.IGNORECASE, "s": re.DOTALL, "x": re.VERBOSE, "n": 0, "g": 0, "l": 0, "p": re.DOTALL}
+def _pattern(pattern: Any, flags: Any) -> Any:
+    kinds = {"i": regex.IGNORECASE, "s": regex.DOTALL, "x": regex.VERBOSE, "n": 0, "g": 0, "l": 0, "p": regex.DOTALL}
     compiled = 0
     for flag in flags or "":
         if flag not in kinds:
             raise fail(flag, "use as a flag")
         compiled |= kinds[flag]
     try:
-        return re.search(_text(pattern), _text(value), compiled) is not None
-    except re.error as error:
+        return regex.compile(_text(pattern), compiled)
+    except regex.error as error:
         raise fail(pattern, "use as a regular expression") from error
+
+
+def _test(value: Any, pattern: Any, flags: Any = "") -> bool:
+    return _pattern(pattern, flags).search(_text(value)) is not None
+
+
+def _scan(value: Any, variables: dict[str, Any], pattern: Many) -> Iterator[Any]:
+    for one in pattern(value, variables):
+        for found in _pattern(one, "").finditer(_text(value)):
+            yield list(found.groups()) if found.re.groups else found[0]
+
+
+def _capture(value: Any, variables: dict[str, Any], pattern: Many) -> Iterator[Any]:
+    for one in pattern(value, variables):
+        found = _pattern(one, "").search(_text(value))
+        if found:
+            yield found.groupdict()
+
+
+def _substitute(most: int) -> Callable[[Any, dict[str, Any], Many, Many], Iterator[str]]:
+    def function(value: Any, variables: dict[str, Any], pattern: Many, by: Many) -> Iterator[str]:
+        for one in pattern(value, variables):
+
+            def put(found: Any) -> str:
+                return "".join(_text(new) for new in islice(by(found.groupdict(), variables), 1))
+
+            yield _pattern(one, "").sub(put, _text(value), most)
+
+    return function
 
 
 def _least(value: Any) -> Any:
@@ -235,6 +267,8 @@ VALUE_FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
     ("join", 1): _join,
     ("test", 1): _test,
     ("test", 2): _test,
+    ("split", 2): lambda value, pattern, flags: _pattern(pattern, flags).split(_text(value)),
+    ("transpose", 0): lambda value: [list(row) for row in zip_longest(*map(_array, _array(value)))],
     ("reverse", 0): lambda value: _array(value)[::-1],
     ("sort", 0): lambda value: sorted(_array(value), key=order_key),
     ("unique", 0): lambda value: _unique(_array(value)),
@@ -276,13 +310,15 @@ def _limit(value: Any, variables: dict[str, Any], number: Many, source: Many) ->
                 break
 
 
-def _range(value: Any, variables: dict[str, Any], first: Many, end: Many) -> Iterator[Any]:
-    for start in first(value, variables):
-        for stop in end(value, variables):
-            at = start
-            while at < stop:
-                yield at
-                at += 1
+def _one(value: Any, variables: dict[str, Any]) -> Iterator[int]:
+    yield 1
+
+
+def _range(value: Any, variables: dict[str, Any], first: Many, end: Many, step: Many = _one) -> Iterator[Any]:
+    for at, stop, by in product(*(list(map(_number, part(value, variables))) for part in (first, end, step))):
+        while (at < stop and by > 0) or (at > stop and by < 0):
+            yield at
+            at += by
 
 
 def _keyed(
@@ -316,6 +352,11 @@ FUNCTIONS: dict[tuple[str, int], Callable[..., Iterable[Any]]] = {
     ("all", 2): _all,
     ("limit", 2): _limit,
     ("range", 2): _range,
+    ("range", 3): _range,
+    ("scan", 1): _scan,
+    ("capture", 1): _capture,
+    ("sub", 2): _substitute(1),
+    ("gsub", 2): _substitute(0),
     ("sort_by", 1): _keyed(lambda pairs: [one for _, one in pairs]),
     ("group_by", 1): _keyed(_groups),
     ("unique_by", 1): _keyed(lambda pairs: [group[0] for group in _groups(pairs)]),
@@ -345,6 +386,8 @@ DEFINED: dict[tuple[str, int], tuple[tuple[str, ...], str]] = {
     ("all", 0): ((), "all(.[]; .)"),
     ("any", 1): (("f",), "any(.[]; f)"),
     ("all", 1): (("f",), "all(.[]; f)"),
+    ("splits", 1): (("f",), "split(f; null)[]"),
+    ("walk", 1): (("f",), 'def r: if type == "array" or type == "object" then map_values(r) else . end | f; r'),
     ("in", 1): (("f",), ". as $x | f | has($x)"),
     ("range", 1): (("f",), "range(0; f)"),
     ("first", 1): (("f",), "limit(1; f)"),

@@ -25,6 +25,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_UNICODE = re.compile(r"u[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}")  # pairs or one
 _KEYWORDS = frozenset(
     ["if", "then", "elif", "else", "end", "and", "or", "as", "def", "reduce", "foreach", "try", "catch"]
 )
@@ -284,9 +285,9 @@ class _Parser:
 
     def comparison(self) -> Node:
         left = self.sum()
-        if self.sees(*COMPARISONS):
+        while self.sees(*COMPARISONS):
             operator = self.advance()
-            return Binary(operator, left, self.sum())
+            left = Binary(operator, left, self.sum())
         return left
 
     def sum(self) -> Node:
@@ -483,9 +484,9 @@ class _Parser:
                 if not self.sees(")"):
                     self.refuse("')' is missing")
                 at = self.next
-            elif escaped == "u" and re.fullmatch(r"[0-9A-Fa-f]{4}", self.text[at : at + 4]):
-                plain += json.loads(f'"\\u{self.text[at : at + 4]}"')
-                at += 4
+            elif found := _UNICODE.match(self.text, at - 1):
+                plain += json.loads(f'"\\{found[0]}"')
+                at = found.end()
             elif escaped in _ESCAPES and escaped:
                 plain += _ESCAPES[escaped]
             else:

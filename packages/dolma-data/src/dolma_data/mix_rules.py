@@ -152,7 +152,7 @@ def compile_rule(text: str, syntax: Syntax, dolma: bool = False) -> Rule:
         return compile_jq(text)
     if syntax != "jsonpath":
         raise UserError(f"syntax {syntax!r} is not offered", fix="write jsonpath or jq")
-    return compile_path(text, strict_numbers=dolma)
+    return compile_path(text, dolma=dolma)
 
 
 def _compile_replacement(item: SpanReplacement, where: str, dolma: bool) -> Replacer:

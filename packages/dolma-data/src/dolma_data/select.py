@@ -9,8 +9,13 @@ Semantics of the dialect (besok/jsonpath-rust 0.3, as Dolma's mixer uses it), wh
 - ``in``, ``nin``, ``anyOf``, ``noneOf``, ``subsetOf`` look into an array on the right; ``size`` compares the number of
   elements, fields or UTF-8 bytes; ``~=`` searches a regular expression.
 
-Numbers compare by value, so that the integer 1 equals 1.0; in Dolma it does not (``strict_numbers``). Slices are those
-of RFC 9535.
+Where the crate does not do what was written, a rule means what was written; ``dolma=True`` gives the crate's answer:
+
+- Numbers compare by value, so that the integer 1 equals 1.0; in Dolma it does not.
+- ``[2019]`` on the right of ``in`` is an array; Dolma takes a single whole number there for an index into ``@``.
+- ``.length()`` counts inside a test too; in Dolma it is absent there.
+- Slices are those of RFC 9535; in Dolma one that begins or ends outside of the array selects nothing, and the end 0 is
+  the end of the array.
 """
 
 from __future__ import annotations
@@ -74,13 +79,13 @@ class Selector:
         return path_needs(self.path)
 
 
-def compile_path(text: str, *, strict_numbers: bool = False) -> Selector:
+def compile_path(text: str, *, dolma: bool = False) -> Selector:
     """Parse and compile ``text``; UserError with the place where it makes no sense.
 
-    ``strict_numbers``: the integer 1 and 1.0 are not equal, as in Dolma.
+    With ``dolma`` it selects what allenai/dolma 1.2.1 does where that is not what was written: see the list above.
     """
     path = parse(text)
-    return Selector(text, path, _path(path, comparisons(strict_numbers)))
+    return Selector(text, path, _path(path, comparisons(dolma)))
 
 
 def spans(hits: Values) -> list[tuple[int, int, float]]:
@@ -170,6 +175,8 @@ def _step(step: Step, by: Comparisons) -> Select:
                 value[place] for place in places if is_array(value) and -len(value) <= place < len(value)
             ]
         case Slice(start, end, stride):
+            if by.dolma:
+                return lambda value, root: _cut_as_dolma(value, start, end, stride) if is_array(value) else []
             return lambda value, root: list(value[start:end:stride]) if is_array(value) else []
         case Wildcard():
             return lambda value, root: children(value)
@@ -229,10 +236,31 @@ def _test(test: Test, by: Comparisons) -> Holds:
 
 
 def _operand(operand: Operand, by: Comparisons) -> Select:
+    if by.dolma:
+        operand = _as_dolma_reads(operand)
     if isinstance(operand, Path):
         return _path(operand, by)
     constant = [operand.value]
     return lambda value, root: constant
+
+
+def _as_dolma_reads(operand: Operand) -> Operand:
+    """An operand as the crate takes it: a single whole number in brackets is an index, a length is absent."""
+    if isinstance(operand, Path):
+        return Path(False, (Keys(()),)) if Length() in operand.steps else operand
+    match operand.value:
+        case [int(place)] if type(place) is int and place >= 0:
+            return Path(False, (Index(place),))
+    return operand
+
+
+def _cut_as_dolma(value: Any, start: int | None, end: int | None, stride: int | None) -> Values:
+    size = len(value)
+    first, last = start or 0, end or 0
+    if max(first, last) > size or min(first, last) < -size:
+        return []
+    first, last = first + size * (first < 0), last + size * (last < 0)
+    return list(value[first : last or size : stride])
 
 
 def _compare(test: Compare, by: Comparisons) -> Holds:
@@ -248,7 +276,7 @@ def _compare_number(test: Compare, by: Comparisons) -> Holds:
     assert isinstance(test.left, Path)
     assert isinstance(test.right, Literal)
     get, bound, compare = _getter(test.left), test.right.value, by.by_operator[test.operator]
-    if type(bound) not in NUMBER or (by.strict_numbers and test.operator[-1] == "="):
+    if type(bound) not in NUMBER or (by.dolma and test.operator[-1] == "="):
         return lambda value, root: (hit := get(value, root)) is not _MISSING and compare([hit], [bound])
     low = bound if test.operator[0] == ">" else -math.inf
     high = bound if test.operator[0] == "<" else math.inf

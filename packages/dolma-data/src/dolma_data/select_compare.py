@@ -52,14 +52,14 @@ def _equal(left: Any, right: Any, strict_numbers: bool) -> bool:
 class Comparisons:
     """The comparison of hits for every operator."""
 
-    strict_numbers: bool
+    dolma: bool  # as the crate compares
     by_operator: dict[str, Callable[[Values, Values], bool]]
 
 
 @lru_cache(maxsize=2)
-def comparisons(strict_numbers: bool) -> Comparisons:
-    """All operators, with ``1 == 1.0`` or without."""
-    same = strictly_equal if strict_numbers else equal
+def comparisons(dolma: bool) -> Comparisons:
+    """All operators, with ``1 == 1.0`` or, as in Dolma, without."""
+    same = strictly_equal if dolma else equal
 
     def all_equal(left: Values, right: Values) -> bool:
         return len(left) == len(right) and all(map(same, left, right))
@@ -84,7 +84,7 @@ def comparisons(strict_numbers: bool) -> Comparisons:
         return all(has(right[0], one) for one in left[0])
 
     return Comparisons(
-        strict_numbers,
+        dolma,
         {
             "==": all_equal,
             "!=": lambda left, right: not all_equal(left, right),
