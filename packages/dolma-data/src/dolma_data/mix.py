@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .config.mix import MixConfig, MixStream
 from .documents import DOCUMENTS, DocumentFile, DocumentsArtifact, Shard, documents_artifact, refuse_own_input
@@ -19,10 +19,12 @@ from .mix_pass import Mixed, mix_chunk
 from .mix_plan import Unit, make_plan, root_of
 from .mix_read import MixChunk, read_chunks
 from .mix_rules import Counter, Funnel, compile_rules, count
-from .mix_shuffle import Piece, Shuffle, order_bucket
 from .progress import Progress
 from .provenance import recorded
 from .reading import pack
+
+if TYPE_CHECKING:
+    from .mix_shuffle import Piece
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +107,8 @@ def _mix_units(
         if not shuffled:
             _write_in_order(folder, units, results, artifact, funnels)
             return
+        from .mix_shuffle import Shuffle, order_bucket  # brings NumPy, which nothing else here needs
+
         shuffles: dict[int, Shuffle] = {}
         for number in funnels:
             size = sum(file.path.stat().st_size for unit in units if unit.stream == number for file in unit.files)
