@@ -1,4 +1,4 @@
-"""Sessions for developers and for continuous integration: `nox -s tests | recipe | e2e | lint | build | docs`.
+"""Sessions for developers and for continuous integration: `nox -s tests | recipe | e2e | lint | build | docs | parity`.
 
 Environments are made with uv where it is installed and with virtualenv and pip where it is not. Which torch goes in is
 one setting, the environment variable `TORCH`: `cpu` (the default) or `cuda` (the build that fits the machine's driver).
@@ -125,6 +125,17 @@ def bench(session: nox.Session) -> None:
         "python", "tools/bench.py", *(session.posargs or ["dolma"]), "--dolma", str(dolma.with_name("dolma")),
         "--datatrove", str(datatrove),
     )  # fmt: skip
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """Compare with allenai/dolma value by value: `nox -s parity -- dolma [--taggers NAME …]`; needs DATA_DIR."""
+    other, *arguments = session.posargs or ["dolma"]
+    if other != "dolma":
+        session.error(f"no comparison with {other!r}; say nox -s parity -- dolma")
+    install(session, *editable("dolma-data", extras="[code,lists]"))
+    python = peer(session, "dolma", "dolma[code]==1.2.1", "setuptools<81")
+    session.run("python", "tools/parity_dolma.py", "--dolma", str(python), *arguments)
 
 
 @nox.session

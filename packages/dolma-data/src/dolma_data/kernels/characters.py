@@ -17,10 +17,11 @@ DIGIT = 4  # str.isdecimal: what \d matches
 SPACE = 8  # str.isspace: where str.split splits
 WORD = 16  # \w of Unicode Technical Standard 18, marks included
 LINE_BREAK = 32  # where str.splitlines splits
+WHITE_SPACE = 64  # \s of Unicode Technical Standard 18: SPACE without the separators U+001C to U+001F
 
 BYTE_NEWLINE = 0x0A
-# Beyond this no character is assigned to any of the kinds: unassigned planes, tags, private use.
-LAST_INTERESTING = 0x3FFFF
+# Beyond these no character is assigned to any of the kinds: surrogates, unassigned planes, private use.
+INTERESTING = ((0, 0xD800), (0xE000, 0x40000), (0xE0000, 0xE1000))
 
 
 @cache
@@ -31,8 +32,7 @@ def character_classes() -> Any:
     the Unicode version.
     """
     classes = np.zeros(sys.maxunicode + 1, dtype=np.uint8)
-    points = np.arange(LAST_INTERESTING + 1, dtype=np.uint32)
-    points = points[(points < 0xD800) | (points > 0xDFFF)]  # surrogates cannot occur in UTF-8
+    points = np.concatenate([np.arange(*stretch, dtype=np.uint32) for stretch in INTERESTING])
     characters = points.view("U1")
     for flag, belongs in (
         (LETTER, np.char.isalpha),
@@ -41,8 +41,10 @@ def character_classes() -> Any:
         (SPACE, np.char.isspace),
     ):
         classes[points[belongs(characters)]] |= flag
-    words = "".join(regex.findall(r"\w+", points.tobytes().decode("utf-32-le")))
-    classes[np.frombuffer(words.encode("utf-32-le"), dtype=np.uint32)] |= WORD
+    everything = points.tobytes().decode("utf-32-le")
+    for flag, pattern in ((WORD, r"\w+"), (WHITE_SPACE, r"\s+")):
+        found = "".join(regex.findall(pattern, everything))
+        classes[np.frombuffer(found.encode("utf-32-le"), dtype=np.uint32)] |= flag
     classes[[ord(character) for character in "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"]] |= LINE_BREAK
     return classes
 

@@ -13,6 +13,7 @@ from .characters import (
     LETTER,
     LINE_BREAK,
     SPACE,
+    WHITE_SPACE,
     WORD,
     read_character,
 )
@@ -194,7 +195,7 @@ def score_code(buffer, offsets, classes):
                 in_lines += 1
             alphanumeric += (kind & ALPHANUMERIC) != 0
             letters += (kind & LETTER) != 0
-            now = 1 if kind & WORD else (0 if kind & SPACE else 2)
+            now = 1 if kind & WORD else (0 if kind & WHITE_SPACE else 2)
             tokens += now != 0 and now != before
             before = now
         if length:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..batch import Batch, Spans, listed_spans, whole_documents
-from .registry import tagger
+from .length import TOKEN_COUNT
+from .registry import TaggerOptions, tagger
 
 BLOCK_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 LINE_COMMENTS = ("//", "#", "--")
@@ -18,18 +19,19 @@ LINE_COMMENTS = ("//", "#", "--")
     "code_redpajama_taggers_v1",
     types=("max_line_length_doc", "avg_line_length_doc", "alnum_prop_doc", "alpha_token_prop_doc"),
     source="rules for source code of RedPajama (Weber et al. 2024, arXiv 2411.12372), as in allenai/dolma",
+    differences=(TOKEN_COUNT,),
 )
-def code_redpajama_taggers_v1(batch: Batch) -> Iterator[Spans]:
-    r"""Longest and mean line (``str.splitlines``), letters and digits per character, letters per token.
+def code_redpajama_taggers_v1(batch: Batch, options: TaggerOptions) -> Iterator[Spans]:
+    r"""Longest and mean line, letters and digits per character, letters per token.
 
-    A token is a match of ``\w+|[^\w\s]+``. Other than allenai/dolma, which counts the pieces between tokens and so one
-    token too many, the tokens themselves are counted.
+    Lines are those of ``str.splitlines``, tokens the matches of ``\w+|[^\w\s]+``.
     """
     from ..kernels.characters import character_classes
     from ..kernels.lines import score_code
 
     counts = score_code(batch.buffer, batch.offsets, character_classes())
     lines, longest, in_lines, alphanumeric, letters, tokens = counts.T
+    tokens = tokens + options.reproduces(TOKEN_COUNT)
     yield whole_documents(batch, "max_line_length_doc", longest)
     yield whole_documents(batch, "avg_line_length_doc", in_lines / np.maximum(lines, 1))
     yield whole_documents(batch, "alnum_prop_doc", alphanumeric / np.maximum(batch.lengths, 1))

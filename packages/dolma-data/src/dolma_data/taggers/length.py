@@ -4,16 +4,55 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
+import numpy as np
 import regex  # type: ignore[import-untyped]
 
-from ..batch import Batch, Spans, listed_spans, whole_documents
-from .registry import tagger
+from ..batch import Batch, Integers, Spans, whole_documents
+from .registry import TaggerOptions, tagger
 
 WORD_BOUNDARY = regex.compile(r"(?w)\b")
 ASCII_RUN = re.compile(r"[A-Za-z0-9_]+")
 LETTER_OR_DIGIT = regex.compile(r"[\p{L}\p{N}]")
-Row = tuple[int, int, int, float]
+TOKEN_COUNT = "token-count"
+TOKENS = r"tokens \w+|[^\w\s]+, as in allenai/dolma"
+UNICODE_WORDS = "words of Unicode Standard Annex 29, as in allenai/dolma"
+OLMO = "the splits before byte-level BPE of OLMo's tokenizer (GPT-NeoX, Black et al. 2022), as in allenai/dolma"
+
+
+@dataclass(frozen=True)
+class Paragraphs:
+    """Lines with their newline; an empty one at the end of a text is none."""
+
+    documents: Integers  # [P]
+    first_bytes: Integers  # [P] of the buffer
+    end_bytes: Integers  # [P] newline left out
+    starts: Integers  # [P] code points
+    ends: Integers  # [P] newline included
+
+    def spans(self, type: str, scores: Any) -> Spans:  # noqa: A002
+        """One span a paragraph."""
+        return Spans(type, self.documents, self.starts, self.ends, np.asarray(scores, dtype=np.float64))
+
+    def sums(self, batch: Batch, values: Any) -> Any:
+        """Sums of ``values`` [P] over the paragraphs of each document, [D]."""
+        return np.bincount(self.documents, weights=values, minlength=len(batch))
+
+
+def find_paragraphs(batch: Batch, blank: bool = False) -> Paragraphs:
+    """The paragraphs of all documents; those of white space alone only where ``blank``."""
+    from ..kernels.characters import character_classes
+    from ..kernels.paragraphs import index_paragraphs
+
+    lines = batch.lines
+    documents, places, is_blank = index_paragraphs(
+        batch.buffer, lines.first, lines.starts, lines.ends, lines.characters, batch.lengths, character_classes()
+    )
+    kept = slice(None) if blank else ~is_blank
+    return Paragraphs(documents[kept], *(np.ascontiguousarray(column[kept]) for column in places.T))
 
 
 @tagger("char_length_v1", types=("length",), source="code points")
@@ -22,51 +61,143 @@ def char_length_v1(batch: Batch) -> Iterator[Spans]:
     yield whole_documents(batch, "length", batch.lengths)
 
 
+@tagger("char_length_strip_ws_v1", types=("length_no_ws",), source="code points")
+def char_length_strip_ws_v1(batch: Batch) -> Iterator[Spans]:
+    """Code points of the text without white space at its ends."""
+    from ..kernels.characters import character_classes
+    from ..kernels.paragraphs import stripped_lengths
+
+    yield whole_documents(batch, "length_no_ws", stripped_lengths(batch.buffer, batch.offsets, character_classes()))
+
+
+@tagger("char_length_with_paragraphs_v1", types=("paragraph", "document"), source="code points")
+def char_length_with_paragraphs_v1(batch: Batch) -> Iterator[Spans]:
+    """Code points of each paragraph that is not blank, its newline included, and of the text."""
+    paragraphs = find_paragraphs(batch)
+    yield paragraphs.spans("paragraph", paragraphs.ends - paragraphs.starts)
+    yield whole_documents(batch, "document", batch.lengths)
+
+
 @tagger("bytes_length_v1", types=("bytes",), source="bytes of UTF-8")
 def bytes_length_v1(batch: Batch) -> Iterator[Spans]:
     """UTF-8 bytes of the text."""
     yield whole_documents(batch, "bytes", batch.offsets[1:] - batch.offsets[:-1])
 
 
-@tagger("whitespace_tokenizer_v1", types=("length",), source=r"tokens \w+|[^\w\s]+, as in allenai/dolma")
-def whitespace_tokenizer_v1(batch: Batch) -> Iterator[Spans]:
-    r"""Number of matches of ``\w+|[^\w\s]+``.
+@tagger("doc_count_v1", types=("docs",), source="the document itself")
+def doc_count_v1(batch: Batch) -> Iterator[Spans]:
+    """The number 1, so that a sum of it counts documents."""
+    yield whole_documents(batch, "docs", 1.0)
 
-    Other than allenai/dolma, which counts the pieces between the matches and so one too many.
+
+@tagger("whitespace_tokenizer_v1", types=("length",), source=TOKENS, differences=(TOKEN_COUNT,))
+def whitespace_tokenizer_v1(batch: Batch, options: TaggerOptions) -> Iterator[Spans]:
+    r"""Tokens of the text: runs of letters and digits, runs of other visible characters.
+
+    The number of matches of ``\w+|[^\w\s]+``.
     """
-    from ..kernels.characters import character_classes
-    from ..kernels.lines import score_code
+    yield whole_documents(batch, "length", _tokens(batch.offsets[:-1], batch.offsets[1:], batch, options))
 
-    yield whole_documents(batch, "length", score_code(batch.buffer, batch.offsets, character_classes())[:, 5])
+
+@tagger(
+    "whitespace_tokenizer_with_paragraphs_v1",
+    types=("paragraph", "document"),
+    source=TOKENS,
+    differences=(TOKEN_COUNT,),
+)
+def whitespace_tokenizer_with_paragraphs_v1(batch: Batch, options: TaggerOptions) -> Iterator[Spans]:
+    """Tokens, as in whitespace_tokenizer_v1, of each paragraph that is not blank, and their sum."""
+    paragraphs = find_paragraphs(batch)
+    counts = _tokens(paragraphs.first_bytes, paragraphs.end_bytes, batch, options)
+    yield paragraphs.spans("paragraph", counts)
+    yield whole_documents(batch, "document", paragraphs.sums(batch, counts))
+
+
+def _tokens(starts: Integers, ends: Integers, batch: Batch, options: TaggerOptions) -> Any:
+    from ..kernels.characters import character_classes
+    from ..kernels.paragraphs import count_tokens
+
+    # dolma counts the pieces around the tokens, which are one more.
+    return count_tokens(batch.buffer, starts, ends, character_classes()) + options.reproduces(TOKEN_COUNT)
+
+
+@tagger("uniseg_length_v1", types=("length",), source=UNICODE_WORDS)
+def uniseg_length_v1(batch: Batch) -> Iterator[Spans]:
+    """Words by Unicode's rules of the text without white space at its ends; white space and punctuation are words."""
+    yield whole_documents(batch, "length", _unicode_words(batch, batch.offsets[:-1], batch.offsets[1:])[:, 0])
+
+
+@tagger("uniseg_length_paragraphs_v1", types=("paragraph", "negative_paragraph"), source=UNICODE_WORDS)
+def uniseg_length_paragraphs_v1(batch: Batch) -> Iterator[Spans]:
+    """Words by Unicode's rules, punctuation too but no white space, of each paragraph that is not blank.
+
+    The negative type holds the same numbers with the sign turned, for mixers that know only lower bounds.
+    """
+    yield from _paragraph_words(batch, find_paragraphs(batch))
+
+
+@tagger("uniseg_length_paragraphs_with_empty_v1", types=("paragraph", "negative_paragraph"), source=UNICODE_WORDS)
+def uniseg_length_paragraphs_with_empty_v1(batch: Batch) -> Iterator[Spans]:
+    """As uniseg_length_paragraphs_v1, of blank paragraphs too."""
+    yield from _paragraph_words(batch, find_paragraphs(batch, blank=True))
 
 
 @tagger(
     "uniseg_length_paragraphs_with_doc_length_v1",
     types=("paragraph", "negative_paragraph", "document", "negative_document"),
-    source="words of Unicode Standard Annex 29, as in allenai/dolma",
+    source=UNICODE_WORDS,
 )
 def uniseg_length_paragraphs_with_doc_length_v1(batch: Batch) -> Iterator[Spans]:
-    """Words (UAX 29, those that hold a letter or digit) of each paragraph that is not blank, and their sum.
-
-    A paragraph is a line, its newline included. The negative types hold the same numbers with the sign turned, for
-    mixers that know only lower bounds. Other than allenai/dolma: punctuation is no word, as in the word counts of
-    decontamination (Magnusson et al. 2023, arXiv 2312.10523).
-    """
-    rows: list[Row] = []
-    totals = [0] * len(batch)
-    for document, text in enumerate(batch.texts):
-        start = 0
-        for paragraph in text.split("\n"):
-            end = min(start + len(paragraph) + 1, len(text))
-            if paragraph and not paragraph.isspace():
-                words = count_words(paragraph)
-                rows.append((document, start, end, float(words)))
-                totals[document] += words
-            start = end
-    yield listed_spans("paragraph", rows)
-    yield listed_spans("negative_paragraph", [(document, start, end, -words) for document, start, end, words in rows])
+    """As uniseg_length_paragraphs_v1, and the sum over the document."""
+    paragraphs = find_paragraphs(batch)
+    counted = list(_paragraph_words(batch, paragraphs))
+    yield from counted
+    totals = paragraphs.sums(batch, counted[0].scores)
     yield whole_documents(batch, "document", totals)
-    yield whole_documents(batch, "negative_document", [-total for total in totals])
+    yield whole_documents(batch, "negative_document", -totals)
+
+
+def _paragraph_words(batch: Batch, paragraphs: Paragraphs) -> Iterator[Spans]:
+    counts = _unicode_words(batch, paragraphs.first_bytes, paragraphs.end_bytes)[:, 1]
+    yield paragraphs.spans("paragraph", counts)
+    yield paragraphs.spans("negative_paragraph", -counts)
+
+
+def _unicode_words(batch: Batch, starts: Integers, ends: Integers) -> Any:
+    from ..kernels.characters import character_classes
+    from ..kernels.word_breaks import count_words, word_break_properties
+
+    return count_words(batch.buffer, starts, ends, word_break_properties(), character_classes())
+
+
+@tagger("olmo_pretokenizer_v1", types=("length",), source=OLMO)
+def olmo_pretokenizer_v1(batch: Batch) -> Iterator[Spans]:
+    """Pieces that OLMo's tokenizer splits the text into before it merges bytes."""
+    pieces = _olmo_pretokenizer()
+    yield whole_documents(batch, "length", [len(pieces.pre_tokenize_str(text)) for text in batch.texts])
+
+
+@tagger("olmo_pretokenizer_with_paragraphs_v1", types=("paragraph", "document"), source=OLMO)
+def olmo_pretokenizer_with_paragraphs_v1(batch: Batch) -> Iterator[Spans]:
+    """Pieces, as in olmo_pretokenizer_v1, of each paragraph that is not blank, and their sum."""
+    pieces, paragraphs = _olmo_pretokenizer(), find_paragraphs(batch)
+    places = zip(paragraphs.documents.tolist(), paragraphs.starts.tolist(), paragraphs.ends.tolist(), strict=True)
+    counts = [len(pieces.pre_tokenize_str(batch.texts[document][start:end])) for document, start, end in places]
+    yield paragraphs.spans("paragraph", counts)
+    yield whole_documents(batch, "document", paragraphs.sums(batch, counts))
+
+
+@cache
+def _olmo_pretokenizer() -> Any:
+    from tokenizers import Regex, pre_tokenizers
+
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r" ?\p{P}"), "isolated"),
+            pre_tokenizers.Split(Regex(r" ?\d"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
 
 
 def count_words(text: str) -> int:

@@ -1,0 +1,1 @@
+"""Comparison of dolma-data with allenai/dolma: `tools/parity_dolma.py`."""

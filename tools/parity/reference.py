@@ -1,0 +1,60 @@
+"""allenai/dolma's side of the comparison. Runs in the environment that holds dolma, and imports nothing of ours.
+
+`python reference.py JOB.json`: scores the documents of the job with each tagger as `dolma tag` does and writes one
+JSON line a document, its spans by type or the exception that stopped dolma. Nothing is fetched: tokenizers and lists
+are the files that the job names.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+
+def prepare(name: str, files: list[str]) -> Any:
+    """An instance of the tagger that reads ``files`` where it would have fetched its own."""
+    from dolma import TaggerRegistry  # type: ignore[import-not-found]
+    from tokenizers import Tokenizer
+
+    cls = TaggerRegistry.get(name)
+    if files and hasattr(cls, "BLOCKLIST_PATHS"):
+        cls.BLOCKLIST_PATHS = files
+    elif files and hasattr(cls, "MODEL_PATH"):
+        cls.MODEL_PATH = files[0]
+    elif files:
+        Tokenizer.from_pretrained = staticmethod(lambda identifier: Tokenizer.from_file(files[0]))
+    return cls()
+
+
+def main(job_file: str) -> None:
+    """Run the job: ``documents`` (a file), ``taggers`` with their files, ``output`` (a folder)."""
+    import msgspec
+
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    job = json.loads(Path(job_file).read_text())
+    from dolma.core.data_types import InputSpecWithMetadata  # type: ignore[import-not-found]
+
+    raw = Path(job["documents"]).read_bytes().splitlines()
+    decode = msgspec.json.Decoder(InputSpecWithMetadata).decode
+    documents = [decode(line) for line in raw]
+    for name, files in job["taggers"].items():
+        begin = time.perf_counter()
+        tagger = prepare(name, files)
+        with open(Path(job["output"]) / f"{name}.jsonl", "w", encoding="utf-8") as stream:
+            for document in documents:
+                try:
+                    answer: dict[str, Any] = {"spans": tagger.tag(document)}
+                except Exception as error:  # whatever it is, dolma's run would end here
+                    answer = {"error": f"{type(error).__name__}: {error}"[:200]}
+                stream.write(json.dumps(answer) + "\n")
+        print(f"{name} {time.perf_counter() - begin:.1f}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
