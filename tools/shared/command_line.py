@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from .errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+Prepare = Callable[[str, dict[str, Any], str], dict[str, Any]]  # (command, settings, file) → settings
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}  # raised by a write, without the file's name
 
 
@@ -137,7 +138,9 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def parse_and_run(app: App, arguments: Sequence[str], positional_config: frozenset[str]) -> int:
+def parse_and_run(
+    app: App, arguments: Sequence[str], positional_config: frozenset[str], prepare: Prepare | None = None
+) -> int:
     """Bind the configuration file and the line to the command and run it; its status, else 0."""
     tokens, config = take_config(arguments, positional_config)
     if tokens and not tokens[0].startswith("-"):
@@ -153,7 +156,10 @@ def parse_and_run(app: App, arguments: Sequence[str], positional_config: frozens
         return 0
     if config is not None and tokens:
         # the file belongs to the command named; at the top level cyclopts would pass over keys named like commands
-        app.config = Dict({tokens[0]: load_yaml(config)}, source=config, use_commands_as_keys=True)
+        settings = load_yaml(config)
+        if prepare is not None:
+            settings = prepare(tokens[0], settings, config)
+        app.config = Dict({tokens[0]: settings}, source=config, use_commands_as_keys=True)
     result = app(tokens, exit_on_error=False, print_error=False)
     return result if isinstance(result, int) else 0
 
@@ -173,13 +179,24 @@ def settle_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def run(app: App, arguments: Sequence[str] | None = None, *, positional_config: frozenset[str] = frozenset()) -> int:
-    """Parse, run and translate errors; returns the exit status (0 only when everything was done)."""
+def run(
+    app: App,
+    arguments: Sequence[str] | None = None,
+    *,
+    positional_config: frozenset[str] = frozenset(),
+    spell: Callable[[Sequence[str]], list[str]] = list,
+    prepare: Prepare | None = None,
+) -> int:
+    """Parse, run and translate errors; returns the exit status (0 only when everything was done).
+
+    ``spell`` brings the line, and ``prepare`` the settings of a configuration file, to what the commands take.
+    """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     app.config = ()
     try:
         with sigterm_as_interrupt():
-            status = parse_and_run(app, sys.argv[1:] if arguments is None else arguments, positional_config)
+            line = spell(sys.argv[1:] if arguments is None else arguments)
+            status = parse_and_run(app, line, positional_config, prepare)
             if sys.stdout is not None:  # closed by whoever started the command
                 sys.stdout.flush()
             return status

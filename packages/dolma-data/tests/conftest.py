@@ -50,12 +50,11 @@ def read_jsonl() -> Callable[[Path], list[Any]]:
 @pytest.fixture
 def dolma() -> Dolma:
     """Run a command line in this process; returns its exit status."""
-    from dolma_data.cli import app
-    from dolma_data.command_line import run
+    from dolma_data.cli import app, execute
 
     def command(*arguments: object) -> int:
         try:
-            return run(app, [str(argument) for argument in arguments])
+            return execute([str(argument) for argument in arguments])
         finally:
             app.config = ()  # a file given with -c stays with the application otherwise
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -19,6 +20,7 @@ from .config.stat import StatConfig
 from .config.tag import TagConfig
 from .config.tokens import TokensConfig, TrainTokenizerConfig
 from .config.why import WhyConfig
+from .dolma_settings import prepare_arguments, prepare_settings
 
 app = make_app(
     "dolma-data",
@@ -187,6 +189,11 @@ def print_plan(config: object, **more: object) -> None:
     print(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True), end="")
 
 
+def execute(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, in Dolma's spelling or ours; its exit status."""
+    return run(app, arguments, spell=prepare_arguments, prepare=prepare_settings)
+
+
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run(app))
+    sys.exit(execute())

@@ -65,6 +65,8 @@ def lint_mix(
 
 
 def _lint_settings(config: MixConfig, stream: MixStream) -> Iterator[str]:
+    if config.shuffle and config.compat is None and stream is config.streams[0]:
+        yield f"shuffle: true keeps the order of the input in Dolma; here it shuffles, by seed {config.seed}"
     repeated = [item for place, item in enumerate(stream.documents) if item in stream.documents[:place]]
     for item in repeated:
         times = "are read twice" if config.compat else "are read once; Dolma reads them twice"

@@ -1,0 +1,106 @@
+"""Settings as allenai/dolma spells them, brought to ours before a command sees them.
+
+Interpolations are filled in, keys of another spelling renamed, and the closed list of keys that have no meaning here is
+taken out, each with one line that says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+log = logging.getLogger(__name__)
+
+TEMPORARY = "there are no temporary copies: files are read where they lie, and finished work is kept beside the output"
+MOUNTS = "files are written beside their place and renamed, on mounted buckets too"
+# Keys of Dolma that have nothing to set here, and why. Anything else unknown is refused.
+WITHOUT_EFFECT: dict[str, dict[str, str]] = {
+    "tag": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
+    "dedupe": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY, "is_s3_volume": MOUNTS},
+    "mix": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
+    "tokens": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
+    "stat": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
+    "warc": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
+}
+RENAMED = {"dryrun": "dry_run"}
+COMMANDS = tuple(WITHOUT_EFFECT)
+
+
+def prepare_settings(command: str, settings: dict[str, Any], where: str | Path | None = None) -> dict[str, Any]:
+    """The settings of a configuration file as the command takes them; notes about them go to the log."""
+    from .interpolation import resolve  # here, so that a line without a file does not pay for them
+    from .settings_lint import lint_settings
+
+    settings = resolve(settings, where)
+    settings = {RENAMED.get(name, name): value for name, value in settings.items()}
+    for note in lint_settings(command, settings):
+        log.warning("warning: %s", note)
+    for key, reason in WITHOUT_EFFECT.get(command, {}).items():
+        if _remove(settings, key.split(".")):
+            log.warning("note: %s has no effect here: %s", key, reason)
+    return settings
+
+
+def _remove(settings: dict[str, Any], key: list[str]) -> bool:
+    """Take out a key; a mapping that has become empty goes too."""
+    inner = settings.get(key[0])
+    if len(key) == 1:
+        return settings.pop(key[0], None) is not None
+    if not isinstance(inner, dict):
+        return False
+    found = _remove(inner, key[1:])
+    if not inner:
+        del settings[key[0]]
+    return found
+
+
+def prepare_arguments(arguments: Sequence[str]) -> list[str]:
+    """A command line as the commands take it: Dolma's spellings, and ``--compat`` behind the command.
+
+    ``--a.b_c`` and ``--a.b-c`` are the same, ``--no-a.b`` is ``--a.no-b``, ``--dryrun`` is ``--dry-run``.
+    """
+    arguments = list(arguments)
+    leading: list[str] = []
+    while arguments and (arguments[0] == "--compat" or arguments[0].startswith("--compat=")):
+        taken = 1 if "=" in arguments[0] else 2
+        if len(arguments) < taken:
+            raise UserError("--compat needs a value", fix="write --compat dolma")
+        leading += arguments[:taken]
+        del arguments[:taken]
+    command = next((argument for argument in arguments if argument in COMMANDS), None)
+    prepared: list[str] = []
+    dropping = False
+    for place, argument in enumerate(arguments):
+        if argument == "--":
+            return [*prepared, *arguments[place:]]
+        if not argument.startswith("--"):
+            if not dropping:
+                prepared.append(argument)
+            continue
+        name, equals, value = argument[2:].partition("=")
+        key = name.replace("-", "_")
+        reason = WITHOUT_EFFECT.get(command or "", {}).get(key.removeprefix("no_"))
+        dropping = reason is not None
+        if dropping:
+            log.warning("note: --%s has no effect here: %s", name, reason)
+            continue
+        prepared.append(f"--{_spelling(key)}{equals}{value}")
+    if leading:
+        at = next((place for place, argument in enumerate(prepared) if not argument.startswith("-")), None)
+        if prepared[:1] in (["-c"], ["--config"]):
+            at = 2 if len(prepared) > 2 else None
+        if at is None:
+            raise UserError("--compat belongs to a command", fix="write dolma-data --compat dolma COMMAND")
+        prepared[at + 1 : at + 1] = leading
+    return prepared
+
+
+def _spelling(key: str) -> str:
+    negative, key = (True, key.removeprefix("no_")) if key.startswith("no_") else (False, key)
+    key = RENAMED.get(key, key)
+    *above, last = key.replace("_", "-").split(".")
+    return ".".join([*above, f"no-{last}" if negative else last])
