@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from dolma_data.cli import app, execute
 
 KINDS = {

@@ -51,12 +51,10 @@ def extract(*paths: str, config: Annotated[ExtractConfig, Parameter(name="*")]) 
 @app.command
 def tag(*, config: Annotated[TagConfig, Parameter(name="*")]) -> None:
     """Score documents with taggers and write the scores as attributes beside them."""
-    from .documents import find_documents
     from .tag import make_plan, tag
 
     if config.dry_run:
-        plan, files = make_plan(config), find_documents(config.documents)
-        return print_plan(config, outputs=dict(plan.outputs), files=[str(file.path) for file in files])
+        return print_plan(config, outputs=dict(make_plan(config).outputs), **listed(config.documents))
     tag(config)
     return None
 
@@ -80,11 +78,9 @@ def list_taggers(*, tagger_modules: Annotated[tuple[str, ...], Several] = ()) ->
 def dedupe(*, config: Annotated[DedupeConfig, Parameter(name="*")]) -> None:
     """Find repeated documents or paragraphs and write them as attributes."""
     from .dedupe import check_rule, dedupe
-    from .documents import find_documents
 
     if config.dry_run:
-        name, files = check_rule(config.dedupe), find_documents(config.documents)
-        return print_plan(config, output=name, files=[str(file.path) for file in files])
+        return print_plan(config, output=check_rule(config.dedupe), **listed(config.documents))
     dedupe(config)
     return None
 
@@ -93,11 +89,9 @@ def dedupe(*, config: Annotated[DedupeConfig, Parameter(name="*")]) -> None:
 def decontaminate(*, config: Annotated[DecontaminateConfig, Parameter(name="*")]) -> None:
     """Find evaluation text in documents and write it as attributes."""
     from .decontaminate import decontaminate, read_set
-    from .documents import find_documents
 
     if config.dry_run:
-        units, files = read_set(config.decontamination_set), find_documents(config.documents)
-        return print_plan(config, units=len(units), files=[str(file.path) for file in files])
+        return print_plan(config, units=len(read_set(config.decontamination_set)), **listed(config.documents))
     decontaminate(config)
     return None
 
@@ -118,10 +112,9 @@ def stat(*, config: Annotated[StatConfig, Parameter(name="*")]) -> None:
 def analyze(*, config: Annotated[AnalyzeConfig, Parameter(name="*")]) -> None:
     """Describe a corpus: by source, language, domain and length, duplicates, frequent n-grams; with plots."""
     from .analyze import PAGE, analyze
-    from .documents import find_documents
 
     if config.dry_run:
-        return print_plan(config, files=[str(file.path) for file in find_documents(config.documents)])
+        return print_plan(config, **listed(config.documents))
     analyze(config)
     print(config.output / PAGE)
     return None
@@ -177,6 +170,21 @@ def why(identifier: str, /, *, config: Annotated[WhyConfig, Parameter(name="*")]
 
     accounts = why(identifier, config)
     print(json.dumps(accounts, indent=2, ensure_ascii=False) if config.json else format_accounts(accounts))
+
+
+def listed(documents: Sequence[str]) -> dict[str, list[str]]:
+    """The files that inputs stand for, and what is ``missing``: a dry run says so and goes on."""
+    from .documents import find_documents
+    from .errors import UserError
+
+    files: dict[str, None] = {}
+    missing = []
+    for item in documents:
+        try:
+            files.update((str(file.path), None) for file in find_documents([item]))
+        except UserError as error:
+            missing.append(str(error))
+    return {"files": list(files), "missing": missing}
 
 
 def print_plan(config: object, **more: object) -> None:

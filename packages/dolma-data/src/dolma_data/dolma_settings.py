@@ -27,7 +27,6 @@ WITHOUT_EFFECT: dict[str, dict[str, str]] = {
     "warc": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
 }
 RENAMED = {"dryrun": "dry_run"}
-COMMANDS = tuple(WITHOUT_EFFECT)
 
 
 def prepare_settings(command: str, settings: dict[str, Any], where: str | Path | None = None) -> dict[str, Any]:
@@ -39,9 +38,12 @@ def prepare_settings(command: str, settings: dict[str, Any], where: str | Path |
     settings = {RENAMED.get(name, name): value for name, value in settings.items()}
     for note in lint_settings(command, settings):
         log.warning("warning: %s", note)
+    removed: dict[str, list[str]] = {}
     for key, reason in WITHOUT_EFFECT.get(command, {}).items():
         if _remove(settings, key.split(".")):
-            log.warning("note: %s has no effect here: %s", key, reason)
+            removed.setdefault(reason, []).append(key)
+    for reason, keys in removed.items():
+        log.warning("note: %s %s no effect here: %s", " and ".join(keys), "have" if keys[1:] else "has", reason)
     return settings
 
 
@@ -63,15 +65,22 @@ def prepare_arguments(arguments: Sequence[str]) -> list[str]:
 
     ``--a.b_c`` and ``--a.b-c`` are the same, ``--no-a.b`` is ``--a.no-b``, ``--dryrun`` is ``--dry-run``.
     """
-    arguments = list(arguments)
-    leading: list[str] = []
-    while arguments and (arguments[0] == "--compat" or arguments[0].startswith("--compat=")):
-        taken = 1 if "=" in arguments[0] else 2
-        if len(arguments) < taken:
-            raise UserError("--compat needs a value", fix="write --compat dolma")
-        leading += arguments[:taken]
-        del arguments[:taken]
-    command = next((argument for argument in arguments if argument in COMMANDS), None)
+    rest = list(arguments)
+    before: list[str] = []  # what stands before the command and may: -c FILE
+    compat: list[str] = []
+    while rest and rest[0].partition("=")[0] in ("-c", "--config", "--compat"):
+        taken = 1 if "=" in rest[0] else 2
+        if len(rest) < taken:
+            raise UserError(f"{rest[0]} needs a value", fix="write it behind")
+        (compat if rest[0].startswith("--compat") else before).extend(rest[:taken])
+        del rest[:taken]
+    if compat and (not rest or rest[0].startswith("-")):
+        raise UserError("--compat belongs to a command", fix="write dolma-data --compat dolma COMMAND")
+    command = rest[0] if rest else ""
+    return [*before, *rest[:1], *compat, *_respelt(rest[1:], WITHOUT_EFFECT.get(command, {}))]
+
+
+def _respelt(arguments: Sequence[str], without_effect: dict[str, str]) -> list[str]:
     prepared: list[str] = []
     dropping = False
     for place, argument in enumerate(arguments):
@@ -83,19 +92,12 @@ def prepare_arguments(arguments: Sequence[str]) -> list[str]:
             continue
         name, equals, value = argument[2:].partition("=")
         key = name.replace("-", "_")
-        reason = WITHOUT_EFFECT.get(command or "", {}).get(key.removeprefix("no_"))
+        reason = without_effect.get(key.removeprefix("no_"))
         dropping = reason is not None
         if dropping:
             log.warning("note: --%s has no effect here: %s", name, reason)
             continue
         prepared.append(f"--{_spelling(key)}{equals}{value}")
-    if leading:
-        at = next((place for place, argument in enumerate(prepared) if not argument.startswith("-")), None)
-        if prepared[:1] in (["-c"], ["--config"]):
-            at = 2 if len(prepared) > 2 else None
-        if at is None:
-            raise UserError("--compat belongs to a command", fix="write dolma-data --compat dolma COMMAND")
-        prepared[at + 1 : at + 1] = leading
     return prepared
 
 

@@ -1,8 +1,9 @@
 """``${…}`` in configuration files, as Dolma's configurations use it (its own resolvers and OmegaConf's).
 
 ``${a.b}`` is another value of the file (``${.a}`` one beside it, each further dot a level up), ``${oc.env:NAME}`` or
-``${oc.env:NAME,default}`` a variable of the environment, ``${d.glob:PATTERN}`` the files that match, ``${d.cache:PATH}``
-a local copy of a file, ``${d.processes:n}`` all processors but n. A value that is one interpolation takes its type.
+``${oc.env:NAME,default}`` a variable of the environment, ``${d.glob:PATTERN}`` the files that match,
+``${d.cache:ADDRESS}`` a local copy of a file, ``${d.processes:n}`` all processors but n. A value that is one
+interpolation takes its type.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class _Resolver:
                 depth -= 1
                 if depth == 0:
                     return at
-        self.refuse(f"the interpolation {text[start:]!r} does not end", place, "close it with }")
+        return self.refuse(f"the interpolation {text[start:]!r} does not end", place, "close it with }")
 
     def interpolation(self, inner: str, place: Place, under_way: tuple[Place, ...]) -> Any:
         name, colon, rest = inner.partition(":")

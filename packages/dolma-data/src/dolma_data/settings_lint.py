@@ -55,7 +55,7 @@ def _lint_dedupe(settings: Settings) -> Iterator[str]:
     file = bloom.get("file")
     if isinstance(file, str) and Path(file).exists() and not bloom.get("read_only"):
         yield (
-            f"the filter {file} exists: what it holds counts as seen before, and in Dolma its size replaces the one given;"
+            f"the filter {file} exists: what it holds counts as seen before, and its size replaces the one given;"
             " remove it for a fresh start"
         )
     if _number(rule.get("num_partitions") or 1) > 1 and _number(rule.get("partition_index")) >= _number(
