@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dolma_data.classifiers import find_language_model
+from dolma_data.model_catalogue import packaged_language_model
 
 from .corpus import Document
 
@@ -38,5 +38,6 @@ def find_resources(
     """Files by name of tagger."""
     found: dict[str, tuple[Path, ...]] = {"c4_v1": (word_list,), "c4_v2": (word_list,)}
     found |= {name: (data / "tokenizers" / file,) for name, file in TOKENIZERS.items()}
-    found |= dict.fromkeys(LANGUAGE, (find_language_model(),))
+    if (model := packaged_language_model()) is not None:
+        found |= dict.fromkeys(LANGUAGE, (model,))
     return found

@@ -33,6 +33,10 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.documents)
 
+    def sums(self, batch: Batch, values: Floats) -> Floats:
+        """Sums of ``values`` [P] over the pieces of each document, [D]."""
+        return np.bincount(self.documents, weights=values, minlength=len(batch)).astype(np.float64)
+
     def spans(self, type: str, scores: Floats, where: Integers | None = None) -> Spans:  # noqa: A002
         """``scores`` [P] as spans of one type; with ``where``, scores [W] of those pieces alone."""
         if where is None:
@@ -50,14 +54,19 @@ def whole_texts(batch: Batch) -> Pieces:
     return Pieces(documents, np.zeros_like(documents), batch.lengths, starts, ends)
 
 
-def paragraphs(batch: Batch) -> Pieces:
-    r"""Text up to and including a newline; blank paragraphs are left out."""
+def paragraphs(batch: Batch, *, blank: bool = False, trimmed: bool = True) -> Pieces:
+    """Text up to and including a newline; those of white space alone only where ``blank``.
+
+    Where not ``trimmed``, the bytes are the paragraph's without its newline.
+    """
     from .kernels.characters import character_classes
     from .kernels.pieces import index_paragraphs
 
     lines = batch.lines
     columns = (lines.first, lines.starts, lines.ends, lines.characters)
-    documents, byte_starts, byte_ends, starts, ends = index_paragraphs(batch.buffer, columns, character_classes())
+    documents, byte_starts, byte_ends, starts, ends = index_paragraphs(
+        batch.buffer, columns, character_classes(), blank, trimmed
+    )
     return Pieces(documents, starts, ends, byte_starts, byte_ends)
 
 

@@ -39,11 +39,11 @@ def trim_all(buffer, starts, ends, classes):
 
 
 @njit(cache=True)
-def index_paragraphs(buffer, lines, classes):
-    r"""Pieces of text up to and including a newline that are not blank.
+def index_paragraphs(buffer, lines, classes, blank, trimmed):
+    r"""Pieces of text up to and including a newline; those of white space alone only where ``blank``.
 
-    Returns for each of P paragraphs its document, the bytes of its trimmed text (start, end) and its code points
-    within the document (start, end, the newline included).
+    Returns for each of P paragraphs its document, the bytes of its text (start, end; ``trimmed`` or without its newline
+    alone) and its code points within the document (start, end, the newline included).
     """
     first, starts, ends, characters = lines
     room = starts.shape[0]
@@ -56,13 +56,14 @@ def index_paragraphs(buffer, lines, classes):
     for document in range(first.shape[0] - 1):
         for line in range(first[document], first[document + 1]):
             start, end = trim(buffer, starts[line], ends[line], classes)
-            if start == end:
+            last = line + 1 == first[document + 1]
+            if start == end and (not blank or (last and starts[line] == ends[line])):
                 continue
             documents[count] = document
-            byte_starts[count] = start
-            byte_ends[count] = end
+            byte_starts[count] = start if trimmed else starts[line]
+            byte_ends[count] = end if trimmed else ends[line]
             char_starts[count] = characters[line]
-            if line + 1 < first[document + 1]:
+            if not last:
                 char_ends[count] = characters[line + 1]
             else:
                 behind = characters[line]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import regex  # type: ignore[import-untyped]
 
-from ..batch import Batch, Integers, Spans, whole_documents
+from ..batch import Batch, Floats, Integers, Spans, whole_documents
+from ..pieces import Pieces, paragraphs
 from .registry import TaggerOptions, tagger
 
 WORD_BOUNDARY = regex.compile(r"(?w)\b")
@@ -21,38 +21,6 @@ TOKEN_COUNT = "token-count"
 TOKENS = r"tokens \w+|[^\w\s]+, as in allenai/dolma"
 UNICODE_WORDS = "words of Unicode Standard Annex 29, as in allenai/dolma"
 OLMO = "the splits before byte-level BPE of OLMo's tokenizer (GPT-NeoX, Black et al. 2022), as in allenai/dolma"
-
-
-@dataclass(frozen=True)
-class Paragraphs:
-    """Lines with their newline; an empty one at the end of a text is none."""
-
-    documents: Integers  # [P]
-    first_bytes: Integers  # [P] of the buffer
-    end_bytes: Integers  # [P] newline left out
-    starts: Integers  # [P] code points
-    ends: Integers  # [P] newline included
-
-    def spans(self, type: str, scores: Any) -> Spans:  # noqa: A002
-        """One span a paragraph."""
-        return Spans(type, self.documents, self.starts, self.ends, np.asarray(scores, dtype=np.float64))
-
-    def sums(self, batch: Batch, values: Any) -> Any:
-        """Sums of ``values`` [P] over the paragraphs of each document, [D]."""
-        return np.bincount(self.documents, weights=values, minlength=len(batch))
-
-
-def find_paragraphs(batch: Batch, blank: bool = False) -> Paragraphs:
-    """The paragraphs of all documents; those of white space alone only where ``blank``."""
-    from ..kernels.characters import character_classes
-    from ..kernels.paragraphs import index_paragraphs
-
-    lines = batch.lines
-    documents, places, is_blank = index_paragraphs(
-        batch.buffer, lines.first, lines.starts, lines.ends, lines.characters, batch.lengths, character_classes()
-    )
-    kept = slice(None) if blank else ~is_blank
-    return Paragraphs(documents[kept], *(np.ascontiguousarray(column[kept]) for column in places.T))
 
 
 @tagger("char_length_v1", types=("length",), source="code points")
@@ -65,7 +33,7 @@ def char_length_v1(batch: Batch) -> Iterator[Spans]:
 def char_length_strip_ws_v1(batch: Batch) -> Iterator[Spans]:
     """Code points of the text without white space at its ends."""
     from ..kernels.characters import character_classes
-    from ..kernels.paragraphs import stripped_lengths
+    from ..kernels.lengths import stripped_lengths
 
     yield whole_documents(batch, "length_no_ws", stripped_lengths(batch.buffer, batch.offsets, character_classes()))
 
@@ -73,8 +41,8 @@ def char_length_strip_ws_v1(batch: Batch) -> Iterator[Spans]:
 @tagger("char_length_with_paragraphs_v1", types=("paragraph", "document"), source="code points")
 def char_length_with_paragraphs_v1(batch: Batch) -> Iterator[Spans]:
     """Code points of each paragraph that is not blank, its newline included, and of the text."""
-    paragraphs = find_paragraphs(batch)
-    yield paragraphs.spans("paragraph", paragraphs.ends - paragraphs.starts)
+    pieces = paragraphs(batch)
+    yield pieces.spans("paragraph", (pieces.ends - pieces.starts).astype(np.float64))
     yield whole_documents(batch, "document", batch.lengths)
 
 
@@ -107,18 +75,19 @@ def whitespace_tokenizer_v1(batch: Batch, options: TaggerOptions) -> Iterator[Sp
 )
 def whitespace_tokenizer_with_paragraphs_v1(batch: Batch, options: TaggerOptions) -> Iterator[Spans]:
     """Tokens, as in whitespace_tokenizer_v1, of each paragraph that is not blank, and their sum."""
-    paragraphs = find_paragraphs(batch)
-    counts = _tokens(paragraphs.first_bytes, paragraphs.end_bytes, batch, options)
-    yield paragraphs.spans("paragraph", counts)
-    yield whole_documents(batch, "document", paragraphs.sums(batch, counts))
+    pieces = paragraphs(batch, trimmed=False)
+    counts = _tokens(pieces.byte_starts, pieces.byte_ends, batch, options)
+    yield pieces.spans("paragraph", counts)
+    yield whole_documents(batch, "document", pieces.sums(batch, counts))
 
 
-def _tokens(starts: Integers, ends: Integers, batch: Batch, options: TaggerOptions) -> Any:
+def _tokens(starts: Integers, ends: Integers, batch: Batch, options: TaggerOptions) -> Floats:
     from ..kernels.characters import character_classes
-    from ..kernels.paragraphs import count_tokens
+    from ..kernels.lengths import count_tokens
 
     # dolma counts the pieces around the tokens, which are one more.
-    return count_tokens(batch.buffer, starts, ends, character_classes()) + options.reproduces(TOKEN_COUNT)
+    counts = count_tokens(batch.buffer, starts, ends, character_classes()) + options.reproduces(TOKEN_COUNT)
+    return np.asarray(counts, dtype=np.float64)
 
 
 @tagger("uniseg_length_v1", types=("length",), source=UNICODE_WORDS)
@@ -133,13 +102,13 @@ def uniseg_length_paragraphs_v1(batch: Batch) -> Iterator[Spans]:
 
     The negative type holds the same numbers with the sign turned, for mixers that know only lower bounds.
     """
-    yield from _paragraph_words(batch, find_paragraphs(batch))
+    yield from _paragraph_words(batch, paragraphs(batch))
 
 
 @tagger("uniseg_length_paragraphs_with_empty_v1", types=("paragraph", "negative_paragraph"), source=UNICODE_WORDS)
 def uniseg_length_paragraphs_with_empty_v1(batch: Batch) -> Iterator[Spans]:
     """As uniseg_length_paragraphs_v1, of blank paragraphs too."""
-    yield from _paragraph_words(batch, find_paragraphs(batch, blank=True))
+    yield from _paragraph_words(batch, paragraphs(batch, blank=True))
 
 
 @tagger(
@@ -149,42 +118,44 @@ def uniseg_length_paragraphs_with_empty_v1(batch: Batch) -> Iterator[Spans]:
 )
 def uniseg_length_paragraphs_with_doc_length_v1(batch: Batch) -> Iterator[Spans]:
     """As uniseg_length_paragraphs_v1, and the sum over the document."""
-    paragraphs = find_paragraphs(batch)
-    counted = list(_paragraph_words(batch, paragraphs))
+    pieces = paragraphs(batch)
+    counted = list(_paragraph_words(batch, pieces))
     yield from counted
-    totals = paragraphs.sums(batch, counted[0].scores)
+    totals = pieces.sums(batch, counted[0].scores)
     yield whole_documents(batch, "document", totals)
     yield whole_documents(batch, "negative_document", -totals)
 
 
-def _paragraph_words(batch: Batch, paragraphs: Paragraphs) -> Iterator[Spans]:
-    counts = _unicode_words(batch, paragraphs.first_bytes, paragraphs.end_bytes)[:, 1]
-    yield paragraphs.spans("paragraph", counts)
-    yield paragraphs.spans("negative_paragraph", -counts)
+def _paragraph_words(batch: Batch, pieces: Pieces) -> Iterator[Spans]:
+    counts = _unicode_words(batch, pieces.byte_starts, pieces.byte_ends)[:, 1]
+    yield pieces.spans("paragraph", counts)
+    yield pieces.spans("negative_paragraph", -counts)
 
 
-def _unicode_words(batch: Batch, starts: Integers, ends: Integers) -> Any:
+def _unicode_words(batch: Batch, starts: Integers, ends: Integers) -> Floats:
     from ..kernels.characters import character_classes
     from ..kernels.word_breaks import count_words, word_break_properties
 
-    return count_words(batch.buffer, starts, ends, word_break_properties(), character_classes())
+    counts = count_words(batch.buffer, starts, ends, word_break_properties(), character_classes())
+    return np.asarray(counts, dtype=np.float64)
 
 
 @tagger("olmo_pretokenizer_v1", types=("length",), source=OLMO)
 def olmo_pretokenizer_v1(batch: Batch) -> Iterator[Spans]:
     """Pieces that OLMo's tokenizer splits the text into before it merges bytes."""
-    pieces = _olmo_pretokenizer()
-    yield whole_documents(batch, "length", [len(pieces.pre_tokenize_str(text)) for text in batch.texts])
+    split = _olmo_pretokenizer()
+    yield whole_documents(batch, "length", [len(split.pre_tokenize_str(text)) for text in batch.texts])
 
 
 @tagger("olmo_pretokenizer_with_paragraphs_v1", types=("paragraph", "document"), source=OLMO)
 def olmo_pretokenizer_with_paragraphs_v1(batch: Batch) -> Iterator[Spans]:
     """Pieces, as in olmo_pretokenizer_v1, of each paragraph that is not blank, and their sum."""
-    pieces, paragraphs = _olmo_pretokenizer(), find_paragraphs(batch)
-    places = zip(paragraphs.documents.tolist(), paragraphs.starts.tolist(), paragraphs.ends.tolist(), strict=True)
-    counts = [len(pieces.pre_tokenize_str(batch.texts[document][start:end])) for document, start, end in places]
-    yield paragraphs.spans("paragraph", counts)
-    yield whole_documents(batch, "document", paragraphs.sums(batch, counts))
+    pieces, split = paragraphs(batch), _olmo_pretokenizer()
+    places = zip(pieces.documents.tolist(), pieces.starts.tolist(), pieces.ends.tolist(), strict=True)
+    counts = [len(split.pre_tokenize_str(batch.texts[document][start:end])) for document, start, end in places]
+    scores = np.array(counts, dtype=np.float64)
+    yield pieces.spans("paragraph", scores)
+    yield whole_documents(batch, "document", pieces.sums(batch, scores))
 
 
 @cache

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def"
-"""Paragraphs of a batch: lines with their newline, and what they hold."""
+"""Lengths of stretches of text: tokens, and code points without white space at the ends."""
 
 from __future__ import annotations
 
@@ -7,39 +7,6 @@ import numpy as np
 from numba import njit
 
 from .characters import SPACE, WHITE_SPACE, WORD, read_character
-
-
-@njit(cache=True)
-def index_paragraphs(buffer, first, starts, ends, characters, lengths, classes):
-    """Lines that a paragraph is made of: all but an empty one at the end of a text.
-
-    Takes the line index of a batch; returns for each of P paragraphs its document, first and end byte (newline left
-    out), first and end code point (newline included), and whether it is white space alone.
-    """
-    room = starts.shape[0]
-    owners = np.empty(room, dtype=np.int64)
-    places = np.empty((room, 4), dtype=np.int64)
-    blank = np.empty(room, dtype=np.bool_)
-    count = 0
-    for document in range(first.shape[0] - 1):
-        for line in range(first[document], first[document + 1]):
-            last = line + 1 == first[document + 1]
-            at, end = starts[line], ends[line]
-            if last and at == end:
-                continue
-            is_blank = True
-            while at < end and is_blank:
-                point, size = read_character(buffer, at)
-                is_blank = (classes[point] & SPACE) != 0
-                at += size
-            owners[count] = document
-            places[count, 0] = starts[line]
-            places[count, 1] = end
-            places[count, 2] = characters[line]
-            places[count, 3] = lengths[document] if last else characters[line + 1]
-            blank[count] = is_blank
-            count += 1
-    return owners[:count], places[:count], blank[:count]
 
 
 @njit(cache=True)
