@@ -19,6 +19,7 @@ from .config.mix import MixConfig
 from .config.stat import StatConfig
 from .config.tag import TagConfig
 from .config.tokens import TokensConfig, TrainTokenizerConfig
+from .config.warc import WarcConfig
 from .config.why import WhyConfig
 from .dolma_settings import prepare_arguments, prepare_settings
 
@@ -154,6 +155,17 @@ def tokens(config: Annotated[TokensConfig, Parameter(name="*")]) -> None:
         _, special, dtype = check(config)
         return print_plan(config, dtype=dtype, eos_token_id=special.eos, pad_token_id=special.pad)
     tokens(config)
+    return None
+
+
+@app.command
+def warc(config: Annotated[WarcConfig, Parameter(name="*")]) -> None:
+    """Write documents out of web archives, scored by taggers before and after their text is taken."""
+    from .warc import plan, warc
+
+    if config.dry_run:
+        return print_plan(config, files={str(unit.file): str(unit.root / unit.name) for unit in plan(config)})
+    warc(config)
     return None
 
 

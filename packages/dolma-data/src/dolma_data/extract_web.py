@@ -12,14 +12,15 @@ import hashlib
 import io
 import logging
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .reading import DAMAGE, open_read
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
+NO_TEXT = "no main text"
 TEXT_BEARING = ("response", "resource", "conversion")
 KINDS = frozenset(
     ("warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation", "arc_header")
@@ -30,14 +31,17 @@ _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class WebRecord:
-    """One record of an archive: a ``text``, or why it is ``dropped`` or ``failed``."""
+    """One record of an archive: a ``text`` or a ``page`` to take it from, or why it is ``dropped`` or ``failed``."""
 
     number: int  # from 1
     text: str = ""
+    page: str | bytes | None = None
     dropped: str | None = None
     failed: str | None = None
     id: str = ""
+    payload_id: str = ""  # the digest alone, by which the same page has the same id
     created: str | None = None
+    sent: str | None = None  # time by the server, as it stands in the HTTP header
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -103,7 +107,29 @@ class _Source:
 
 
 def read_archive(path: str | Path) -> Iterator[WebRecord]:
+    """Yield every record of a WARC, WET or ARC file with its main text; see :func:`read_captures`."""
+    for record in read_captures(path):
+        yield record if record.page is None else with_text(record, main_text)
+
+
+def with_text(record: WebRecord, linearize: Callable[[str | bytes], str]) -> WebRecord:
+    """The record with the text that ``linearize`` finds in its page."""
+    assert record.page is not None
+    try:
+        text = linearize(record.page)
+    except Exception as error:  # the extraction library may raise anything on an odd page
+        offset = record.metadata["uncompressed_offset"]
+        problem = f"no text from the record at byte {offset}: {type(error).__name__}: {error}"
+        return WebRecord(record.number, failed=problem)
+    return replace(record, text=text, page=None, dropped=None if text.strip() else NO_TEXT)
+
+
+def read_captures(path: str | Path, any_type: bool = False) -> Iterator[WebRecord]:
     """Yield a :class:`WebRecord` for every record of a WARC, WET or ARC file, compressed as a whole or by record.
+
+    Successful responses of HTML have a ``page``, conversions (WET) a ``text``; all else is dropped, with its reason.
+    ``any_type``: every response and resource whose bytes are text has a page, whatever its type and status, if its
+    digest is stated.
 
     A damaged record is yielded as failed, with the offset of its first byte in the uncompressed file; where the
     file cannot be read on, that is the last one.
@@ -138,7 +164,7 @@ def read_archive(path: str | Path) -> Iterator[WebRecord]:
                 problem = "its length is wrong"
             faults = archive.err_count
             if problem is None:
-                yield _text_of(record, number, offset, body)
+                yield _capture(record, number, offset, body, any_type)
             else:
                 failed_at = number
                 yield WebRecord(number, failed=f"damaged record at byte {offset} of the uncompressed file: {problem}")
@@ -147,40 +173,57 @@ def read_archive(path: str | Path) -> Iterator[WebRecord]:
             yield WebRecord(number, failed=f"damaged at byte {archive.offset} of the uncompressed file: {reason}")
 
 
-def _text_of(record: Any, number: int, offset: int, body: bytes) -> WebRecord:
+def _capture(record: Any, number: int, offset: int, body: bytes, any_type: bool) -> WebRecord:
     kind = record.rec_type
+    headers, http = record.rec_headers, record.http_headers
+    if kind == "warcinfo":
+        stated = {
+            "warcinfo_id": headers.get_header("WARC-Record-ID"),
+            "warcinfo_date": headers.get_header("WARC-Date"),
+            "warc_filename": headers.get_header("WARC-Filename"),
+        }
+        return WebRecord(number, dropped="a warcinfo record", metadata=stated)
     if kind not in TEXT_BEARING:
         return WebRecord(number, dropped=f"a {kind} record")
-    headers, http = record.rec_headers, record.http_headers
     described = http if http is not None else headers
     content_type, _, parameters = (described.get_header("Content-Type") or "").partition(";")
     content_type = content_type.strip().lower()
     status = http.get_statuscode() if http is not None else "200"
-    if kind != "conversion" and not status.startswith("2"):
-        return WebRecord(number, dropped=f"HTTP status {status or 'missing'}")
-    if kind != "conversion" and content_type not in HTML_TYPES:
-        return WebRecord(number, dropped=f"not HTML but {content_type or 'of no stated type'}")
+    if kind != "conversion" and not any_type:
+        if not status.startswith("2"):
+            return WebRecord(number, dropped=f"HTTP status {status or 'missing'}")
+        if content_type not in HTML_TYPES:
+            return WebRecord(number, dropped=f"not HTML but {content_type or 'of no stated type'}")
+    text, page = "", None
     try:
         if kind == "conversion":
             text = clean_text(body.decode())
         else:
             charset = re.search(r"charset\s*=\s*\"?([\w.:-]+)", parameters, re.IGNORECASE)
-            text = main_text(decode_html(body, charset[1] if charset else None))
-    except Exception as error:  # the extraction library may raise anything on an odd page
-        return WebRecord(number, failed=f"no text from the record at byte {offset}: {type(error).__name__}: {error}")
+            page = decode_html(body, charset[1] if charset else None)
+    except UnicodeDecodeError as error:
+        return WebRecord(number, failed=f"no text from the record at byte {offset}: {error}")
+    if any_type and (page is None or isinstance(page, bytes) or not page.strip()):
+        return WebRecord(number, dropped="not text")
     url = headers.get_header("WARC-Target-URI") or ""
     date = headers.get_header("WARC-Date") or ""
+    if any_type and not (url and headers.get_header("WARC-Payload-Digest")):
+        return WebRecord(number, dropped="no address or no digest")
     digest = headers.get_header("WARC-Payload-Digest") or headers.get_header("WARC-Block-Digest")
     if not digest:
         digest = "sha1:" + base64.b32encode(hashlib.sha1(body).digest()).decode()
+    payload_id = digest.rpartition(":")[2].lower()
     # The same page is often captured at several addresses and times; an id must be unique.
     capture = hashlib.sha256(f"{url}\0{date}".encode("utf-8", "replace")).hexdigest()[:8]
     return WebRecord(
         number,
         text=text,
-        dropped=None if text.strip() else "no main text",
-        id=f"{digest.rpartition(':')[2].lower()}-{capture}",
+        page=page,
+        dropped=NO_TEXT if page is None and not text.strip() else None,
+        id=f"{payload_id}-{capture}",
+        payload_id=payload_id,
         created=date or None,
+        sent=http.get_header("Date") if http is not None else None,
         metadata={
             "url": clean_text(url),
             "warc_date": date,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
@@ -14,7 +14,7 @@ import numpy as np
 
 from . import __version__
 from .annotate import Annotation, Chunk, Note, Scored, scored
-from .attributes import check_folder_name, clean_name, encode_rows
+from .attributes import DECIMALS, check_folder_name, clean_name, encode_rows
 from .batch import Batch, Spans
 from .config.tag import ProfileConfig, TagConfig
 from .documents import DocumentFile, find_documents, read_physical_lines
@@ -102,18 +102,32 @@ def tag_chunk(plan: TagPlan, chunk: Chunk) -> Scored:
     outputs: list[list[bytes]] = []
     notes: list[list[Note]] = []
     for taggers in prepare(plan):
-        columns: list[tuple[str, Spans]] = []
-        keys: list[Note] = []
-        for prefix, tagger in taggers:
-            for spans in tagger.score(batch) if documents else ():
-                check_spans(batch, tagger, spans, plan.options)
-                key = prefix + clean_type(spans.type)
-                if len(spans.documents):
-                    keys.append(["key", tagger.name, key])
-                columns.append((key, spans))
-        outputs.append(encode_rows(documents, columns))
-        notes.append(keys)
+        found = list(_score(batch, taggers, plan.options))
+        outputs.append(encode_rows(documents, [(key, spans) for _, key, spans in found]))
+        notes.append([["key", tagger, key] for tagger, key, spans in found if len(spans.documents)])
     return scored(chunk, rows, outputs, notes)
+
+
+def _score(
+    batch: Batch, taggers: Sequence[tuple[str, PreparedTagger]], options: TaggerOptions
+) -> Iterator[tuple[str, str, Spans]]:
+    """Yield name of tagger, key and spans."""
+    for prefix, tagger in taggers:
+        for spans in tagger.score(batch) if len(batch) else ():
+            check_spans(batch, tagger, spans, options)
+            yield tagger.name, prefix + clean_type(spans.type), spans
+
+
+def attributes_of(plan: TagPlan, batch: Batch) -> list[dict[str, list[tuple[int, int, float]]]]:
+    """For each document what :func:`tag_chunk` would write, of all outputs together."""
+    attributes: list[dict[str, list[tuple[int, int, float]]]] = [{} for _ in range(len(batch))]
+    for taggers in prepare(plan):
+        for _, key, spans in _score(batch, taggers, plan.options):
+            scores = [round(score, DECIMALS) for score in spans.scores.tolist()]
+            places = zip(spans.documents.tolist(), spans.starts.tolist(), spans.ends.tolist(), scores, strict=True)
+            for document, start, end, score in places:
+                attributes[document].setdefault(key, []).append((start, end, score))
+    return attributes
 
 
 def clean_type(name: str) -> str:
