@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,12 @@ def prepare_classifier(model: FastTextModel, digest: str) -> Classifier:
     )
 
 
-@cache
 def load_classifier(path: Path) -> Classifier:
-    """The model of a file, loaded once per process; a file that is none is a UserError."""
+    """The model of a file, loaded once per process and again when it changes; a file that is none is a UserError."""
+    state = path.stat() if path.is_file() else None
+    return _load(path, None if state is None else (state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=16)
+def _load(path: Path, state: object) -> Classifier:
     return prepare_classifier(read_fasttext(path), digest_file(path))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from .command_line import make_app, run
 from .config.analyze import AnalyzeConfig
@@ -16,9 +16,11 @@ from .config.dedupe import DedupeConfig
 from .config.extract import ExtractConfig
 from .config.kinds import Several
 from .config.mix import MixConfig
+from .config.models import ModelGetConfig, ModelListConfig
 from .config.stat import StatConfig
 from .config.tag import TagConfig
 from .config.tokens import TokensConfig, TrainTokenizerConfig
+from .config.train_classifier import TrainClassifierConfig
 from .config.warc import WarcConfig
 from .config.why import WhyConfig
 from .dolma_settings import prepare_arguments, prepare_settings
@@ -182,6 +184,49 @@ def why(identifier: str, /, *, config: Annotated[WhyConfig, Parameter(name="*")]
 
     accounts = why(identifier, config)
     print(json.dumps(accounts, indent=2, ensure_ascii=False) if config.json else format_accounts(accounts))
+
+
+@app.command
+def train_classifier(*, config: Annotated[TrainClassifierConfig, Parameter(name="*")]) -> None:
+    """Train a fastText classifier on labelled text, measured on a part held out; a tagger: fasttext:FOLDER."""
+    from .classifier_report import format_report
+    from .train_classifier import train_classifier
+
+    if config.dry_run:
+        return print_plan(config)
+    print(format_report(train_classifier(config)), end="")
+    return None
+
+
+MODELS_HELP = "Named fastText models: what there is, and getting one. Only --download uses the network."
+models = App(name="models", help=MODELS_HELP)
+app.command(models)
+
+
+@models.command(name="list")
+def list_models(*, config: Annotated[ModelListConfig | None, Parameter(name="*")] = None) -> None:
+    """List the models: what for, where from, whether on this machine."""
+    from .model_catalogue import describe_models
+
+    print(describe_models((config or ModelListConfig()).folder))
+
+
+@models.command(name="get")
+def get_model(name: str, *, config: Annotated[ModelGetConfig | None, Parameter(name="*")] = None) -> None:
+    """Put a model where taggers find it; its digest is checked, or recorded at first use.
+
+    Parameters
+    ----------
+    name
+        One of `dolma-data models list`.
+    """
+    from .model_catalogue import find_named_model, get_model
+
+    config = config or ModelGetConfig()
+    if config.dry_run:
+        return print_plan(config, origin=find_named_model(name).origin)
+    print(get_model(name, config))
+    return None
 
 
 def listed(documents: Sequence[str]) -> dict[str, list[str]]:
