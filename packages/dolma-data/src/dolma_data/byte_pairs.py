@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,10 @@ from .kernels.pretokens import (
     UNKNOWN,
     text_flags,
 )
+
+Bytes = npt.NDArray[np.uint8]
+Ids = npt.NDArray[np.uint32]
+Offsets = npt.NDArray[np.int64]
 
 MEMORY = 1 << 17  # places for words that were merged before, 64 bytes each
 LAST_ASSIGNED = 0x3FFFF  # beyond are only tags, selectors and private use: nothing that the expressions name
@@ -95,27 +99,48 @@ class Tables:
 
 
 class Encoder:
-    """Encode batches of texts; remembers words between them."""
+    """Encode batches of texts; remembers words between them. ``library`` loads the library's tokenizer."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, library: Callable[[], Any]) -> None:
         self.tables = tables
+        self.library = library
         self.cut, self.digits, self.normalise = tables.settings.tolist()
+        self.finds_raw = bool((tables.raw_ids >= 0).any())
         self.memory = np.full((MEMORY, ROW), np.iinfo(np.uint64).max, dtype=np.uint64)
 
-    def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    def encode(self, texts: Sequence[str]) -> tuple[Ids, Offsets]:
         """The ids of all texts, and where those of each begin, [I] and [D + 1]; no special tokens are added."""
         encoded = [text.encode() for text in texts]
         buffer, offsets = join(encoded)
+        left: dict[int, Ids] = {}  # texts that only the library can encode
         if self.normalise:
-            flags = np.zeros(len(texts), dtype=np.uint8)
-            text_flags(buffer, offsets, self.tables.kinds, flags)
-            changed = False
-            for text in np.flatnonzero(flags).tolist():
-                if flags[text] & UNKNOWN or not unicodedata.is_normalized("NFC", texts[text]):
-                    encoded[text] = self.normal_form.normalize_str(texts[text]).encode()
-                    changed = True
+            changed = self._changed_by_normalisation(texts, buffer, offsets)
+            for text in changed:
+                if self.finds_raw:  # the library normalises what stands between those tokens, piece by piece
+                    ids = self.tokenizer.encode(texts[text], add_special_tokens=False).ids
+                    left[text], encoded[text] = np.array(ids, dtype=np.uint32), b""
+                else:
+                    encoded[text] = self.tokenizer.normalizer.normalize_str(texts[text]).encode()
             if changed:
                 buffer, offsets = join(encoded)
+        ids, firsts = self._run(buffer, offsets)
+        return _insert(ids, firsts, left) if left else (ids, firsts)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return self.library()
+
+    def _changed_by_normalisation(self, texts: Sequence[str], buffer: Bytes, offsets: Offsets) -> list[int]:
+        """Texts that are not in NFC, or may not be in a Unicode version that this Python does not know."""
+        flags = np.zeros(len(texts), dtype=np.uint8)
+        text_flags(buffer, offsets, self.tables.kinds, flags)
+        return [
+            text
+            for text in np.flatnonzero(flags).tolist()
+            if flags[text] & UNKNOWN or not unicodedata.is_normalized("NFC", texts[text])
+        ]
+
+    def _run(self, buffer: Bytes, offsets: Offsets) -> tuple[Ids, Offsets]:
         tables = self.tables
         ids = np.empty(len(buffer), dtype=np.uint32)  # no text has more ids than bytes
         firsts = np.zeros_like(offsets)
@@ -141,14 +166,20 @@ class Encoder:
         )
         return ids[: firsts[-1]], firsts
 
-    @cached_property
-    def normal_form(self) -> Any:
-        from tokenizers import normalizers
 
-        return normalizers.NFC()
+def _insert(ids: Ids, firsts: Offsets, left: dict[int, Ids]) -> tuple[Ids, Offsets]:
+    """Put the ids of some texts, which have none yet, in their places."""
+    lengths = np.diff(firsts)
+    parts = []
+    done = 0
+    for text, found in sorted(left.items()):
+        parts += [ids[done : firsts[text]], found]
+        done = firsts[text]
+        lengths[text] = len(found)
+    return np.concatenate([*parts, ids[done:]]), np.concatenate([[0], np.cumsum(lengths)])
 
 
-def join(encoded: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def join(encoded: Sequence[bytes]) -> tuple[Bytes, Offsets]:
     """One padded buffer of all texts, and their offsets [D + 1]."""
     offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
     np.cumsum([len(text) for text in encoded], out=offsets[1:])
@@ -156,7 +187,8 @@ def join(encoded: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[n
 
 
 def compile_tables(path: Path, tokenizer: Any) -> Tables:
-    """Tables of the ``tokenizer.json`` at ``path``, which ``tokenizer`` was loaded from.
+    """Tables of the ``tokenizer.json`` at ``path``, which ``tokenizer`` was loaded from and whose
+    ``encode_special_tokens`` says whether text that spells a special token is text.
 
     Taken are BPE models without dropout, prefixes and suffixes whose vocabulary has every byte of UTF-8; NFC or no
     normaliser; the cuts of ``CUTS``, by the byte-level pre-tokenizer or a split before it; added tokens of any number
@@ -173,8 +205,6 @@ def compile_tables(path: Path, tokenizer: Any) -> Tables:
         raise UnsupportedTokenizerError("a vocabulary without some bytes")
     keys, values = _pairs(model["merges"], vocabulary)
     raw, normalised = _added(content.get("added_tokens") or [], tokenizer, normalise)
-    if normalise and any(token >= 0 for token in raw.values()):
-        raise UnsupportedTokenizerError("a normaliser and added tokens that are not normalised and not special")
     raw_trie, trie = _trie(raw), _trie(normalised)
     return Tables(
         settings=np.array([cut, digits, normalise], dtype=np.int64),
@@ -253,7 +283,7 @@ def _pairs(
 def _added(
     tokens: Sequence[dict[str, Any]], tokenizer: Any, normalise: bool
 ) -> tuple[dict[bytes, int], dict[bytes, int]]:
-    """Ids of the added tokens found before and after normalisation; -2 for special ones: their text stays text."""
+    """Ids of the added tokens found before and after normalisation; -2 for special ones whose text is to stay text."""
     from tokenizers import normalizers
 
     found: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})
@@ -261,13 +291,13 @@ def _added(
         content = token["content"]
         if not content:
             continue
-        if not token["special"] and (token["single_word"] or token["lstrip"] or token["rstrip"]):
+        is_text = token["special"] and tokenizer.encode_special_tokens
+        if not is_text and (token["single_word"] or token["lstrip"] or token["rstrip"]):
             raise UnsupportedTokenizerError(f"the added token {content!r}, which strips white space or must be a word")
         if token["normalized"] and normalise:
             content = normalizers.NFC().normalize_str(content)
-        found[bool(token["normalized"])][content.encode()] = (
-            -2 if token["special"] else tokenizer.token_to_id(token["content"])
-        )
+        number = -2 if is_text else tokenizer.token_to_id(token["content"])
+        found[bool(token["normalized"])][content.encode()] = number
     return found
 
 

@@ -6,6 +6,7 @@ Byte-level BPE: Sennrich et al. 2016 over the bytes of Radford et al. 2019, by h
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from .provenance import recorded
 log = logging.getLogger(__name__)
 
 TOKENIZER_FILE = "tokenizer.json"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 ALPHABET = 256  # one id for each byte, so that every text can be written
 EOS_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]")
 PAD_NAMES = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
@@ -39,18 +41,38 @@ class SpecialIds:
     vocab_size: int
     eos: int
     pad: int
+    bos: int | None = None
 
 
-def tokenizer_file(path: Path) -> Path:
-    """``path`` itself, or ``tokenizer.json`` in it; UserError where there is none."""
+def tokenizer_file(name: str | Path) -> Path:
+    """The file ``name``, ``tokenizer.json`` in the folder ``name``, or that of OWNER/NAME on the Hugging Face hub.
+
+    The hub is asked, or the copies that were fetched from it before, only where there is no such path. Raises
+    UserError where there is none.
+    """
+    path = Path(name)
     file = path / TOKENIZER_FILE if path.is_dir() else path
-    if not file.is_file():
-        raise UserError("no such tokenizer", where=file, fix="give a tokenizer.json on disk; names are not looked up")
-    return file
+    if file.is_file():
+        return file
+    if not HUB_NAME.fullmatch(str(name)):
+        raise UserError("no such tokenizer", where=file, fix="give a tokenizer.json, its folder, or OWNER/NAME")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(str(name), TOKENIZER_FILE))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"no such file, and the Hugging Face hub does not give it: {reason}",
+            where=name,
+            fix="give the path of a tokenizer.json",
+        ) from error
 
 
-def load_tokenizer(file: Path) -> Any:
-    """Load ``tokenizer.json`` for encoding plain text: nothing cut or filled up, special tokens in text stay text."""
+def load_tokenizer(file: Path, special_is_text: bool = True) -> Any:
+    """Load ``tokenizer.json`` for encoding plain text: nothing cut or filled up, special tokens in text stay text
+    unless ``special_is_text`` is false."""
     from tokenizers import Tokenizer
 
     try:
@@ -59,28 +81,36 @@ def load_tokenizer(file: Path) -> Any:
         raise UserError(f"not a tokenizer: {error}", where=file, fix="give a tokenizer.json") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True
+    tokenizer.encode_special_tokens = special_is_text
     return tokenizer
 
 
-def special_ids(tokenizer: Any, settings: TokenizerSettings) -> SpecialIds:
-    """The given ids, or those of well-known names; UserError where neither is there."""
+def special_ids(tokenizer: Any, settings: TokenizerSettings, last_is_eos: bool = False) -> SpecialIds:
+    """The given ids, or those of well-known names; UserError where neither is there.
+
+    ``last_is_eos`` takes the last id of the vocabulary for the end of text, and for padding.
+    """
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     size = max(len(vocabulary), max(vocabulary.values()) + 1)
+    if last_is_eos:
+        return SpecialIds(size, len(vocabulary) - 1, len(vocabulary) - 1)
     found: list[int] = []
-    for what, given, names in (
-        ("eos", settings.eos_token_id, EOS_NAMES),
-        ("pad", settings.pad_token_id, PAD_NAMES),
-    ):
+    for what, given, names in (("eos", settings.eos_token_id, EOS_NAMES), ("pad", settings.pad_token_id, PAD_NAMES)):
         if given is None:
             given = next((vocabulary[name] for name in names if name in vocabulary), found[0] if found else None)
         option = f"--tokenizer.{what}-token-id"
         if given is None:
             raise UserError(f"the tokenizer has none of {', '.join(names)}", where=option, fix=f"give {option}")
-        if not 0 <= given < size:
-            raise UserError(f"{given} is no id of the tokenizer, which has {size}", where=option, fix="give another")
+        _check_id(given, size, option)
         found.append(given)
-    return SpecialIds(size, *found)
+    if settings.bos_token_id is not None:
+        _check_id(settings.bos_token_id, size, "--tokenizer.bos-token-id")
+    return SpecialIds(size, eos=found[0], pad=found[1], bos=settings.bos_token_id)
+
+
+def _check_id(token: int, size: int, option: str) -> None:
+    if not 0 <= token < size:
+        raise UserError(f"{token} is no id of the tokenizer, which has {size}", where=option, fix="give another")
 
 
 def train_tokenizer(config: TrainTokenizerConfig) -> dict[str, Any]:

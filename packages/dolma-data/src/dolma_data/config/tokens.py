@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from .kinds import Count, Several
 
@@ -39,14 +41,57 @@ class TrainTokenizerConfig:
 class TokenizerSettings:
     """Which tokenizer to use."""
 
-    name_or_path: Path
-    """tokenizer.json, or the folder that holds it."""
+    name_or_path: str
+    """tokenizer.json, the folder that holds it, or OWNER/NAME of the Hugging Face hub."""
+
+    bos_token_id: Count | None = None
+    """Put before every document that does not begin with it; default: nothing."""
 
     eos_token_id: int | None = None
-    """Put after every document; default: the id of a well-known end-of-text token."""
+    """Put after every document that does not end with it; default: the id of a well-known end-of-text token."""
 
     pad_token_id: int | None = None
     """Recorded for batching; default: the id of a well-known padding token, else that of the end of text."""
+
+    segment_before_tokenization: bool = False
+    """Encode each line by itself, together with the line ends before it."""
+
+    refresh: Count = 0
+    """Accepted for Dolma's configurations: memory does not grow, so no tokenizer is loaded again."""
+
+    fast: bool = True
+    """Accepted for Dolma's configurations: a tokenizer.json is all that is read."""
+
+    encode_special_tokens: bool | None = None
+    """Text that spells a special token is text; with compat dolma only where this is true, else it is the token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldSettings:
+    """Where text and id of a document stand."""
+
+    text_field_name: str = "text"
+    """Field of the text; dots lead into objects."""
+
+    text_field_type: Literal["str", "string"] = "str"
+    """Type of the text."""
+
+    id_field_name: str | None = "id"
+    """Field of the id; null: the SHA-256 of the path of the file, a hyphen and the line."""
+
+    id_field_type: Literal["str", "string", "int", "integer", "float", "number"] = "str"
+    """Type of the id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensWorkDir:
+    """Where intermediate files lie."""
+
+    input: Path | None = None
+    """Accepted for Dolma's configurations: nothing is copied before it is read, so nothing goes there."""
+
+    output: Path | None = None
+    """Folder for what is encoded until it is put in order; default: beside the destination."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +104,11 @@ class TokensConfig:
     destination: Path
     """Folder to write the tokens to."""
 
-    tokenizer: TokenizerSettings
+    tokenizer: TokenizerSettings | None = None
     """Which tokenizer to use."""
+
+    tokenizer_name_or_path: str | None = None
+    """Old spelling of tokenizer.name_or_path; then the end of text is the last id of the vocabulary."""
 
     dtype: str | None = None
     """uint16 or uint32; must be what the vocabulary asks for, which is also the default."""
@@ -71,11 +119,35 @@ class TokensConfig:
     seed: Count = 3920
     """Seed of the order of documents."""
 
+    fields: FieldSettings = FieldSettings()
+    """Where text and id of a document stand."""
+
+    files_per_process: Count | None = None
+    """Accepted for Dolma's configurations: any number of processes writes the same files, cut by max_size."""
+
+    batch_size: Count = 10_000
+    """Accepted for Dolma's configurations: the order is random over the whole corpus, not over batches."""
+
+    ring_size: Count = 8
+    """Accepted for Dolma's configurations: the order is random over the whole corpus, not over open files."""
+
+    sample_ring_prop: bool = False
+    """Accepted for Dolma's configurations: the order is random over the whole corpus, not over open files."""
+
+    work_dir: TokensWorkDir = TokensWorkDir()
+    """Where intermediate files lie."""
+
+    compat: Literal["dolma"] | None = None
+    """Reproduce what docs/dolma-differences.md lists: text is stripped, special tokens in it are tokens."""
+
     max_failed: Count = 0
     """Lines that may be unreadable before the command fails."""
 
     processes: int = 1
     """Worker processes; the output does not depend on them."""
 
-    dry_run: bool = False
+    debug: bool = False
+    """Work in this process alone, whatever processes says."""
+
+    dry_run: Annotated[bool, Parameter(alias="--dryrun")] = False
     """Print the plan as YAML and stop."""
