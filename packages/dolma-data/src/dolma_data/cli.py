@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -17,6 +17,7 @@ from .config.extract import ExtractConfig
 from .config.kinds import Several
 from .config.mix import MixConfig
 from .config.models import ModelGetConfig, ModelListConfig
+from .config.run import RunConfig
 from .config.stat import StatConfig
 from .config.tag import TagConfig
 from .config.tokens import TokensConfig, TrainTokenizerConfig
@@ -24,6 +25,10 @@ from .config.train_classifier import TrainClassifierConfig
 from .config.warc import WarcConfig
 from .config.why import WhyConfig
 from .dolma_settings import prepare_arguments, prepare_settings
+
+if TYPE_CHECKING:
+    from .pipeline import Bound
+    from .recipe import Step
 
 app = make_app(
     "dolma-data",
@@ -227,6 +232,43 @@ def get_model(name: str, *, config: Annotated[ModelGetConfig | None, Parameter(n
         return print_plan(config, origin=find_named_model(name).origin)
     print(get_model(name, config))
     return None
+
+
+@app.command(name="run")
+def run_recipe(recipe: str, /, *, config: Annotated[RunConfig, Parameter(name="*")]) -> None:
+    """Run a whole pipeline from one file, from extraction to tokens; what is done already is skipped.
+
+    Parameters
+    ----------
+    recipe
+        A YAML file, or one of the recipes of this package: c4-like, dclm-like, dolma-v1.5-like, dolma-v1.7-like,
+        fineweb-like, gopher-like.
+    """
+    from .pipeline import format_summary, plan, run
+
+    if config.dry_run:
+        return print_plan(config, steps=plan(recipe, config))
+    print(format_summary(run(recipe, config, bind)))
+    return None
+
+
+def bind(step: Step) -> Bound:
+    """A step of a recipe as a call of its command, its settings checked as those of a file given with -c are."""
+    from functools import partial
+
+    from cyclopts.config import Dict
+
+    from .pipeline import Bound, bound_settings, paths_of
+
+    settings = prepare_settings(step.command, {key: value for key, value in step.settings.items() if key != "paths"})
+    before = app.config
+    app.config = Dict({step.command: settings}, source=f"step {step.name}", use_commands_as_keys=True)
+    try:
+        command, arguments, _ = app.parse_args([step.command, *paths_of(step)], exit_on_error=False, print_error=False)
+    finally:
+        app.config = before
+    config = arguments.arguments["config"]
+    return Bound(step, bound_settings(config), partial(command, *arguments.args, **arguments.kwargs))
 
 
 def listed(documents: Sequence[str]) -> dict[str, list[str]]:

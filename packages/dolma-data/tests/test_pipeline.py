@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dolma_data.config.run import RunConfig
+from dolma_data.recipe import fill, find_recipe, load_recipe, recipe_names
+
+ROWS = [
+    {"id": "1", "source": "s", "text": "one two three four"},
+    {"id": "2", "source": "s", "text": "one two"},
+    {"id": "3", "source": "s", "text": "one two three four"},
+]
+RECIPE = {
+    "name": "small",
+    "variables": {"least": 3, "report": ""},
+    "steps": [
+        {"name": "score", "tag": {"experiment": "rules", "taggers": ["gopher_v2"]}},
+        {"dedupe": {"dedupe": {"name": "exact", "documents": {"attribute_name": "exact"}}}},
+        {
+            "name": "filter",
+            "mix": {
+                "streams": [
+                    {
+                        "name": "kept",
+                        "documents": ["${documents}"],
+                        "attributes": ["rules", "exact"],
+                        "output": {"path": "${output}/kept"},
+                        "filter": {
+                            "exclude": [
+                                "$.attributes[?(@.exact && @.exact[0])]",
+                                "$.attributes[?(@.rules__gopher_v2__word_count[0][2] < ${least})]",
+                            ]
+                        },
+                    }
+                ]
+            },
+        },
+        {"when": "report", "stat": {"attributes": ["${output}/none"], "report": "${output}/${report}"}},
+    ],
+}
+FUNNEL = [
+    {"rule": "read", "documents": 3},
+    {"rule": "$.attributes[?(@.exact && @.exact[0])]", "documents": -1},
+    {"rule": "$.attributes[?(@.rules__gopher_v2__word_count[0][2] < 3)]", "documents": -1},
+    {"rule": "kept", "documents": 1},
+]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+def test_a_recipe_runs_from_documents_to_a_funnel(
+    dolma: Any, write_documents: Any, tmp_path: Path, recipe: Path, capsys: Any
+) -> None:
+    root = write_documents(ROWS)
+    assert dolma("run", recipe, "--documents", root, "--output", tmp_path / "out") == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["funnels"] == {"filter": FUNNEL}
+    assert [row["step"] for row in summary["steps"]] == ["score", "dedupe", "filter"]
+    assert summary["steps"][2]["counts"] == {"read": 3, "kept": 1, "dropped": 2, "failed": 0}
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["1", "kept"]
+
+
+def test_what_is_done_is_skipped_and_what_has_changed_is_not(
+    dolma: Any, write_documents: Any, tmp_path: Path, recipe: Path, caplog: Any
+) -> None:
+    caplog.set_level("INFO")
+    root = write_documents(ROWS)
+
+    def skipped(*arguments: object) -> list[str]:
+        caplog.clear()
+        assert dolma("run", recipe, "--documents", root, "--output", tmp_path / "out", *arguments) == 0
+        return [line.split()[1].rstrip(":") for line in caplog.messages if line.endswith("skipped")]
+
+    assert skipped() == []
+    assert skipped() == ["score", "dedupe", "filter"]
+    assert skipped("--processes", "2") == ["score", "dedupe", "filter"]
+    assert skipped("--set.least", "1") == ["score", "dedupe"]
+    (tmp_path / "out" / "kept" / "documents" / "kept-0000.jsonl.gz").write_bytes(b"damaged")
+    assert skipped("--set.least", "1") == ["score", "dedupe"]
+    write_documents(ROWS[:2])
+    assert skipped("--set.least", "1") == []
+
+
+def test_raw_files_are_extracted_first(dolma: Any, tmp_path: Path, recipe: Path) -> None:
+    (tmp_path / "raw.txt").write_text("one two three four")
+    assert dolma("run", recipe, "--input", tmp_path / "raw.txt", "--output", tmp_path / "out") == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [row["step"] for row in summary["steps"]] == ["extract", "score", "dedupe", "filter"]
+    assert summary["steps"][-1]["counts"]["kept"] == 1
+
+
+def test_a_dry_run_prints_the_steps_and_writes_nothing(
+    dolma: Any, write_documents: Any, tmp_path: Path, recipe: Path, capsys: Any
+) -> None:
+    root = write_documents(ROWS)
+    assert dolma("run", recipe, "--documents", root, "--output", tmp_path / "out", "--dry-run") == 0
+    plan = yaml.safe_load(capsys.readouterr().out)
+    assert [step["step"] for step in plan["steps"]] == ["score", "dedupe", "filter"]
+    assert plan["steps"][0]["settings"]["documents"] == [str(root)]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": [{"tag": {"taggers": ["gopher_v3"]}}]}, "step tag: there is no tagger called 'gopher_v3'"),
+        ({"steps": [{"tga": {}}]}, "a step has one command"),
+        ({"steps": [{"tag": {"tagers": []}}]}, "tagers"),
+        ({"steps": [{"when": "nothing", "tag": {}}]}, "unknown variable 'nothing'"),
+        ({"steps": [{"tag": {"taggers": ["${nothing}"]}}]}, "unknown variable ${nothing}"),
+        ({"steps": [{"tag": {"taggers": ["gopher_v2"]}}] * 2}, "two steps are called 'tag'"),
+        ({"stages": []}, "unknown key 'stages'"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_one_line(
+    dolma: Any, write_documents: Any, tmp_path: Path, capsys: Any, change: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(RECIPE | change))
+    root = write_documents(ROWS)
+    assert dolma("run", path, "--documents", root, "--output", tmp_path / "out") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set.lest", "1", "--documents", "x"), "did you mean least?"),
+        ((), "give one of --documents and --input"),
+        (("--documents", "x", "--input", "y"), "give one of --documents and --input"),
+    ],
+)
+def test_mistakes_on_the_line(
+    dolma: Any, tmp_path: Path, recipe: Path, capsys: Any, arguments: tuple[str, ...], message: str
+) -> None:
+    assert dolma("run", recipe, "--output", tmp_path / "out", *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_recipe_names_the_nearest(dolma: Any, tmp_path: Path, capsys: Any) -> None:
+    assert dolma("run", "gopher-lik", "--documents", "x", "--output", tmp_path / "out") == 2
+    assert "did you mean gopher-like?" in capsys.readouterr().err
+
+
+def test_variables_keep_their_type() -> None:
+    variables = {"n": 3, "many": ["a", "b"], "word": "x"}
+    value = {"a": "${n}", "b": ["${many}", "c"], "c": "${word}-${n}", "d": "${many}"}
+    assert fill(value, variables, "here") == {"a": 3, "b": ["a", "b", "c"], "c": "x-3", "d": ["a", "b"]}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_of_the_package_can_be_read(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(find_recipe(name), RunConfig(output=tmp_path, documents=("x",)))
+    assert recipe.name == name
+    assert "arXiv" in recipe.description
+    assert recipe.steps
