@@ -1,7 +1,8 @@
 """The pass that writes attributes: documents in chunks to the workers, rows in order to the files, finished files kept.
 
-Tagging, deduplication and decontamination differ only in the function that scores a chunk. The unit of work is a chunk
-of lines, so that one huge file uses all processes; the unit of resumption is a file.
+Tagging, deduplication and decontamination differ only in the function that scores a chunk. The unit of work is a small
+file, which a worker reads itself, or a chunk of lines of a larger one, so that one huge file uses all processes; the
+unit of resumption is a file.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +37,7 @@ from .provenance import recorded
 from .reading import Block, pack, packing_of, read_blocks, split_lines
 
 CHUNK_BYTES = 4 << 20  # of lines: large enough for compiled loops, small enough for many processes
+SMALL_FILE_BYTES = 16 << 20  # as it lies on disk: what one worker does while the others do as much
 FINISHED = "finished.jsonl"
 Note = list[Any]  # what a chunk has to say beside its rows: a list that begins with its kind, JSON all through
 log = logging.getLogger(__name__)
@@ -108,11 +112,45 @@ def _with_tombstones(rows: list[dict[str, Any] | str], lines: list[bytes]) -> li
     return [encode_tombstone(row) if isinstance(row, str) else next(pending) for row in rows]
 
 
-def read_chunks(files: Sequence[tuple[int, DocumentFile]]) -> Iterator[Chunk]:
-    """Cut files into chunks of whole lines; every file has a last chunk, an empty file an empty one."""
+def read_chunks(files: Sequence[tuple[int, DocumentFile]], size: int | None = None) -> Iterator[Chunk]:
+    """Cut files into chunks of whole lines, of ``size`` bytes; every file has a last chunk (an empty file an empty one)."""
     for index, file in files:
-        for block in read_blocks(file.path, CHUNK_BYTES):
+        for block in read_blocks(file.path, CHUNK_BYTES if size is None else size):
             yield Chunk(index, file.tree, block)
+
+
+@dataclass(frozen=True)
+class SmallFile:
+    """A file that is a unit of work as a whole."""
+
+    index: int
+    file: DocumentFile
+    chunk_bytes: int
+
+
+def read_units(files: Sequence[tuple[int, DocumentFile]]) -> Iterator[Chunk | SmallFile]:
+    """Units of work in order of files: small ones as they are, the lines of larger ones."""
+    for index, file in files:
+        if file.path.stat().st_size <= SMALL_FILE_BYTES:
+            yield SmallFile(index, file, CHUNK_BYTES)
+        else:
+            yield from read_chunks([(index, file)])
+
+
+def score_unit(score: Callable[[Chunk], Scored], unit: Chunk | SmallFile) -> Scored:
+    """Score a chunk, or all chunks of a file, whose rows laid end to end are the same as one by one."""
+    if isinstance(unit, Chunk):
+        return score(unit)
+    parts = [score(chunk) for chunk in read_chunks([(unit.index, unit.file)], unit.chunk_bytes)]
+    return Scored(
+        file=unit.index,
+        last=True,
+        rows=sum(part.rows for part in parts),
+        text_bytes=sum(part.text_bytes for part in parts),
+        outputs=[b"".join(rows) for rows in zip(*(part.outputs for part in parts), strict=True)],
+        notes=[list(chain(*notes)) for notes in zip(*(part.notes for part in parts), strict=True)],
+        failures=[failure for part in parts for failure in part.failures],
+    )
 
 
 class FinishedFile(msgspec.Struct):
@@ -267,11 +305,12 @@ class Annotation:
         self,
         score: Callable[[Chunk], Scored],
         processes: int,
-        attach: Callable[[Chunk], Any] = lambda chunk: None,
+        attach: Callable[[Chunk], Any] | None = None,
     ) -> None:
         """Score every file that is not finished; ``score`` is a module-level function or a partial of one.
 
-        ``attach`` runs in this process and gives each chunk what ``score`` finds in ``attached``.
+        ``attach`` runs in this process and gives each chunk what ``score`` finds in ``attached``; this process then
+        reads all files.
         """
         todo: list[tuple[int, DocumentFile]] = []
         pending: list[list[bool]] = []  # for each file, which outputs it still needs
@@ -288,8 +327,10 @@ class Annotation:
         current = -1
         rows = 0
         failures: list[tuple[int, str]] = []
-        chunks = (replace(chunk, attached=attach(chunk)) for chunk in read_chunks(todo))
-        results = map_ordered(score, chunks, processes)
+        units: Iterator[Chunk | SmallFile] = read_units(todo)
+        if attach is not None:
+            units = (replace(chunk, attached=attach(chunk)) for chunk in read_chunks(todo))
+        results = map_ordered(partial(score_unit, score), units, processes)
         try:
             with Progress(self.what) as progress:
                 for result in results:
@@ -349,9 +390,12 @@ class Annotation:
             records = []
             for (root, _), output in self.outputs.items():
                 read = [file.path for file in self.files if file.root == root] + list(inputs)
-                record = recorded("dolma-data", command, folder=output.target, config=asdict(config), inputs=read)
-                records.append((stack.enter_context(record), output))
+                record = stack.enter_context(
+                    recorded("dolma-data", command, folder=output.target, config=asdict(config), inputs=read)
+                )
+                record.digests.update(zip((str(file.path) for file in self.files), self.digests, strict=True))
+                records.append((record, output))
             yield
-            for record_of, output in records:
-                record_of.outputs.append(output.target)
-                record_of.counts.update(self.counts())
+            for record, output in records:
+                record.outputs.append(output.target)
+                record.counts.update(self.counts())

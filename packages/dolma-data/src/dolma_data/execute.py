@@ -1,4 +1,20 @@
-"""Spread units of work over processes; results come back in the order of the work, whatever the number."""
+"""Spread units of work over processes; results come back in the order of the work, whatever the number.
+
+The contract between a command and what executes it, so that the same plan can run on processes of one machine or on
+tasks of a cluster:
+
+- A command is a plan (an iterable of units), a function of one unit, and a reduction that takes the results in the order
+  of the plan.
+- A unit and a result are picklable values and small: paths, ranges, settings, at most a few megabytes of lines; what is
+  larger lies in a file at an artifact's path, which every worker can read.
+- The function depends on its unit alone: on no global that the parent set, on no earlier unit, on no shared memory, and
+  on no file but the inputs named in the unit. What it loads once (a model, a list) it loads by a path in its arguments.
+- The function may be run again for the same unit after a worker was lost, and gives the same result; it leaves nothing
+  behind, or files that are written whole under names that the unit gives.
+- Where units end depends on the content of the inputs and on constants, never on the number of workers.
+
+Only :func:`map_ordered` knows that the workers are processes of this machine.
+"""
 
 from __future__ import annotations
 

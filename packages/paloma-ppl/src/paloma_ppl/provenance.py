@@ -21,10 +21,12 @@ FORMAT_VERSION = 1
 
 @dataclass
 class Record:
-    """What a command fills in while it runs: ``outputs`` it wrote and ``counts`` in and out."""
+    """What a command fills in while it runs: ``outputs`` it wrote, ``counts`` in and out, ``digests`` of inputs that it
+    knows already (the others are digested at the end)."""
 
     outputs: list[Path] = field(default_factory=list)
     counts: dict[str, Any] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -52,7 +54,9 @@ def recorded(
         "arguments": sys.argv[1:],
         "config": asdict(config) if is_dataclass(config) and not isinstance(config, type) else config,
         "seed": seed,
-        "inputs": {str(path): digest(path) for path in inputs if Path(path).exists()},
+        "inputs": {
+            str(path): record.digests.get(str(path)) or digest(path) for path in inputs if Path(path).exists()
+        },
         "outputs": {str(path): digest(path) for path in record.outputs},
         "counts": record.counts,
         "started": started.isoformat(timespec="milliseconds"),
