@@ -54,9 +54,7 @@ def recorded(
         "arguments": sys.argv[1:],
         "config": asdict(config) if is_dataclass(config) and not isinstance(config, type) else config,
         "seed": seed,
-        "inputs": {
-            str(path): record.digests.get(str(path)) or digest(path) for path in inputs if Path(path).exists()
-        },
+        "inputs": {str(path): record.digests.get(str(path)) or digest(path) for path in inputs if Path(path).exists()},
         "outputs": {str(path): digest(path) for path in record.outputs},
         "counts": record.counts,
         "started": started.isoformat(timespec="milliseconds"),

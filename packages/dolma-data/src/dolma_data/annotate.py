@@ -113,7 +113,7 @@ def _with_tombstones(rows: list[dict[str, Any] | str], lines: list[bytes]) -> li
 
 
 def read_chunks(files: Sequence[tuple[int, DocumentFile]], size: int | None = None) -> Iterator[Chunk]:
-    """Cut files into chunks of whole lines, of ``size`` bytes; every file has a last chunk (an empty file an empty one)."""
+    """Cut files into chunks of whole lines, of ``size`` bytes; every file has a last chunk, even an empty one."""
     for index, file in files:
         for block in read_blocks(file.path, CHUNK_BYTES if size is None else size):
             yield Chunk(index, file.tree, block)

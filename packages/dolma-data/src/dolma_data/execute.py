@@ -3,8 +3,8 @@
 The contract between a command and what executes it, so that the same plan can run on processes of one machine or on
 tasks of a cluster:
 
-- A command is a plan (an iterable of units), a function of one unit, and a reduction that takes the results in the order
-  of the plan.
+- A command is a plan (an iterable of units), a function of one unit, and a reduction that takes the results in the
+  order of the plan.
 - A unit and a result are picklable values and small: paths, ranges, settings, at most a few megabytes of lines; what is
   larger lies in a file at an artifact's path, which every worker can read.
 - The function depends on its unit alone: on no global that the parent set, on no earlier unit, on no shared memory, and
