@@ -178,6 +178,8 @@ def check_matches(path: Path, own: dict[str, Path], aligned: Aligned, report: Re
             report.problem(path, f"no document has id {row['id']!r} of source {row['source']!r}", number)
         elif key(row["source"], row["id"], row["start"], row["end"]) not in aligned.spans:
             report.problem(path, f"{row['id']!r} has no span {row['start']}..{row['end']}", number)
+        if kind == "duplicate_match" and (row["first_id"] is None or "first_file" in row):
+            continue  # held by a filter of an earlier run, or in a corpus that lies elsewhere
         if kind == "duplicate_match" and key(row["first_source"], row["first_id"]) not in aligned.documents:
             report.problem(path, f"no document has id {row['first_id']!r} of source {row['first_source']!r}", number)
     unmatched = aligned.spans.missing_from(matched)

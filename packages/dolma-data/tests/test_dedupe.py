@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_data.annotate import Chunk, Scored
+from dolma_data.annotate import Chunk
 from dolma_data.cli import app
 from dolma_data.command_line import run
-from dolma_data.config.dedupe import DedupeRule, DocumentKey, ParagraphKey
-from dolma_data.dedupe import Repetitions, hash_chunk, mark_chunk, parse_key
+from dolma_data.config.dedupe import DedupeRule, DocumentKey, NgramKey, ParagraphKey
+from dolma_data.dedupe_exact import find_first_documents, mark_spans
+from dolma_data.dedupe_scratch import Scratch
+from dolma_data.dedupe_units import encode_units, parse_key, value_at, words_in
+from dolma_data.dedupe_write import encode_rows
 from dolma_data.errors import UserError
 from dolma_data.files import digest
 from dolma_data.hashes import HashIndex, first_copies, hash_texts
@@ -31,19 +34,24 @@ def dedupe(root: Path, *options: str) -> int:
     return run(app, ["dedupe", "--documents", str(root), *options])
 
 
-def mark(rule: DedupeRule, chunks: Sequence[Sequence[dict[str, Any]]]) -> list[Scored]:
-    """Both passes over documents cut into chunks, in this process."""
-    made = []
+def mark(rule: DedupeRule, chunks: Sequence[Sequence[dict[str, Any]]], compat: str | None = None) -> list[Any]:
+    """Attributes of documents cut into chunks, in this process."""
+    found = []
     line = 1
-    for rows in chunks:
-        made.append(Chunk.of_lines(0, line, [json.dumps(row).encode() for row in rows], last=False))
-        line += len(rows)
-    found = Repetitions(hash_chunk(rule, chunk) for chunk in made)
-    return [mark_chunk(rule, replace(chunk, attached=found.of(chunk))) for chunk in made]
-
-
-def spans(scored: Sequence[Scored]) -> list[Any]:
-    return [json.loads(line)["attributes"] for part in scored for line in part.outputs[0].splitlines()]
+    threshold = rule.paragraphs.by_ngram.overlap_threshold if rule.paragraphs and rule.paragraphs.by_ngram else 1.0
+    with TemporaryDirectory() as folder:
+        scratch = Scratch(Path(folder))
+        for rows in chunks:
+            chunk = Chunk.of_lines(0, line, [json.dumps(row).encode() for row in rows], last=False)
+            scratch.append(encode_units(rule, compat, chunk)[0])
+            line += len(rows)
+        firsts = find_first_documents(scratch)
+        for number, before in scratch.chunks():
+            units = scratch.load(number)
+            known = firsts[before.hashes : before.hashes + len(units.hashes)]
+            marks = mark_spans(units, known >= 0, known, threshold)
+            found += encode_rows(units, "dup", marks, always=rule.paragraphs is not None).splitlines()
+    return [json.loads(line)["attributes"] for line in found]
 
 
 def test_the_first_copy_in_order_of_files_and_rows_is_kept(write_documents: Any, read_jsonl: Any) -> None:
@@ -89,7 +97,7 @@ def test_paragraph_spans_are_code_points_with_their_newline(write_documents: Any
 def test_short_and_blank_paragraphs_are_left_alone(options: dict[str, Any], expected: list[list[int]]) -> None:
     rule = DedupeRule(paragraphs=PARAGRAPHS.paragraphs, **options)
     rows = [document("1", "abc\n\nthree words is"), document("2", "new\nabc\n\nthree words is")]
-    found = spans(mark(rule, [rows]))[1]["dup"]
+    found = mark(rule, [rows])[1]["dup"]
     assert [span[:2] for span in found] == expected
 
 
@@ -103,12 +111,12 @@ def test_another_separator(write_documents: Any, read_jsonl: Any) -> None:
 def test_documents_with_the_same_address_are_the_same() -> None:
     rule = DedupeRule(documents=DocumentKey(attribute_name="dup", key="$.metadata.url"))
     rows = [document("1", "one", url="x.org"), document("2", "twenty", url="x.org"), document("3", "one", url="y.org")]
-    assert spans(mark(rule, [rows])) == [{}, {"dup": [[0, 6, 1]]}, {}]
+    assert mark(rule, [rows]) == [{}, {"dup": [[0, 6, 1]]}, {}]
 
 
 def test_skipped_documents_have_an_empty_list() -> None:
     rule = DedupeRule(documents=DocumentKey(attribute_name="dup"), min_length=3)
-    assert spans(mark(rule, [[document("1", "xy"), document("2", "xy"), document("3", "xyz")]])) == [
+    assert mark(rule, [[document("1", "xy"), document("2", "xy"), document("3", "xyz")]]) == [
         {"dup": []},
         {"dup": []},
         {},
@@ -132,9 +140,9 @@ def test_repeated_paragraphs_are_those_a_set_of_seen_ones_finds(texts: list[str]
                 found.append([start, end, 1])
             seen.add(paragraph)
             start = end
-        expected.append({"dup": found})
+        expected.append({"dup": found} if text else {})
     rows = [document(str(k), text) for k, text in enumerate(texts)]
-    assert spans(mark(PARAGRAPHS, [rows[k : k + chunk] for k in range(0, len(rows), chunk)])) == expected
+    assert mark(PARAGRAPHS, [rows[k : k + chunk] for k in range(0, len(rows), chunk)]) == expected
 
 
 @given(st.lists(st.sampled_from("abcdef"), max_size=30))
@@ -189,9 +197,16 @@ def test_mistakes_are_told(
 
 def test_a_path_names_fields() -> None:
     assert parse_key("$.metadata.url") == ("metadata", "url")
-    for key in ("$", "$.a[0]", "$..a", ""):
+    for key in ("$", "text", "$..a", ""):
         with pytest.raises(UserError):
             parse_key(key)
+
+
+def test_a_path_of_the_mixer_selects_the_key() -> None:
+    row = document("1", "x", urls=["first.org", "second.org"])
+    assert parse_key("$.metadata.urls[0]") is None
+    assert value_at(row, "$.metadata.urls[1]") == "second.org"
+    assert value_at(row, "$['metadata']['urls'][0]") == "first.org"
 
 
 def test_dolmas_configuration_file_is_read(write_documents: Any, tmp_path: Path, read_jsonl: Any) -> None:
@@ -203,3 +218,121 @@ def test_dolmas_configuration_file_is_read(write_documents: Any, tmp_path: Path,
     )
     assert run(app, ["-c", str(config), "dedupe"]) == 0
     assert read_jsonl(root / "attributes/pars/a.jsonl.gz")[0]["attributes"] == {"dup": [[3, 4, 1]]}
+
+
+def ngrams(**settings: Any) -> DedupeRule:
+    return DedupeRule(paragraphs=ParagraphKey(attribute_name="dup", by_ngram=NgramKey(**settings)))
+
+
+def test_the_score_is_the_share_of_repeated_ngrams() -> None:
+    rows = [document("1", "a b c d e"), document("2", "a b c d x y z"), document("3", "a b c d e")]
+    assert mark(ngrams(ngram_length=3, overlap_threshold=0.0), [rows]) == [
+        {"dup": [[0, 9, 0.0]]},
+        {"dup": [[0, 13, 0.4000000059604645]]},  # two of five, in 32-bit precision
+        {"dup": [[0, 9, 1.0]]},
+    ]
+    assert mark(ngrams(ngram_length=3, overlap_threshold=0.41), [rows])[1] == {"dup": []}
+
+
+def test_paragraphs_of_fewer_than_two_ngrams_are_compared_whole_or_left_alone() -> None:
+    rows = [document("1", "a b c\nx y z w"), document("2", "a b c")]
+    assert mark(ngrams(ngram_length=3), [rows]) == [{"dup": []}, {"dup": [[0, 5, 1.0]]}]
+    # its one n-gram is repeated, and where short ones are left alone that n-gram decides
+    assert mark(ngrams(ngram_length=3, skip_short_paragraphs=True), [rows])[1] == {"dup": [[0, 5, 1.0]]}
+    assert mark(ngrams(ngram_length=4, skip_short_paragraphs=True), [rows])[1] == {"dup": []}
+
+
+def test_a_stride_takes_every_second_ngram_and_dolma_the_first_two() -> None:
+    # n-grams of two words begin at a, c, e here; at a, b, d for Dolma
+    rows = [document("1", "a b\nc d\ne f"), document("2", "a b c d e f")]
+    rule = ngrams(ngram_length=2, stride=2, overlap_threshold=0.1)
+    short = DedupeRule(paragraphs=ParagraphKey(attribute_name="dup", by_ngram=rule.paragraphs.by_ngram))  # type: ignore[union-attr]
+    assert mark(short, [rows])[1] == {"dup": [[0, 11, 1.0]]}
+    assert mark(short, [rows], compat="dolma")[1] == {"dup": [[0, 11, 0.3333333432674408]]}
+
+
+def test_the_hash_is_murmur3() -> None:
+    vectors = {b"": 0, b"hello": 0xCBD8A7B341BD9B025B1E906A48AE1D19}
+    vectors[b"The quick brown fox jumps over the lazy dog"] = 0xE34BBC7BBC071B6C7A433CA9C49A9347
+    assert [(int(one) << 64) | int(two) for one, two in hash_texts(vectors)] == list(vectors.values())
+
+
+def test_parts_of_hashes_find_what_all_of_them_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [document(str(k), f"line {k % 7}\nline {k % 5}\nunique {k}") for k in range(40)]
+    chunks = [rows[k : k + 9] for k in range(0, len(rows), 9)]
+    whole = mark(PARAGRAPHS, chunks)
+    monkeypatch.setattr("dolma_data.dedupe_exact.MEMORY", 640)
+    monkeypatch.setattr("dolma_data.dedupe_scratch.IN_MEMORY", 10)
+    assert mark(PARAGRAPHS, chunks) == whole
+    assert sum(len(row["dup"]) for row in whole) == 80 - 7
+
+
+def test_partitions_find_together_what_one_run_finds(write_documents: Any, read_jsonl: Any) -> None:
+    rows = [document(str(k), f"line {k % 7}\nline {k % 5}\nunique {k}") for k in range(30)]
+    root = write_documents(rows)
+    together: list[list[Any]] = [[] for _ in rows]
+    for index in ("0", "1", "2"):
+        options = ("--dedupe.num_partitions", "3", "--dedupe.partition_index", index)
+        assert dedupe(root, "--dedupe.paragraphs.attribute_name", "dup", *options) == 0
+        for found, row in zip(together, read_jsonl(root / f"attributes/dup_{index}/a.jsonl.gz"), strict=True):
+            found += row["attributes"][f"dup_{index}"]
+    assert [{"dup": sorted(found)} for found in together] == mark(PARAGRAPHS, [rows])
+
+
+def test_files_are_divided_by_their_name(write_documents: Any) -> None:
+    for number in range(6):
+        root = write_documents([document(str(number), "x")], f"{number}.jsonl.gz")
+    parts = []
+    for index in ("0", "1"):
+        options = ("--dedupe.num_partitions", "2", "--dedupe.partition_index", index, "--dedupe.file_partition")
+        assert dedupe(root, "--dedupe.documents.attribute_name", "dup", *options) == 0
+        parts.append({path.name for path in (root / f"attributes/dup_{index}").glob("?.jsonl.gz")})
+    assert all(parts)
+    assert not parts[0] & parts[1]
+    assert parts[0] | parts[1] == {f"{number}.jsonl.gz" for number in range(6)}
+
+
+def test_documents_of_an_old_corpus_come_first_and_are_not_marked(write_documents: Any, read_jsonl: Any) -> None:
+    old = write_documents([document("o1", "same"), document("o2", "same")], root="old")
+    new = write_documents([document("n1", "other"), document("n2", "same")], root="new")
+    options = ("--dedupe.documents.attribute_name", "dup", "--dedupe.against", str(old))
+    assert dedupe(new, *options) == 0
+    assert [row["attributes"] for row in read_jsonl(new / "attributes/dup/a.jsonl.gz")] == [{}, {"dup": [[0, 4, 1]]}]
+    (match,) = read_jsonl(new / "attributes/dup/matches.jsonl.gz")
+    assert (match["id"], match["first_id"], match["first_file"]) == ("n2", "o1", str(old / "documents/a.jsonl.gz"))
+    assert not (old / "attributes").exists()
+
+
+def test_a_folder_of_documents_with_another_name(write_documents: Any, read_jsonl: Any) -> None:
+    root = write_documents([document("1", "x"), document("2", "x")])
+    (root / "documents").rename(root / "texts")
+    options = ("--dedupe.documents.attribute_name", "dup", "--dedupe.document_dir", "texts")
+    assert dedupe(root, *options) == 0
+    assert read_jsonl(root / "attributes/dup/a.jsonl.gz")[1]["attributes"] == {"dup": [[0, 1, 1]]}
+
+
+def test_finished_files_of_an_interrupted_run_are_not_read_again(tmp_path: Path) -> None:
+    chunk = Chunk.of_lines(0, 1, [json.dumps(document("1", "a\nb")).encode()], last=True)
+    begun = Chunk.of_lines(1, 1, [json.dumps(document("2", "a")).encode()], last=False)
+    scratch = Scratch(tmp_path)
+    for part in (chunk, begun):
+        scratch.append(encode_units(PARAGRAPHS, None, part)[0])
+    again = Scratch(tmp_path)
+    assert again.finished == {0}
+    assert [path.name for path in tmp_path.iterdir()] == ["00000000.npz"]
+    assert again.load(0).ids == [b'"1"']
+
+
+def words_of(text: str) -> list[str]:
+    buffer = np.frombuffer(text.encode(), dtype=np.uint8)
+    edges, first, after, _ = words_in(buffer, np.array([0]), np.array([len(buffer)]))
+    assert edges.tolist() == [0, len(first)]
+    return [buffer[begin:end].tobytes().decode() for begin, end in zip(first, after, strict=True)]
+
+
+def test_words_between_boundaries_are_counted_without_white_space() -> None:
+    assert words_of(" It's 3.14, a-b\t x_y… 'after'") == [
+        *("It's", "3.14", ",", "a", "-", "b", "x_y", "…", "'", "after", "'")
+    ]
+    assert words_of("日本 e\u0301té 🇩🇪🇫🇷 👩\u200d👧") == ["日", "本", "e\u0301té", "🇩🇪", "🇫🇷", "👩\u200d👧"]
+    assert words_of("") == words_of(" \u3000\n") == []

@@ -85,10 +85,12 @@ def list_taggers(*, tagger_modules: Annotated[tuple[str, ...], Several] = ()) ->
 @app.command
 def dedupe(*, config: Annotated[DedupeConfig, Parameter(name="*")]) -> None:
     """Find repeated documents or paragraphs and write them as attributes."""
-    from .dedupe import check_rule, dedupe
+    from .dedupe import dedupe
+    from .dedupe_settings import check_settings, choose_method
 
     if config.dry_run:
-        return print_plan(config, output=check_rule(config.dedupe), **listed(config.documents))
+        output, method = check_settings(config), choose_method(config)
+        return print_plan(config, output=output, method=method, **listed(config.documents))
     dedupe(config)
     return None
 

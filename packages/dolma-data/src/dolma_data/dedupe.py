@@ -1,244 +1,188 @@
-"""Exact deduplication of documents or paragraphs by 128-bit hashes.
+"""Deduplication of documents, paragraphs and substrings: which copy is the first, which ones repeat it.
 
-Two passes: the first keeps a hash of every unit and finds, by sorting, which unit is the first of its kind in the order
-of files and rows; the second writes attributes. The winner does not depend on the number of processes, a unit counts as
-repeated only where it is (a filter as in Bloom 1970 errs at times), and it is known which document it repeats.
+Workers turn chunks of documents into columns of hashes and spans (``dedupe_units``), kept on disk (``dedupe_scratch``);
+the method finds what repeats (``dedupe_exact``, ``dedupe_bloom``, ``minhash``, ``substring``); rows are written from
+the columns (``dedupe_write``). The survivor is the first in the order of files and rows, whatever the number of
+processes.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import xxhash
 
-from . import __version__
-from .annotate import Annotation, Chunk, Note, Scored, read_chunks, scored
-from .attributes import MATCHES, check_folder_name, encode_json, encode_row
-from .config.dedupe import DedupeConfig, DedupeRule
+from . import __version__, minhash, substring
+from .annotate import Annotation, Chunk, read_chunks
+from .bloom import BloomFilter, write_filter
+from .config.dedupe import DedupeConfig
+from .dedupe_bloom import look_up_all, open_filter, verify
+from .dedupe_exact import Marks, find_first_documents, mark_spans
+from .dedupe_scratch import Before, Scratch
+from .dedupe_settings import attribute_key, check_names, check_settings, choose_method
+from .dedupe_units import UnitChunk, encode_units
+from .dedupe_write import write_attributes
 from .documents import DocumentFile, find_documents
 from .errors import UserError
 from .execute import map_ordered
-from .files import atomic_write
-from .hashes import as_hashes, first_copies, hash_texts
+from .files import digest_file
 from .progress import Progress
-from .taggers.length import has_words
 
-KEY_PATH = re.compile(r"\$((?:\.[\w-]+)+)")
+Encode = Callable[[Chunk], tuple[UnitChunk, dict[str, Any]]]
 log = logging.getLogger(__name__)
 
 
-class Units(NamedTuple):
-    """Units of a document that count: their ``texts`` and spans in code points; ``skipped``: some were left alone."""
+@dataclass(frozen=True)
+class Found:
+    """What a method found: marks of each chunk, whether it knows what they repeat, and how it is described."""
 
-    texts: list[bytes]
-    spans: list[tuple[int, int]]
-    skipped: bool
-
-
-class HashedChunk(NamedTuple):
-    """Digests of the units of a chunk, end to end, and the number of units of each document."""
-
-    file: int
-    first_line: int
-    digests: bytes
-    units: list[int]
+    marks_of: Callable[[UnitChunk, int, Before], Marks]
+    matches: bool
+    source: str
+    summary: list[str]
+    filter: BloomFilter | None = None
 
 
-def check_rule(rule: DedupeRule) -> str:
-    """Check the settings and return the name of the folder; raises UserError before any work."""
-    if (rule.documents is None) == (rule.paragraphs is None):
+def find_files(config: DedupeConfig) -> tuple[list[DocumentFile], list[DocumentFile]]:
+    """Files of ``dedupe.against`` and of ``documents``, those of other parts of a ``file_partition`` left out."""
+    rule = config.dedupe
+    files = find_documents(config.documents, rule.document_dir)
+    if rule.num_partitions > 1 and rule.file_partition:
+        parts = [xxhash.xxh3_64_intdigest(file.tree.encode()) % rule.num_partitions for file in files]
+        files = [file for file, part in zip(files, parts, strict=True) if part == rule.partition_index]
+        if not files:
+            raise UserError(
+                f"no file falls into partition {rule.partition_index} of {rule.num_partitions}",
+                fix="leave this partition out",
+            )
+    old = find_documents(rule.against, rule.document_dir) if rule.against else []
+    again = {file.path.absolute() for file in old} & {file.path.absolute() for file in files}
+    if again:
         raise UserError(
-            "dedupe needs one of documents and paragraphs",
-            fix="give --dedupe.documents.attribute_name NAME or --dedupe.paragraphs.attribute_name NAME",
+            "the file is among the documents and in dedupe.against, so that all of it would be marked",
+            where=min(again),
+            fix="name it once",
         )
-    if rule.documents is not None:
-        parse_key(rule.documents.key)
-    if rule.paragraphs is not None and not rule.paragraphs.paragraph_separator:
-        raise UserError("dedupe.paragraphs.paragraph_separator is empty", fix="leave it out for newlines")
-    for name in ("min_length", "min_words"):
-        if getattr(rule, name) < 0:
-            raise UserError(f"dedupe.{name} is {getattr(rule, name)}", fix="give 0 or more")
-    if not attribute_name(rule):
-        raise UserError("the attribute name is empty", fix="give a name")
-    return check_folder_name(rule.name or attribute_name(rule))
-
-
-def attribute_name(rule: DedupeRule) -> str:
-    """Key of the attributes."""
-    chosen = rule.documents or rule.paragraphs
-    assert chosen is not None
-    return chosen.attribute_name
-
-
-def parse_key(key: str) -> tuple[str, ...]:
-    """Field names of a path such as ``$.metadata.url``; anything else is a UserError."""
-    match = KEY_PATH.fullmatch(key)
-    if match is None:
-        near = "$." + re.sub(r"^\$?\.?", "", key)
-        fix = f"did you mean {near}?" if KEY_PATH.fullmatch(near) else "write it as $.text or $.metadata.url"
-        raise UserError(f"{key!r} is no path to a field", where="dedupe.documents.key", fix=fix)
-    return tuple(match.group(1)[1:].split("."))
-
-
-def find_units(rule: DedupeRule, document: dict[str, Any]) -> Units:
-    """Units of a document, in order; those that the rule leaves alone are left out."""
-    text = document["text"]
-    if rule.documents is not None:
-        value = value_at(document, rule.documents.key)
-        if leave_alone(rule, value):
-            return Units([], [], skipped=True)
-        return Units([value.encode()], [(0, len(text))], skipped=False)
-    assert rule.paragraphs is not None
-    separator = rule.paragraphs.paragraph_separator
-    units = Units([], [], skipped=False)
-    start = 0
-    for paragraph in text.split(separator) if text else ():
-        end = min(start + len(paragraph) + len(separator), len(text))
-        if not leave_alone(rule, paragraph):
-            units.texts.append(paragraph.encode())
-            units.spans.append((start, end))
-        start = end
-    return units
-
-
-def value_at(document: dict[str, Any], key: str) -> str:
-    """The string at ``key``; a document without one is a UserError, for it could silently pass as unique."""
-    value: Any = document
-    for name in parse_key(key):
-        value = value.get(name) if isinstance(value, dict) else None
-    if not isinstance(value, str):
-        raise UserError(
-            f"document {document['id']!r} of {document['source']!r} has no text at {key}",
-            where="dedupe.documents.key",
-            fix="choose a key that all documents have",
-        )
-    return value
-
-
-def leave_alone(rule: DedupeRule, unit: str) -> bool:
-    """Whether the rule sets this unit aside."""
-    if rule.skip_empty and not unit.strip():
-        return True
-    if len(unit) < rule.min_length:
-        return True
-    return not has_words(unit, rule.min_words)
-
-
-def hash_chunk(rule: DedupeRule, chunk: Chunk) -> HashedChunk:
-    """First pass over a chunk."""
-    _, documents = chunk.documents()
-    units = [find_units(rule, document).texts for document in documents]
-    digests = hash_texts(text for texts in units for text in texts).astype(">u8").tobytes()
-    return HashedChunk(chunk.file, chunk.first_line, digests, [len(texts) for texts in units])
-
-
-class Repetitions:
-    """What the first pass found: for every unit the document of its first copy, in arrays; texts are not kept."""
-
-    def __init__(self, chunks: Iterator[HashedChunk]) -> None:
-        self._starts: dict[tuple[int, int], tuple[int, int]] = {}
-        digests: list[bytes] = []
-        counts: list[npt.NDArray[np.int64]] = []
-        units = documents = 0
-        for chunk in chunks:
-            self._starts[chunk.file, chunk.first_line] = (units, documents)
-            digests.append(chunk.digests)
-            counts.append(np.array(chunk.units, dtype=np.int64))
-            units += sum(chunk.units)
-            documents += len(chunk.units)
-        self.units, self.documents = units, documents
-        first = first_copies(as_hashes(b"".join(digests)))
-        digests.clear()
-        self._units_before = np.zeros(documents + 1, dtype=np.int64)
-        if counts:
-            np.cumsum(np.concatenate(counts), out=self._units_before[1:])
-        repeated = first != np.arange(units)
-        self.repeated = int(repeated.sum())
-        # The document of the first copy, -1 for units that are first copies themselves.
-        self._first = np.full(units, -1, dtype=np.int64)
-        self._first[repeated] = np.searchsorted(self._units_before, first[repeated], side="right") - 1
-        self._is_first = np.zeros(documents, dtype=bool)
-        self._is_first[self._first[repeated]] = True
-
-    def of(self, chunk: Chunk) -> tuple[int, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-        """Number of the chunk's first document, which documents are repeated elsewhere, first copies of its units."""
-        units, documents = self._starts[chunk.file, chunk.first_line]
-        count = len(chunk.documents()[1])
-        last = self._units_before[documents + count]
-        return documents, self._is_first[documents : documents + count], self._first[units:last]
-
-
-def mark_chunk(rule: DedupeRule, chunk: Chunk) -> Scored:
-    """Second pass over a chunk: spans of repeated units, notes of what they repeat."""
-    rows, documents = chunk.documents()
-    number, is_first, firsts = chunk.attached
-    key = attribute_name(rule)
-    lines: list[bytes] = []
-    notes: list[Note] = []
-    at = 0
-    for k, document in enumerate(documents):
-        units = find_units(rule, document)
-        if is_first[k]:
-            notes.append(["first", number + k, document["id"], document["source"]])
-        spans = []
-        for (start, end), first in zip(units.spans, firsts[at : at + len(units.spans)].tolist(), strict=True):
-            if first >= 0:
-                spans.append((start, end, 1))
-                notes.append(["match", document["id"], document["source"], start, end, first])
-        at += len(units.spans)
-        always = rule.paragraphs is not None or units.skipped
-        lines.append(encode_row(document, {key: spans} if spans or always else {}))
-    return scored(chunk, rows, [lines], [notes])
+    return old, files
 
 
 def dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
     """Run ``dedupe``; returns the folders written and the counts of rows."""
     rule = config.dedupe
-    name = check_rule(rule)
-    files = find_documents(config.documents)
-    work = Annotation("dedupe", files, [name], [__version__, asdict(rule)], depends_on_all=True)
-    with work.recorded("dedupe", config):
-        found = Repetitions(_hashed(rule, files, config.processes))
-        work.run(partial(mark_chunk, rule), config.processes, attach=found.of)
+    name = check_settings(config)
+    key = attribute_key(rule)
+    old, files = find_files(config)
+    check_names(config.compression, [str(file.path) for file in files])
+    digests = [(str(file.path), digest_file(file.path)) for file in [*old, *files]]
+    bloom = config.bloom_filter if choose_method(config) == "bloom" else None
+    held = open_filter(bloom, digests, config.compat == "dolma") if bloom else None
+    state = [__version__, asdict(rule), config.compat, bloom and asdict(bloom), held and held.describe(), digests]
+    work = Annotation("dedupe", files, [name], state, depends_on_all=True)
+    with work.recorded("dedupe", config, [file.path for file in old]), scratch_for(work, config) as scratch:
+        encode(encoder(config), [*old, *files], scratch, config.processes)
+        found = find(config, scratch, held, digests)
+        marked = write_attributes(
+            work,
+            scratch,
+            [*old, *files],
+            name,
+            key,
+            found.marks_of,
+            always=rule.paragraphs is not None,
+            matches=found.matches,
+        )
         work.check(config.max_failed)
-        write_matches(work, name)
-        unit = "documents" if rule.documents is not None else "paragraphs"
-        source = f"exact, xxh3-128 of {rule.documents.key if rule.documents else 'paragraphs'}; the first copy is kept"
-        described = {"name": name, "keys": [attribute_name(rule)], "source": source, "digest": None}
-        written = work.commit(name, [described])
-    log.info("dedupe: %d of %d %s repeat an earlier one", found.repeated, found.units, unit)
+        written = work.commit(name, [{"name": name, "keys": [key], "source": found.source, "digest": None}])
+    if bloom and found.filter and not bloom.read_only:
+        write_filter(bloom.file, found.filter)
+    for line in found.summary:
+        log.info("dedupe: %s", line)
+    log.info("dedupe: %d marked, attributes in %s", marked, ", ".join(map(str, written)))
     return written, work.counts()
 
 
-def _hashed(rule: DedupeRule, files: Sequence[DocumentFile], processes: int) -> Iterator[HashedChunk]:
-    with Progress("dedupe: hashes") as progress:
-        for chunk in map_ordered(partial(hash_chunk, rule), read_chunks(list(enumerate(files))), processes):
-            progress.advance(len(chunk.units))
-            yield chunk
-
-
-def write_matches(work: Annotation, name: str) -> None:
-    """Write ``matches.jsonl.gz`` into each folder: which earlier document every repeated unit repeats."""
-    firsts: dict[int, tuple[str, str]] = {}
+@contextmanager
+def scratch_for(work: Annotation, config: DedupeConfig) -> Iterator[Scratch]:
+    """Columns beside the attributes, where an interrupted run finds them again, or in ``work_dir.output``."""
     with ExitStack() as stack:
-        streams = {
-            output.target: stack.enter_context(atomic_write(output.folder / MATCHES))
-            for output in work.outputs.values()
-        }
-        for file, note in work.notes(name):
-            if note[0] == "first":
-                firsts[note[1]] = (note[2], note[3])
-                continue
-            _, document, source, start, end, first = note
-            first_id, first_source = firsts[first]
-            row = {"id": document, "source": source, "start": start, "end": end}
-            row |= {"first_id": first_id, "first_source": first_source}
-            streams[work.of(file, name).target].write(encode_json(row) + b"\n")
+        if config.work_dir.output is not None:
+            config.work_dir.output.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=config.work_dir.output))
+            yield Scratch(Path(folder))
+        else:
+            yield Scratch(next(iter(work.outputs.values())).progress / "units")
+
+
+def encoder(config: DedupeConfig) -> Encode:
+    """First half of the method, to be run in the workers."""
+    method = choose_method(config)
+    if method == "minhash":
+        log.info("minhash: %s", minhash.curve(config.dedupe.minhash))
+        return partial(minhash.encode_signatures, config.dedupe)
+    if method == "substring":
+        return partial(substring.encode_texts, config.dedupe)
+    return partial(encode_units, config.dedupe, config.compat)
+
+
+def encode(score: Encode, files: Sequence[DocumentFile], scratch: Scratch, processes: int) -> None:
+    """The columns of all files that ``scratch`` does not hold yet."""
+    todo = [(number, file) for number, file in enumerate(files) if number not in scratch.finished]
+    with Progress("dedupe: units") as progress:
+        for chunk, more in map_ordered(score, read_chunks(todo), processes):
+            scratch.append(chunk, **more)
+            progress.advance(chunk.documents)
+
+
+def find(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Sequence[tuple[str, str]]) -> Found:
+    """Second half: what repeats, by the method of the settings."""
+    rule = config.dedupe
+    method = choose_method(config)
+    if method == "minhash":
+        clusters = minhash.Clusters(rule.minhash, scratch)
+        kind = "exact" if rule.minhash.verify else "estimated"
+        source = f"MinHash, {minhash.curve(rule.minhash)}; score: {kind} Jaccard similarity to the copy that is kept"
+        return Found(lambda chunk, number, _: clusters.marks_of(chunk, number), True, source, [clusters.describe()])
+    if method == "substring":
+        repeats = substring.Repeats(rule.substring, scratch)
+        source = f"substrings of {rule.substring.min_length} {rule.substring.unit} or more that occur before"
+        return Found(lambda chunk, _, before: repeats.marks_of(chunk.documents, before.documents), True, source, [])
+    return find_units(config, scratch, held, digests)
+
+
+def find_units(
+    config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Sequence[tuple[str, str]]
+) -> Found:
+    """Units that repeat, exactly or by a Bloom filter."""
+    rule = config.dedupe
+    by_ngram = rule.paragraphs.by_ngram if rule.paragraphs else None
+    threshold = by_ngram.overlap_threshold if by_ngram else 1.0
+    of = rule.documents.key if rule.documents else "paragraphs"
+    bloom = config.bloom_filter if choose_method(config) == "bloom" else None
+    summary: list[str] = []
+    firsts = find_first_documents(scratch) if bloom is None or rule.verify else None
+    if bloom is None:
+        assert firsts is not None
+        seen: Any = None
+        source = f"exact, 128-bit hashes of {of}; the first copy is kept"
+    else:
+        added = held.added if held else 0
+        held, seen = look_up_all(bloom, held, scratch, digests)
+        source = f"Bloom filter of {of}, false-positive rate {held.false_positive_rate:.3g}"
+        if firsts is not None:
+            seen, line = verify(seen, firsts, added)
+            summary.append(line)
+
+    def marks_of(chunk: UnitChunk, _: int, before: Before) -> Marks:
+        part = slice(before.hashes, before.hashes + len(chunk.hashes))
+        known = np.full(len(chunk.hashes), -1) if firsts is None else np.asarray(firsts[part])
+        return mark_spans(chunk, known >= 0 if seen is None else seen[part], known, threshold)
+
+    return Found(marks_of, firsts is not None, source, summary, held)

@@ -43,6 +43,7 @@ class DocumentFile:
     root: Path
     tree: str
     in_artifact: bool = True
+    folder: str = DOCUMENTS  # name of the documents folder
 
     @property
     def path(self) -> Path:
@@ -51,15 +52,15 @@ class DocumentFile:
     @property
     def name(self) -> str:
         """Path relative to the root, with ``/``."""
-        return f"{DOCUMENTS}/{self.tree}" if self.in_artifact else self.tree
+        return f"{self.folder}/{self.tree}" if self.in_artifact else self.tree
 
     def attributes_path(self, attribute: str) -> Path:
         """Where the attributes called ``attribute`` of this file lie; UserError outside a documents folder."""
         if not self.in_artifact:
             raise UserError(
-                "the file lies in no folder called documents, so it has no place for attributes",
+                f"the file lies in no folder called {self.folder}, so it has no place for attributes",
                 where=self.path,
-                fix="put it into X/documents/",
+                fix=f"put it into X/{self.folder}/",
             )
         return self.root / ATTRIBUTES / attribute / self.tree
 
@@ -81,9 +82,10 @@ class Failure(msgspec.Struct, frozen=True):
     reason: str
 
 
-def find_documents(inputs: Sequence[str | Path]) -> list[DocumentFile]:
+def find_documents(inputs: Sequence[str | Path], documents: str = DOCUMENTS) -> list[DocumentFile]:
     """List the document files of ``inputs``, each a root folder, its ``documents`` folder, a file or a pattern.
 
+    ``documents`` is the name of that folder, where it has another.
     Inputs keep their order, the files of one input are sorted by path, and a file that is named twice counts once.
     Raises UserError for an input without any file and for a file with another suffix than ``SUFFIXES``.
     """
@@ -91,7 +93,7 @@ def find_documents(inputs: Sequence[str | Path]) -> list[DocumentFile]:
         raise UserError("no documents are given", fix="name a folder, a file or a pattern")
     found: dict[Path, DocumentFile] = {}
     for item in inputs:
-        files = _files_of(str(item))
+        files = _files_of(str(item), documents)
         if not files:
             raise UserError("no document files here", where=item, fix=f"give files that end in {', '.join(SUFFIXES)}")
         for file in files:
@@ -99,10 +101,10 @@ def find_documents(inputs: Sequence[str | Path]) -> list[DocumentFile]:
     return list(found.values())
 
 
-def _files_of(item: str) -> list[DocumentFile]:
+def _files_of(item: str, documents: str) -> list[DocumentFile]:
     path = Path(item)
     if path.is_dir():
-        return _files_of_folder(path)
+        return _files_of_folder(path, documents)
     if path.exists():
         matches = [path]
     elif glob.has_magic(item):
@@ -113,15 +115,15 @@ def _files_of(item: str) -> list[DocumentFile]:
     files = []
     for match in sorted(matches, key=lambda match: match.as_posix()):
         if match.is_dir():
-            files += _files_of_folder(match)
+            files += _files_of_folder(match, documents)
         elif match.name.endswith(SUFFIXES):
-            files.append(_locate(match))
+            files.append(_locate(match, documents))
         else:
             raise UserError("not a file of documents", where=match, fix=f"accepted are {', '.join(SUFFIXES)}")
     return files
 
 
-def _files_of_folder(folder: Path) -> list[DocumentFile]:
+def _files_of_folder(folder: Path, documents: str) -> list[DocumentFile]:
     if (folder / MANIFEST).is_file():
         for listed in check_manifest(folder).get("files", []):
             if not (folder / listed["path"]).is_file():
@@ -130,21 +132,21 @@ def _files_of_folder(folder: Path) -> list[DocumentFile]:
                     where=folder,
                     fix="make the artifact again",
                 )
-    if (folder / DOCUMENTS).is_dir():
-        folder = folder / DOCUMENTS
+    if (folder / documents).is_dir():
+        folder = folder / documents
     found = (path for path in folder.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file())
-    return [_locate(path) for path in sorted(found, key=lambda path: path.as_posix())]
+    return [_locate(path, documents) for path in sorted(found, key=lambda path: path.as_posix())]
 
 
-def _locate(path: Path) -> DocumentFile:
+def _locate(path: Path, documents: str) -> DocumentFile:
     """Split at the ``documents`` folder that has a manifest beside it, else at the innermost one."""
     parts = path.parts
-    places = [index for index, part in enumerate(parts[:-1]) if part == DOCUMENTS]
+    places = [index for index, part in enumerate(parts[:-1]) if part == documents]
     if not places:
-        return DocumentFile(path.parent, path.name, in_artifact=False)
+        return DocumentFile(path.parent, path.name, in_artifact=False, folder=documents)
     marked = [index for index in places if Path(*parts[:index], MANIFEST).is_file()]
     at = (marked or places)[-1]
-    return DocumentFile(Path(*parts[:at]), "/".join(parts[at + 1 :]))
+    return DocumentFile(Path(*parts[:at]), "/".join(parts[at + 1 :]), folder=documents)
 
 
 def check_manifest(root: Path) -> dict[str, Any]:
