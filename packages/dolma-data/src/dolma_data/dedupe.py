@@ -9,9 +9,7 @@ processes.
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -86,7 +84,8 @@ def dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
     held = open_filter(bloom, digests, config.compat == "dolma") if bloom else None
     state = [__version__, asdict(rule), config.compat, bloom and asdict(bloom), held and held.describe(), digests]
     work = Annotation("dedupe", files, [name], state, depends_on_all=True)
-    with work.recorded("dedupe", config, [file.path for file in old]), scratch_for(work, config) as scratch:
+    with work.recorded("dedupe", config, [file.path for file in old]):
+        scratch = Scratch(next(iter(work.outputs.values())).progress / "units")  # an interrupted run goes on there
         encode(encoder(config), [*old, *files], scratch, config.processes)
         found = find(config, scratch, held, digests)
         marked = write_attributes(
@@ -107,18 +106,6 @@ def dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
         log.info("dedupe: %s", line)
     log.info("dedupe: %d marked, attributes in %s", marked, ", ".join(map(str, written)))
     return written, work.counts()
-
-
-@contextmanager
-def scratch_for(work: Annotation, config: DedupeConfig) -> Iterator[Scratch]:
-    """Columns beside the attributes, where an interrupted run finds them again, or in ``work_dir.output``."""
-    with ExitStack() as stack:
-        if config.work_dir.output is not None:
-            config.work_dir.output.mkdir(parents=True, exist_ok=True)
-            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=config.work_dir.output))
-            yield Scratch(Path(folder))
-        else:
-            yield Scratch(next(iter(work.outputs.values())).progress / "units")
 
 
 def encoder(config: DedupeConfig) -> Encode:

@@ -36,11 +36,6 @@ def check_settings(config: DedupeConfig) -> str:
     _check_units(rule)
     _check_method(config)
     _check_compression(config.compression)
-    if config.is_s3_volume:
-        raise UserError(
-            "is_s3_volume: attributes take their place by a rename, which a mounted bucket does not have",
-            fix="give s3:// paths, or write to a local folder and copy it",
-        )
     return check_folder_name(_with_partition(rule, rule.name) if rule.name else attribute_key(rule))
 
 

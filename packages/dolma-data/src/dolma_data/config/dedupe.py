@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -173,17 +172,6 @@ class CompressionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkDirConfig:
-    """Where intermediate files lie."""
-
-    input: Path | None = None
-    """Accepted for Dolma's configurations: nothing is copied before it is read, so nothing goes there."""
-
-    output: Path | None = None
-    """Folder for hashes and spans on their way; default: beside the attributes."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class DedupeConfig:
     """Settings of ``dedupe``."""
 
@@ -199,14 +187,8 @@ class DedupeConfig:
     compression: CompressionConfig = CompressionConfig()
     """Compression of files."""
 
-    work_dir: WorkDirConfig = WorkDirConfig()
-    """Where intermediate files lie."""
-
     compat: Literal["dolma"] | None = None
     """Reproduce the defects of allenai/dolma that docs/dolma-differences.md lists."""
-
-    is_s3_volume: bool = False
-    """The documents lie on a mounted bucket, where files cannot be renamed: work elsewhere, then copy."""
 
     max_failed: Count = 0
     """Lines that may be unreadable (they keep their place in the attributes) before the command fails."""
@@ -214,5 +196,5 @@ class DedupeConfig:
     processes: int = 1
     """Worker processes; the output does not depend on them."""
 
-    dry_run: Annotated[bool, Parameter(alias="--dryrun")] = False
+    dry_run: bool = False
     """Print the plan as YAML and stop."""
