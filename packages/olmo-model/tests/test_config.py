@@ -1,19 +1,28 @@
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 
+from olmo_model import config as module
 from olmo_model.config import (
     CheckpointSettings,
     DataSettings,
+    EvaluationSettings,
+    GenerateConfig,
     ModelSettings,
     OptimizerSettings,
+    SchedulerSettings,
     TrainConfig,
+    WhichDataConfig,
     duration_in_steps,
     padded,
     plain,
 )
 from olmo_model.errors import UserError
 from olmo_model.presets import model_config
+from olmo_model.ranges import KEY
 
 DATA = DataSettings(tokens="tokens")
 
@@ -45,6 +54,86 @@ def test_impossible_settings_are_refused(changes, message):
         TrainConfig(save_folder="run", data=DATA, **changes)
 
 
+FROM_ONE = "a whole number from 1"
+FROM_ZERO = "a number from 0"
+ABOVE_ZERO = "a number above 0"
+SHARE = "a number from 0 to 1"
+NO_NUMBER = float("nan")
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "allowed"),
+    [
+        (None, "seed", -1, "a whole number from 0 to 9223372036854775807"),
+        (None, "seed", 2**64, "a whole number from 0 to 9223372036854775807"),
+        (None, "global_batch_size", -4, FROM_ONE),
+        (None, "global_batch_size", 1.5, FROM_ONE),
+        (None, "micro_batch_size", 0, FROM_ONE),
+        (None, "threads", 0, "a whole number from 1 to 1024"),
+        (None, "threads", 10**10, "a whole number from 1 to 1024"),
+        (None, "log_interval", 0, FROM_ONE),
+        (DataSettings, "sequence_length", 1, "a whole number from 2"),
+        (ModelSettings, "n_heads", 0, FROM_ONE),
+        (ModelSettings, "n_layers", -1, FROM_ONE),
+        (ModelSettings, "eos_token_id", -1, "a whole number from 0"),
+        (ModelSettings, "clip_qkv", -1.0, ABOVE_ZERO),
+        (ModelSettings, "rope_theta", 0.0, ABOVE_ZERO),
+        (OptimizerSettings, "learning_rate", NO_NUMBER, ABOVE_ZERO),
+        (OptimizerSettings, "learning_rate", INFINITE, ABOVE_ZERO),
+        (OptimizerSettings, "betas", (0.9, 1.0), "a number from 0 to below 1"),
+        (OptimizerSettings, "betas", (-0.1, 0.9), "a number from 0 to below 1"),
+        (OptimizerSettings, "eps", -1e-8, ABOVE_ZERO),
+        (OptimizerSettings, "weight_decay", -0.1, FROM_ZERO),
+        (OptimizerSettings, "max_grad_norm", 0.0, ABOVE_ZERO),
+        (SchedulerSettings, "warmup_start", -0.1, SHARE),
+        (SchedulerSettings, "warmup_start", 1.1, SHARE),
+        (SchedulerSettings, "alpha_f", NO_NUMBER, SHARE),
+        (CheckpointSettings, "save_interval", 0, FROM_ONE),
+        (CheckpointSettings, "keep", -1, FROM_ONE),
+        (EvaluationSettings, "interval", 0, FROM_ONE),
+        (EvaluationSettings, "batch_tokens", 0, FROM_ONE),
+    ],
+)
+def test_a_number_outside_its_range_is_refused_with_key_value_and_range(part, key, value, allowed):
+    values = {"save_folder": "run", "data": DATA}
+    if part is None:
+        values[key] = value
+    else:
+        name = {DataSettings: "data", CheckpointSettings: "checkpoint"}.get(
+            part, part.__name__.removesuffix("Settings").lower()
+        )
+        more = {"tokens": "tokens"} if part is DataSettings else {}
+        values[name] = part(**more | {key: value})
+        key = f"{name}.{key}"
+    with pytest.raises(UserError) as found:
+        TrainConfig(**values)
+    assert str(found.value) == f"{key} is {value!r} (configuration); give {allowed}"
+
+
+@pytest.mark.parametrize("key", ["max_new_tokens", "temperature", "top_k", "seed"])
+def test_numbers_of_a_generation_have_ranges_too(key):
+    with pytest.raises(UserError, match=rf"{key} is -1 \(options\); give a"):
+        GenerateConfig(prompt="", **{key: -1})
+
+
+def test_steps_begin_at_one():
+    with pytest.raises(UserError, match=r"step is \(3, 0\) \(options\); give a whole number from 1"):
+        WhichDataConfig(step=(3, 0))
+
+
+def test_every_number_has_a_range():
+    found = [value for value in vars(module).values() if dataclasses.is_dataclass(value)]
+    without = [
+        f"{part.__name__}.{field.name}"
+        for part in found
+        for field in dataclasses.fields(part)
+        if {"int", "float"} & set(re.findall(r"\w+", field.type)) and KEY not in field.metadata
+    ]
+    assert len(found) >= 12
+    assert without == []
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -53,7 +142,8 @@ def test_impossible_settings_are_refused(changes, message):
         ({"mlp_hidden_size": 1000}, "not a multiple of 128"),
         ({"embedding_size": 1000}, "embedding_size is smaller"),
         ({"eos_token_id": 9999}, "eos_token_id lies outside"),
-        ({"clip_qkv": -1.0}, "clip_qkv is not positive"),
+        ({"clip_qkv": -1.0}, r"clip_qkv is -1\.0 \(model\); give a number above 0"),
+        ({"n_heads": 0}, r"n_heads is 0 \(model\); give a whole number from 1"),
     ],
 )
 def test_impossible_models_are_refused(changes, message):

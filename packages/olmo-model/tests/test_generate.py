@@ -73,5 +73,5 @@ def test_a_prompt_is_continued_from_a_folder(make_model, tokens_folder, tokenize
 
 
 def test_impossible_options_are_refused():
-    with pytest.raises(UserError, match="top_k must be at least 1"):
+    with pytest.raises(UserError, match="top_k is 0"):
         GenerateConfig(prompt="", top_k=0)

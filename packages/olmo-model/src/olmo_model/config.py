@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .errors import UserError
+from .ranges import LARGEST_SEED, above, check_ranges, number, whole
 
 Precision = Literal["fp32", "amp_bf16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -22,51 +23,51 @@ ROW_MULTIPLE = (
 class ModelConfig:
     """The architecture, complete: OLMo v1 (Groeneveld et al. 2024, arXiv 2402.00838, table 1)."""
 
-    d_model: int
+    d_model: int = field(metadata=whole(1))
     """Width of the residual stream."""
 
-    n_heads: int
+    n_heads: int = field(metadata=whole(1))
     """Attention heads; d_model is a multiple of it."""
 
-    n_layers: int
+    n_layers: int = field(metadata=whole(1))
     """Transformer blocks."""
 
-    mlp_hidden_size: int
+    mlp_hidden_size: int = field(metadata=whole(1))
     """Width of the fused gate and up projection, twice the width of the MLP; a multiple of 128."""
 
-    max_sequence_length: int
+    max_sequence_length: int = field(metadata=whole(1))
     """Longest input in tokens; the rotary tables are made for it."""
 
-    vocab_size: int
+    vocab_size: int = field(metadata=whole(1))
     """Ids of the tokenizer."""
 
-    embedding_size: int
+    embedding_size: int = field(metadata=whole(1))
     """Rows of the embedding and of the head: vocab_size padded to a multiple of 128."""
 
-    eos_token_id: int
+    eos_token_id: int = field(metadata=whole(0))
     """Id that ends a document."""
 
-    pad_token_id: int
+    pad_token_id: int = field(metadata=whole(0))
     """Id for padding; never trained on, but written to the model's configuration."""
 
     weight_tying: bool = True
     """Use the embedding as the output head."""
 
-    clip_qkv: float | None = None
+    clip_qkv: float | None = field(default=None, metadata=above(0))
     """Clamp the queries, keys and values to this magnitude."""
 
-    rope_theta: float = 10000.0
+    rope_theta: float = field(default=10000.0, metadata=above(0))
     """Base of the rotary embedding's wave lengths."""
 
     def __post_init__(self) -> None:
+        check_ranges(self, "model")
         problems = {
             "d_model is not a multiple of n_heads": self.d_model % self.n_heads != 0,
             "the head size (d_model / n_heads) is odd": (self.d_model // self.n_heads) % 2 != 0,
             f"mlp_hidden_size is not a multiple of {ROW_MULTIPLE}": self.mlp_hidden_size % ROW_MULTIPLE != 0,
             "embedding_size is smaller than vocab_size": self.embedding_size < self.vocab_size,
-            "eos_token_id lies outside the vocabulary": not 0 <= self.eos_token_id < self.vocab_size,
-            "pad_token_id lies outside the vocabulary": not 0 <= self.pad_token_id < self.vocab_size,
-            "clip_qkv is not positive": self.clip_qkv is not None and self.clip_qkv <= 0,
+            "eos_token_id lies outside the vocabulary": self.eos_token_id >= self.vocab_size,
+            "pad_token_id lies outside the vocabulary": self.pad_token_id >= self.vocab_size,
         }
         for problem, present in problems.items():
             if present:
@@ -84,40 +85,40 @@ class ModelSettings:
     preset: str = "olmo-3m"
     """Size to start from: olmo-1m, -2m, -3m, -5m, -20m, -60m, -150m, olmo-1b, olmo-7b or olmo-65b."""
 
-    d_model: int | None = None
+    d_model: int | None = field(default=None, metadata=whole(1))
     """Width of the residual stream, instead of the preset's."""
 
-    n_heads: int | None = None
+    n_heads: int | None = field(default=None, metadata=whole(1))
     """Attention heads, instead of the preset's."""
 
-    n_layers: int | None = None
+    n_layers: int | None = field(default=None, metadata=whole(1))
     """Transformer blocks, instead of the preset's."""
 
-    mlp_hidden_size: int | None = None
+    mlp_hidden_size: int | None = field(default=None, metadata=whole(1))
     """Width of the fused gate and up projection (twice that of the MLP), instead of the preset's."""
 
-    max_sequence_length: int | None = None
+    max_sequence_length: int | None = field(default=None, metadata=whole(1))
     """Longest input in tokens, instead of the preset's."""
 
-    vocab_size: int | None = None
+    vocab_size: int | None = field(default=None, metadata=whole(1))
     """Ids of the tokenizer; taken from the tokens artifact where unset."""
 
-    embedding_size: int | None = None
+    embedding_size: int | None = field(default=None, metadata=whole(1))
     """Rows of the embedding; vocab_size padded to a multiple of 128 where unset."""
 
-    eos_token_id: int | None = None
+    eos_token_id: int | None = field(default=None, metadata=whole(0))
     """Id that ends a document; taken from the tokens artifact where unset, refused where it differs from it."""
 
-    pad_token_id: int | None = None
+    pad_token_id: int | None = field(default=None, metadata=whole(0))
     """Id for padding; taken from the tokens artifact where unset."""
 
     weight_tying: bool | None = None
     """Use the embedding as the output head, instead of the preset's choice."""
 
-    clip_qkv: float | None = None
+    clip_qkv: float | None = field(default=None, metadata=above(0))
     """Clamp the queries, keys and values to this magnitude; unset means no clamp."""
 
-    rope_theta: float | None = None
+    rope_theta: float | None = field(default=None, metadata=above(0))
     """Base of the rotary embedding, instead of the preset's 10000."""
 
 
@@ -128,7 +129,7 @@ class DataSettings:
     tokens: str
     """Folder of the tokens artifact."""
 
-    sequence_length: int | None = None
+    sequence_length: int | None = field(default=None, metadata=whole(2))
     """Tokens of an instance; the model's max_sequence_length where unset."""
 
 
@@ -136,19 +137,19 @@ class DataSettings:
 class OptimizerSettings:
     """AdamW (Loshchilov and Hutter 2019) with the decay on linear weights only, embeddings left out."""
 
-    learning_rate: float = 4e-4
+    learning_rate: float = field(default=4e-4, metadata=above(0))
     """Peak learning rate."""
 
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[float, float] = field(default=(0.9, 0.95), metadata=number(0, 1, below=True))
     """Decay of the running means of gradient and squared gradient."""
 
-    eps: float = 1e-5
+    eps: float = field(default=1e-5, metadata=above(0))
     """Added to the root of the squared gradient's mean."""
 
-    weight_decay: float = 0.1
+    weight_decay: float = field(default=0.1, metadata=number(0))
     """Decoupled weight decay, times the learning rate at every step."""
 
-    max_grad_norm: float = 1.0
+    max_grad_norm: float = field(default=1.0, metadata=above(0))
     """Bound of the global L2 norm of the gradient."""
 
 
@@ -162,13 +163,13 @@ class SchedulerSettings:
     warmup: str = "2000"
     """Length of the warm-up: steps ("2000") or tokens ("20e6T")."""
 
-    warmup_start: float = 0.1
+    warmup_start: float = field(default=0.1, metadata=number(0, 1))
     """Learning rate before the first step as a fraction of the peak."""
 
     t_max: str | None = None
     """Where the decay ends, in steps or tokens; the end of the run where unset."""
 
-    alpha_f: float = 0.1
+    alpha_f: float = field(default=0.1, metadata=number(0, 1))
     """Learning rate at the end of the decay as a fraction of the peak."""
 
 
@@ -176,10 +177,10 @@ class SchedulerSettings:
 class CheckpointSettings:
     """When to keep the state of the run. The last step is always kept."""
 
-    save_interval: int = 1000
+    save_interval: int = field(default=1000, metadata=whole(1))
     """Steps between checkpoints."""
 
-    keep: int | None = None
+    keep: int | None = field(default=None, metadata=whole(1))
     """How many of the newest checkpoints to keep; all of them where unset."""
 
 
@@ -187,7 +188,7 @@ class CheckpointSettings:
 class EvaluationSettings:
     """What to measure while training. The last step is always evaluated."""
 
-    interval: int = 1000
+    interval: int = field(default=1000, metadata=whole(1))
     """Steps between evaluations."""
 
     windows: str | None = None
@@ -199,7 +200,7 @@ class EvaluationSettings:
     tasks: tuple[str, ...] | None = None
     """Tasks of the requests artifact to use; all of them where unset."""
 
-    batch_tokens: int = 8192
+    batch_tokens: int = field(default=8192, metadata=whole(1))
     """Tokens of one evaluation batch, padding included."""
 
 
@@ -233,16 +234,16 @@ class TrainConfig:
     run_name: str | None = None
     """Name of the run; the name of save_folder where unset."""
 
-    seed: int = 6198
+    seed: int = field(default=6198, metadata=whole(0, LARGEST_SEED))
     """Seed of the first weights and of the data order."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
     """The model."""
 
-    global_batch_size: int = 16
+    global_batch_size: int = field(default=16, metadata=whole(1))
     """Instances of one step."""
 
-    micro_batch_size: int | None = None
+    micro_batch_size: int | None = field(default=None, metadata=whole(1))
     """Instances that are computed together; a divisor of global_batch_size, which it equals where unset."""
 
     max_duration: str = "1000"
@@ -260,10 +261,10 @@ class TrainConfig:
     device: Device = "auto"
     """Where to compute; auto takes a CUDA device if there is one."""
 
-    threads: int | None = None
+    threads: int | None = field(default=None, metadata=whole(1, 1024))
     """Threads of the CPU; where unset what torch takes, its cores or OMP_NUM_THREADS."""
 
-    log_interval: int = 10
+    log_interval: int = field(default=10, metadata=whole(1))
     """Steps between rows of metrics and lines on the console."""
 
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
@@ -276,35 +277,13 @@ class TrainConfig:
     """Weights & Biases."""
 
     def __post_init__(self) -> None:
-        at_least_one = {
-            "global_batch_size": self.global_batch_size,
-            "micro_batch_size": self.micro_batch_size,
-            "threads": self.threads,
-            "log_interval": self.log_interval,
-            "checkpoint.save_interval": self.checkpoint.save_interval,
-            "checkpoint.keep": self.checkpoint.keep,
-            "evaluation.interval": self.evaluation.interval,
-            "evaluation.batch_tokens": self.evaluation.batch_tokens,
-        }
-        for name, value in at_least_one.items():
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}", where="configuration", fix="give at least 1")
+        check_ranges(self, "configuration")
         if self.micro_batch_size is not None and self.global_batch_size % self.micro_batch_size:
             raise UserError(
                 f"micro_batch_size {self.micro_batch_size} does not divide global_batch_size {self.global_batch_size}",
                 where="configuration",
                 fix="choose a divisor, so that every micro-batch weighs the same",
             )
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}", where="configuration", fix="give 0 or more")
-        positive = {
-            "optimizer.learning_rate": self.optimizer.learning_rate,
-            "optimizer.max_grad_norm": self.optimizer.max_grad_norm,
-            "optimizer.eps": self.optimizer.eps,
-        }
-        for name, number in positive.items():
-            if not number > 0:
-                raise UserError(f"{name} is {number}", where="configuration", fix="give a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,33 +293,30 @@ class GenerateConfig:
     prompt: str
     """Text to continue. Empty: begin a document."""
 
-    max_new_tokens: int = 64
+    max_new_tokens: int = field(default=64, metadata=whole(1))
     """Most tokens to add."""
 
-    temperature: float = 0.0
+    temperature: float = field(default=0.0, metadata=number(0))
     """0 takes the likeliest token each time; 1 draws from the model's distribution, lower values sharpen it."""
 
-    top_k: int | None = None
+    top_k: int | None = field(default=None, metadata=whole(1))
     """Draw among the k likeliest tokens only."""
 
-    seed: int = 0
+    seed: int = field(default=0, metadata=whole(0, LARGEST_SEED))
     """Seed of the draws."""
 
     output: str | None = None
     """File for the result as JSON."""
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1 or self.temperature < 0 or (self.top_k is not None and self.top_k < 1):
-            raise UserError(
-                "max_new_tokens and top_k must be at least 1, temperature not negative", fix="change the option"
-            )
+        check_ranges(self, "options")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WhichDataConfig:
     """Which steps to look at."""
 
-    step: tuple[int, ...]
+    step: tuple[int, ...] = field(metadata=whole(1))
     """A step; give the option several times for several steps."""
 
     tokens: str | None = None
@@ -348,6 +324,9 @@ class WhichDataConfig:
 
     output: str | None = None
     """File for the result as JSON."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "options")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,17 +350,18 @@ def duration_in_steps(text: str, tokens_per_step: int, *, key: str) -> int:
     """
     try:
         value = float(text.removesuffix("T"))
-        steps = int(value) // tokens_per_step if text.endswith("T") else int(value)
-        if not text.endswith("T") and steps != value:
+        whole_value = int(value)
+        if value < 0 or (not text.endswith("T") and whole_value != value):
             raise ValueError
     except (ValueError, OverflowError) as error:
         raise UserError(
-            f"{text!r} is no duration", where=key, fix='write steps like "1000" or tokens like "20e6T"'
+            f"{key} is {text!r}", where="configuration", fix='give steps from 0 like "1000", or tokens like "20e6T"'
         ) from error
-    if steps < 0 or (steps == 0 and value != 0):
+    steps = whole_value // tokens_per_step if text.endswith("T") else whole_value
+    if steps == 0 and value != 0:
         raise UserError(
-            f"{text} is less than one step of {tokens_per_step} tokens",
-            where=key,
+            f"{key} is {text!r}, less than one step of {tokens_per_step} tokens",
+            where="configuration",
             fix="make it longer or batches smaller",
         )
     return steps
