@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import yaml
 
 from olmo_model.cli import app
 from olmo_model.command_line import run
+from olmo_model.files import digest_file
 from olmo_model.run_folder import complete_checkpoints
 from olmo_model.trainer import Trainer
 
@@ -79,6 +81,36 @@ def test_train_generate_and_look_up(config_file, tmp_path, capsys):
     assert call("which-steps", folder, "--doc", name) == 0
     seen = json.loads(capsys.readouterr().out)["documents"][0]["seen"]
     assert 2 in [row["step"] for row in seen]
+
+
+def test_every_answer_in_a_file_has_a_record_beside_it(config_file, tokens_folder, tmp_path):
+    assert call("train", str(config_file), "--max-duration", "6") == 0
+    run, data = tmp_path / "run", str(tokens_folder / "manifest.json")
+    out = tmp_path / "answers" / "a.json"
+    lines = {
+        "generate": ["generate", str(run), "--prompt", "cat", "--max-new-tokens", "2", "--seed", "5"],
+        "which-data": ["which-data", str(run), "--step", "2"],
+        "which-steps": ["which-steps", str(run), "--doc", "story-3"],
+        "plan": ["plan", str(config_file), "--measured-steps", "1"],
+    }
+    files = {
+        "generate": [str(run / "step6" / name) for name in ("config.json", "model.safetensors", "tokenizer.json")],
+        "which-data": [str(run / "data_order.jsonl"), data],
+        "which-steps": [str(run / "data_order.jsonl"), data],
+        "plan": [data],
+    }
+    for command, line in lines.items():
+        assert call(*line) == 0
+        assert not (out.parent / "provenance").exists()
+        assert call(*line, "--output", str(out)) == 0
+        (file,) = (out.parent / "provenance").iterdir()
+        record = json.loads(file.read_text())
+        assert record["command"] == command
+        assert list(record["inputs"]) == files[command]
+        assert record["outputs"] == {str(out): digest_file(out)}
+        assert all(count > 0 for count in record["counts"].values())
+        assert record["seed"] == {"generate": 5, "plan": 6198}.get(command)
+        shutil.rmtree(out.parent)
 
 
 def test_dry_run_prints_the_whole_configuration_and_does_nothing(config_file, tmp_path, capsys):

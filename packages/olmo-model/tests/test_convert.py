@@ -73,7 +73,14 @@ def test_both_spellings_of_the_rotary_base_are_read(make_model):
         ({"hidden_act": "gelu"}, "activation gelu"),
         ({"rope_scaling": {"type": "linear", "factor": 2}}, "scaled rotary"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "scaled rotary"),
-        ({"hidden_size": None}, "lacks"),
+        ({"hidden_size": None}, "lacks hidden_size"),
+        (
+            {"num_attention_heads": "four", "num_key_value_heads": None},
+            "num_attention_heads is 'four', no whole number",
+        ),
+        ({"num_attention_heads": 0, "num_key_value_heads": 0}, "n_heads is 0"),
+        ({"rope_parameters": [1]}, "rope_parameters or rope_scaling is no JSON object"),
+        ({"rope_parameters": None, "rope_theta": "x"}, "rope_theta is 'x'"),
     ],
 )
 def test_other_architectures_are_refused(make_model, changes, message):

@@ -173,6 +173,71 @@ def test_a_complete_run_says_so_and_changes_nothing(config, caplog):
     assert {path: path.stat().st_mtime_ns for path in Path(config.save_folder).rglob("step*/*")} == before
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"evaluation": {"windows": None}}, r"evaluation\.windows \(was .*windows, is None\)"),
+        ({"evaluation": {"requests": None}}, r"evaluation\.requests \(was .*requests, is None\)"),
+        ({"evaluation": {"interval": 3}}, r"evaluation\.interval \(was 5, is 3\)"),
+        ({"evaluation": {"tasks": ("animals",)}}, r"evaluation\.tasks \(was None, is \['animals'\]\)"),
+        ({"wandb": {"project": "stories"}}, r"wandb\.project \(was None, is stories\)"),
+        ({"seed": 7}, r"seed \(was 6198, is 7\)"),
+        ({"optimizer": {"weight_decay": 0.2}}, r"optimizer\.weight_decay \(was 0\.1, is 0\.2\)"),
+        ({"max_duration": "4", "scheduler": {"t_max": "6"}}, r"max_duration \(was 6, is 4\)"),
+    ],
+)
+def test_a_complete_run_refuses_what_it_would_have_to_be_made_anew_for(config, changes, message):
+    config = change(config, max_duration="6")
+    assert train(config) == 0
+    before = {path: path.read_bytes() for path in Path(config.save_folder).rglob("*") if path.is_file()}
+    nested = {
+        key: dataclasses.replace(getattr(config, key), **value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    with pytest.raises(UserError, match=message) as found:
+        train(change(config, **nested))
+    assert "another save_folder" in str(found.value)
+    assert {path: path.read_bytes() for path in Path(config.save_folder).rglob("*") if path.is_file()} == before
+
+
+def test_a_complete_run_has_nothing_to_do_under_harmless_changes(config, tokens_folder, tmp_path, caplog):
+    caplog.set_level("INFO")
+    config = change(config, max_duration="6")
+    assert train(config) == 0
+    moved = shutil.copytree(tokens_folder, tmp_path / "moved")
+    harmless = change(
+        config,
+        run_name="other",
+        data=DataSettings(tokens=str(moved)),
+        max_duration=f"{6 * 256}T",
+        micro_batch_size=4,
+        threads=2,
+        log_interval=1,
+        checkpoint=CheckpointSettings(save_interval=1, keep=1),
+        evaluation=dataclasses.replace(config.evaluation, batch_tokens=64),
+    )
+    assert train(harmless) == 0
+    assert "is complete: step 6 of 6; nothing to do" in caplog.text
+    assert [path.name for path in Path(config.save_folder).glob("step*")] != []
+
+
+def test_a_complete_run_goes_on_with_a_larger_duration_under_other_measurements(config):
+    config = change(config, max_duration="6", scheduler=SchedulerSettings(warmup="3", t_max="6"))
+    assert train(config) == 0
+    longer = change(config, max_duration="8", evaluation=dataclasses.replace(config.evaluation, windows=None))
+    assert train(longer) == 0
+    assert [row["step"] for row in metrics(config)] == [1, 2, 4, 5, 6, 8]
+    assert "eval/perplexity/all/bits_per_byte" not in metrics(config)[-1]
+
+
+def test_the_record_of_a_run_holds_the_digests_of_what_it_was_measured_on(config):
+    train(change(config, max_duration="4"))
+    record = json.loads(next((Path(config.save_folder) / "provenance").iterdir()).read_text())
+    assert list(record["inputs"]) == [
+        str(Path(config.data.tokens) / "manifest.json"), config.evaluation.windows, config.evaluation.requests,
+    ]  # fmt: skip
+
+
 def test_the_resolved_configuration_gives_the_same_run(config):
     train(config)
     resolved = yaml.safe_load((Path(config.save_folder) / "config.yaml").read_text())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import pickle
 import shutil
 import warnings
 from dataclasses import asdict, dataclass
@@ -20,9 +22,12 @@ from .errors import UserError
 from .files import PARTIAL, digest_file, read_json, write_json
 from .model import Transformer
 from .run_folder import complete_checkpoints, resolve
+from .tokens import load_tokenizer
 
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
+# what torch's reader lets through: a missing or cut file, bytes that are no pickle, another shape
+DAMAGE_OF_STATE = (OSError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError, RuntimeError)
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -93,9 +98,7 @@ def save_model(folder: Path, model: Transformer, tokenizer: Path) -> None:
 
 
 def _tokenizer_config(tokenizer: Path, model: Transformer) -> dict[str, Any]:
-    from tokenizers import Tokenizer
-
-    reader = Tokenizer.from_file(str(tokenizer))
+    reader = load_tokenizer(tokenizer)
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": model.config.max_sequence_length,
@@ -106,44 +109,88 @@ def _tokenizer_config(tokenizer: Path, model: Transformer) -> dict[str, Any]:
 
 
 def load_model(folder: str | Path) -> Transformer:
-    """Any OLMo v1 folder in Hugging Face's layout, one file of weights or several with an index; float32, on CPU."""
+    """Any OLMo v1 folder in Hugging Face's layout, one file of weights or several with an index; float32, on CPU.
+
+    Whatever is missing or damaged is a UserError that names the file.
+    """
     path = resolve(folder)
     values = read_json(path / "config.json")
-    config = from_hugging_face_config(values)
-    index = path / (WEIGHTS + ".index.json")
-    names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else [WEIGHTS]
+    if not isinstance(values, dict):
+        raise UserError("no JSON object", where=path / "config.json", fix="fetch or make the model again")
+    try:
+        config = from_hugging_face_config(values)
+    except UserError as error:
+        raise UserError(error.what, where=path / "config.json", fix=error.fix) from error
     state: dict[str, Tensor] = {}
-    for name in names:
+    for name in weight_files(path):
         if not (path / name).is_file():
             raise UserError("the weights are missing", where=path / name, fix="fetch or make the model again")
         try:
             state |= load_file(path / name)
         except SafetensorError as error:
             raise UserError(f"damaged weights: {error}", where=path / name, fix="fetch the model again") from error
+    try:
+        weights = from_hugging_face(state, config)
+    except UserError as error:
+        raise UserError(error.what, where=path, fix=error.fix) from error
     with torch.device("meta"):
         model = Transformer(config)
-    model.load_state_dict(
-        {name: weight.float() for name, weight in from_hugging_face(state, config).items()}, assign=True
-    )
+    model.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
     return model
 
 
+def weight_files(path: Path) -> list[str]:
+    """Names of the files of weights: those of the index where there is one."""
+    index = path / (WEIGHTS + ".index.json")
+    if not index.is_file():
+        return [WEIGHTS]
+    values = read_json(index)
+    names = values.get("weight_map") if isinstance(values, dict) else None
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise UserError("no index of weights: weight_map is missing", where=index, fix="fetch the model again")
+    return sorted(set(names.values()))
+
+
+def model_files(folder: str | Path) -> list[Path]:
+    """Configuration, weights and tokenizer of a model folder, or of the newest checkpoint of a run."""
+    path = resolve(folder)
+    return [path / name for name in ("config.json", *weight_files(path), "tokenizer.json")]
+
+
 def restore(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put weights, optimizer and random state of a checkpoint back in place; says where to go on."""
+    """Put weights, optimizer and random state of a checkpoint back in place; says where to go on.
+
+    A damaged checkpoint is a UserError that names it.
+    """
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 
-    weights = load_model(folder).state_dict()
-    model.load_state_dict(weights)
+    loaded = load_model(folder)
+    if loaded.config != dataclasses.replace(model.config, vocab_size=model.config.embedding_size):
+        raise UserError(
+            "the checkpoint's config.json is not that of the run",
+            where=folder / "config.json",
+            fix="restore the file, or remove the checkpoint to go on from the one before",
+        )
+    model.load_state_dict(loaded.state_dict())
     state = _training_state(model, optimizer, Progress(step=0, tokens_seen=0, epoch=0, next_instance=0))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        load_distributed(state, checkpoint_id=folder / "train", no_dist=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            load_distributed(state, checkpoint_id=folder / "train", no_dist=True)
+        progress = Progress(**json.loads(state["progress"]))
+    except (CheckpointException, *DAMAGE_OF_STATE) as error:
+        raise UserError(
+            "the state of the training is missing or damaged",
+            where=folder / "train",
+            fix="remove the checkpoint to go on from the one before",
+        ) from error
     for name, weight in model.named_parameters():
         optimizer.state[weight] = {key: state["optimizer"][name][key] for key in MOMENTS}
     torch.set_rng_state(state["rng"]["cpu"])
     if "cuda" in state["rng"]:
         torch.cuda.set_rng_state(state["rng"]["cuda"])
-    return Progress(**json.loads(state["progress"]))
+    return progress
 
 
 def _training_state(model: Transformer, optimizer: torch.optim.Optimizer, progress: Progress) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -14,11 +16,11 @@ from .config import GenerateConfig, TrainConfig, WhichDataConfig, WhichStepsConf
 app = make_app("olmo-model", "olmo-model", "Decoder-only transformer of the OLMo family and its trainer.")
 
 
-@app.command
+@app.command(usage="Usage: olmo-model train CONFIG.yaml [OPTIONS]")
 def train(config: Annotated[TrainConfig, Parameter(name="*")], *, dry_run: bool = False) -> int:
     """Train a model, or go on with a run: the same command resumes from the newest checkpoint.
 
-    `olmo-model train CONFIG.yaml [--optimizer.learning-rate 1e-3 …]`. SIGINT or SIGTERM finishes the step and saves.
+    Options such as `--optimizer.learning-rate 1e-3` go over the file. SIGINT or SIGTERM finishes the step and saves.
 
     Parameters
     ----------
@@ -36,13 +38,13 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")], *, dry_run: bool 
     return train_model(config)
 
 
-@app.command
+@app.command(usage="Usage: olmo-model plan CONFIG.yaml [OPTIONS]")
 def plan(
     config: Annotated[TrainConfig, Parameter(name="*")], *, measured_steps: int = 5, output: str | None = None
 ) -> None:
     """Say what a run will take: parameters, steps, memory, and the time from a few steps of its real data.
 
-    `olmo-model plan CONFIG.yaml`. Nothing is kept.
+    Nothing is kept.
 
     Parameters
     ----------
@@ -51,11 +53,19 @@ def plan(
     output
         File for the figures as JSON.
     """
-    from .plan import as_json, as_lines, estimate
+    from .answers import answered
+    from .plan import as_lines, estimate
 
-    found = estimate(config, measured_steps)
-    print("\n".join(as_lines(found)))
-    _write(output, as_json(found))
+    figures = answered(
+        "plan",
+        config,
+        lambda: asdict(estimate(config, measured_steps)),
+        output=output,
+        inputs=lambda: [Path(config.data.tokens) / "manifest.json"],
+        counts=lambda answer: {"measured_steps": measured_steps},
+        seed=config.seed,
+    )
+    print("\n".join(as_lines(figures)))
 
 
 @app.command
@@ -67,11 +77,20 @@ def generate(checkpoint: str, /, *, config: Annotated[GenerateConfig, Parameter(
     checkpoint
         Folder of the model or of the run.
     """
+    from .answers import answered
+    from .checkpoint import model_files
     from .generate import generate as continue_prompt
 
-    result = continue_prompt(checkpoint, config)
+    result = answered(
+        "generate",
+        config,
+        lambda: continue_prompt(checkpoint, config),
+        output=config.output,
+        inputs=lambda: model_files(checkpoint),
+        counts=lambda answer: {key: len(answer[key]) for key in ("prompt_tokens", "tokens")},
+        seed=config.seed,
+    )
     print(result["prompt"] + result["text"])
-    _write(config.output, result)
 
 
 @app.command
@@ -83,12 +102,23 @@ def which_data(run_folder: str, /, *, config: Annotated[WhichDataConfig, Paramet
     run_folder
         Folder of the run.
     """
+    from .answers import answered
+    from .lookup import sources
     from .lookup import which_data as look_up
 
-    result = look_up(run_folder, config)
+    result = answered(
+        "which-data",
+        config,
+        lambda: look_up(run_folder, config),
+        output=config.output,
+        inputs=lambda: sources(run_folder, config.tokens),
+        counts=lambda answer: {
+            "steps": len(answer["steps"]),
+            "documents": sum(len(row["documents"]) for row in answer["steps"]),
+        },
+    )
     if config.output is None:
         print(json.dumps(result, indent=2, ensure_ascii=False))
-    _write(config.output, result)
 
 
 @app.command
@@ -100,19 +130,23 @@ def which_steps(run_folder: str, /, *, config: Annotated[WhichStepsConfig, Param
     run_folder
         Folder of the run.
     """
+    from .answers import answered
+    from .lookup import sources
     from .lookup import which_steps as look_up
 
-    result = look_up(run_folder, config)
+    result = answered(
+        "which-steps",
+        config,
+        lambda: look_up(run_folder, config),
+        output=config.output,
+        inputs=lambda: sources(run_folder, config.tokens),
+        counts=lambda answer: {
+            "documents": len(answer["documents"]),
+            "seen": sum(len(row["seen"]) for row in answer["documents"]),
+        },
+    )
     if config.output is None:
         print(json.dumps(result, indent=2, ensure_ascii=False))
-    _write(config.output, result)
-
-
-def _write(output: str | None, value: Any) -> None:
-    from .files import write_json
-
-    if output is not None:
-        write_json(output, value)
 
 
 def main() -> None:

@@ -13,6 +13,10 @@ from .config import ModelConfig
 from .errors import UserError
 
 WHERE = "config.json"
+WHOLE_NUMBERS = (
+    "hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size", "max_position_embeddings",
+    "vocab_size", "eos_token_id",
+)  # fmt: skip
 
 
 def to_hugging_face(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
@@ -117,34 +121,38 @@ def from_hugging_face_config(values: Mapping[str, Any], vocab_size: int | None =
     """
     if values.get("model_type") != "olmo":
         raise UserError(f"model_type is {values.get('model_type')!r}", where=WHERE, fix="give an OLMo v1 model (olmo)")
+    for key in WHOLE_NUMBERS:
+        if values.get(key) is None:
+            raise UserError(f"the configuration lacks {key}", where=WHERE, fix="fetch the model again")
+        if type(values[key]) is not int:
+            raise UserError(f"{key} is {values[key]!r}, no whole number", where=WHERE, fix="fetch the model again")
     rope: Mapping[str, Any] = values.get("rope_parameters") or {}
     scaling = values.get("rope_scaling") or {}
-    kinds = {rope.get("rope_type", "default"), scaling.get("rope_type", scaling.get("type", "default"))}
+    if not isinstance(rope, Mapping) or not isinstance(scaling, Mapping):
+        raise UserError("rope_parameters or rope_scaling is no JSON object", where=WHERE, fix="fetch the model again")
+    kinds = (rope.get("rope_type", "default"), scaling.get("rope_type", scaling.get("type", "default")))
     unsupported = {
         "grouped keys and values": values.get("num_key_value_heads") not in (None, values["num_attention_heads"]),
         "biases in attention": bool(values.get("attention_bias")),
-        "scaled rotary embeddings": kinds != {"default"},
+        "scaled rotary embeddings": kinds != ("default", "default"),
         f"activation {values.get('hidden_act')}": values.get("hidden_act", "silu") != "silu",
     }
     for what, present in unsupported.items():
         if present:
             raise UserError(f"{what} are no part of OLMo v1", where=WHERE, fix="give an OLMo v1 model")
-    try:
-        eos = values["eos_token_id"]
-        pad = values.get("pad_token_id")
-        return ModelConfig(
-            d_model=values["hidden_size"],
-            n_heads=values["num_attention_heads"],
-            n_layers=values["num_hidden_layers"],
-            mlp_hidden_size=2 * values["intermediate_size"],
-            max_sequence_length=values["max_position_embeddings"],
-            vocab_size=vocab_size or values["vocab_size"],
-            embedding_size=values["vocab_size"],
-            eos_token_id=eos,
-            pad_token_id=eos if pad is None else pad,
-            weight_tying=bool(values.get("tie_word_embeddings", False)),
-            clip_qkv=values.get("clip_qkv"),
-            rope_theta=float(rope.get("rope_theta", values.get("rope_theta", 10000.0))),
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"the configuration lacks {error}", where=WHERE, fix="fetch the model again") from error
+    eos, pad = values["eos_token_id"], values.get("pad_token_id")
+    base = rope.get("rope_theta", values.get("rope_theta"))
+    return ModelConfig(
+        d_model=values["hidden_size"],
+        n_heads=values["num_attention_heads"],
+        n_layers=values["num_hidden_layers"],
+        mlp_hidden_size=2 * values["intermediate_size"],
+        max_sequence_length=values["max_position_embeddings"],
+        vocab_size=vocab_size or values["vocab_size"],
+        embedding_size=values["vocab_size"],
+        eos_token_id=eos,
+        pad_token_id=eos if pad is None else pad,
+        weight_tying=bool(values.get("tie_word_embeddings", False)),
+        clip_qkv=values.get("clip_qkv"),
+        rope_theta=10000.0 if base is None else base,
+    )

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from .model import Transformer
 
 FORMAT_VERSION = 1
 KINDS = ("conditional", "unconditional")
+COUNTS = ("doc_id", "idx", "label", "characters", "bytes")  # of a request
 
 
 @dataclass(frozen=True)
@@ -53,25 +54,21 @@ def load_windows(folder: str | Path, model: Transformer, tokenizer_digest: str) 
     """Read a windows artifact; a wrong tokenizer, or windows the model cannot hold, are UserErrors."""
     root = Path(folder)
     manifest = _manifest(root, "windows", tokenizer_digest, "paloma-ppl windows")
-    limit = model.config.max_sequence_length
-    if manifest["maximum_length"] > limit:
+    limit, longest = model.config.max_sequence_length, manifest.get("maximum_length")
+    if type(longest) is not int:
+        raise UserError("maximum_length is missing", where=root / "manifest.json", fix="make the artifact again")
+    if longest > limit:
         raise UserError(
-            f"windows of {manifest['maximum_length']} tokens are longer than the model's {limit}",
+            f"windows of {longest} tokens are longer than the model's {limit}",
             where=root,
             fix=f"make them with `paloma-ppl windows --max-length {limit}`",
         )
-    windows = []
-    for line, row in _rows(root / "windows.jsonl.gz"):
-        ids, scored = tuple(row["ids"]), tuple(row["scored"])
-        _check_ids(ids, model, root / "windows.jsonl.gz", line)
-        if not all(1 <= position < len(ids) for position in scored) or len(ids) > limit + 1:
-            raise UserError(
-                "scored positions outside the window, or a window longer than the manifest says",
-                where=root / "windows.jsonl.gz",
-                line=line,
-                fix="make the artifact again with `paloma-ppl windows`",
-            )
-        windows.append(Window(row["source"], ids, scored, row["bytes"]))
+    file = root / "windows.jsonl.gz"
+    windows = [_window(row, model, file, line) for line, row in _rows(file)]
+    without = {window.source for window in windows} - {window.source for window in windows if window.bytes}
+    if without or not windows:
+        what = f"the documents of {min(without)} have no bytes" if without else "there are no windows"
+        raise UserError(what, where=file, fix="make the artifact again with `paloma-ppl windows`")
     return windows
 
 
@@ -81,16 +78,18 @@ def load_requests(
     """Read the tokenised form of a requests artifact: the requests of every task (or of those named)."""
     root = Path(folder)
     manifest = _manifest(root, "requests", tokenizer_digest, "catwalk-eval requests --tokenizer")
+    known = manifest.get("tasks")
+    if not isinstance(known, list) or not known or not all(isinstance(task, str) for task in known):
+        raise UserError("tasks is no list of names", where=root / "manifest.json", fix="make the artifact again")
     for task in tasks or ():
-        if task not in manifest["tasks"]:
-            raise UserError(
-                f"no task {task!r}", where=root, fix="evaluation.tasks can be " + ", ".join(manifest["tasks"])
-            )
-    return {
-        task: [_request(row, model, file, line) for line, row in _rows(file)]
-        for task in (tasks or manifest["tasks"])
-        for file in [root / task / "tokenized.jsonl.gz"]
-    }
+        if task not in known:
+            raise UserError(f"no task {task!r}", where=root, fix="evaluation.tasks can be " + ", ".join(known))
+    found = {}
+    for task in tasks or known:
+        file = root / task / "tokenized.jsonl.gz"
+        found[task] = [_request(row, model, file, line) for line, row in _rows(file)]
+        _check_instances(found[task], file)
+    return found
 
 
 def perplexity(model: Transformer, windows: Sequence[Window], *, batch_tokens: int) -> dict[str, float]:
@@ -198,8 +197,9 @@ def _manifest(root: Path, artifact: str, tokenizer_digest: str, command: str) ->
         raise UserError(
             f"no {artifact} artifact: manifest.json is missing", where=root, fix=f"make it with `{command}`"
         )
-    manifest = cast(dict[str, Any], read_json(place))
-    if manifest.get("artifact") != artifact or manifest.get("format_version") != FORMAT_VERSION:
+    manifest = read_json(place)
+    kind = {"artifact": artifact, "format_version": FORMAT_VERSION}
+    if not isinstance(manifest, dict) or any(manifest.get(key) != value for key, value in kind.items()):
         raise UserError(
             f"not a {artifact} artifact of format {FORMAT_VERSION}", where=place, fix=f"make it with `{command}`"
         )
@@ -215,22 +215,66 @@ def _manifest(root: Path, artifact: str, tokenizer_digest: str, command: str) ->
 def _rows(file: Path) -> Iterable[tuple[int, dict[str, Any]]]:
     for line, text in read_lines(file):
         try:
-            yield line, json.loads(text)
+            row = json.loads(text)
         except ValueError as error:
             raise UserError("not a JSON object", where=file, line=line, fix="make the artifact again") from error
+        if not isinstance(row, dict):
+            raise UserError("not a JSON object", where=file, line=line, fix="make the artifact again")
+        yield line, row
+
+
+def _counts(value: object) -> tuple[int, ...]:
+    """A list of whole numbers from 0; ValueError where it is none."""
+    if not isinstance(value, list) or not all(type(number) is int and number >= 0 for number in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _window(row: dict[str, Any], model: Transformer, file: Path, line: int) -> Window:
+    try:
+        window = Window(str(row["source"]), _counts(row["ids"]), _counts(row["scored"]), *_counts([row["bytes"]]))
+    except (KeyError, ValueError) as error:
+        raise UserError("not a row of windows", where=file, line=line, fix="make the artifact again") from error
+    _check_ids(window.ids, model, file, line)
+    inside = all(1 <= position < len(window.ids) for position in window.scored)
+    if not inside or not window.scored or len(window.ids) > model.config.max_sequence_length + 1:
+        raise UserError(
+            "no scored positions or some outside the window, or a window longer than the manifest says",
+            where=file,
+            line=line,
+            fix="make the artifact again with `paloma-ppl windows`",
+        )
+    return window
+
+
+def _check_instances(requests: Sequence[Request], file: Path) -> None:
+    """Every instance has the choices 0, 1, … once each, and its right one among them."""
+    instances: dict[tuple[str, int], list[Request]] = defaultdict(list)
+    for request in requests:
+        instances[request.kind, request.doc_id].append(request)
+    for (kind, document), choices in instances.items():
+        labels = {request.label for request in choices}
+        if sorted(request.idx for request in choices) != list(range(len(choices))) or not (
+            len(labels) == 1 and labels.pop() < len(choices)
+        ):
+            raise UserError(
+                f"the choices of the {kind} instance {document} are not whole, or the right one is none of them",
+                where=file,
+                fix="make the artifact again with `catwalk-eval requests --tokenizer`",
+            )
+    if not any(kind == KINDS[0] for kind, _ in instances):
+        raise UserError("there are no requests", where=file, fix="make the artifact again")
 
 
 def _request(row: dict[str, Any], model: Transformer, file: Path, line: int) -> Request:
-    request = Request(
-        row["doc_id"],
-        row["idx"],
-        row["label"],
-        tuple(row["context_ids"]),
-        tuple(row["continuation_ids"]),
-        row["characters"],
-        row["bytes"],
-        row["kind"],
-    )
+    try:
+        document, idx, label, characters, size = _counts([row[key] for key in COUNTS])
+        context, continuation, kind = _counts(row["context_ids"]), _counts(row["continuation_ids"]), row["kind"]
+    except (KeyError, ValueError) as error:
+        raise UserError("not a tokenised request", where=file, line=line, fix="make the artifact again") from error
+    request = Request(document, idx, label, context, continuation, characters, size, kind)
+    if not request.characters or not request.bytes:
+        raise UserError("a continuation without characters", where=file, line=line, fix="make the artifact again")
     _check_ids(request.context_ids + request.continuation_ids, model, file, line)
     if request.kind not in KINDS or not request.context_ids or not request.continuation_ids:
         raise UserError("neither context nor continuation may be empty", where=file, line=line, fix="make it again")

@@ -13,6 +13,7 @@ from .config import GenerateConfig
 from .errors import UserError
 from .model import Cache, Transformer
 from .run_folder import resolve
+from .tokens import load_tokenizer
 
 FinishReason = Literal["end", "length", "context"]
 
@@ -47,12 +48,14 @@ def continue_ids(
     while True:
         hidden = model.hidden(torch.tensor([pending], device=device), cache)[0, -1]
         logits = (model.head @ hidden).float().cpu()[: vocab_size or config.vocab_size]
+        if not logits.isfinite().all():
+            raise UserError("the model gives numbers that are not finite", fix="check its weights")
         if temperature == 0:
             chosen = int(logits.argmax())
         else:
             if top_k is not None and top_k < len(logits):
                 logits[logits < logits.topk(top_k).values[-1]] = -torch.inf
-            probabilities = torch.softmax(logits / temperature, dim=0)
+            probabilities = torch.softmax((logits - logits.max()) / temperature, dim=0)
             chosen = int(torch.multinomial(probabilities, 1, generator=generator))
         if chosen == config.eos_token_id:
             return new, "end"
@@ -66,15 +69,20 @@ def continue_ids(
 
 def generate(checkpoint: str | Path, config: GenerateConfig) -> dict[str, Any]:
     """Continue a prompt with the model and tokenizer of a folder."""
-    from tokenizers import Tokenizer
-
     folder = resolve(checkpoint)
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
     model = load_model(folder)
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise UserError("the tokenizer is missing", where=file, fix="put the model's tokenizer.json there")
-    tokenizer = Tokenizer.from_file(str(file))
+    try:
+        config.prompt.encode()
+    except UnicodeEncodeError as error:
+        raise UserError("the prompt is not UTF-8 text", where="prompt", fix="give it in UTF-8") from error
     ids = tokenizer.encode(config.prompt).ids or [model.config.eos_token_id]
+    if max(ids) >= model.config.vocab_size:
+        raise UserError(
+            f"the tokenizer gives id {max(ids)}, the model has ids below {model.config.vocab_size}",
+            where=folder / "tokenizer.json",
+            fix="put the model's own tokenizer.json there",
+        )
     new, reason = continue_ids(
         model,
         ids,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import numpy as np
 
 from .config import WhichDataConfig, WhichStepsConfig
 from .errors import UserError
-from .order import Segment, read_ledger, segments, shuffled
-from .run_folder import RunFolder, complete_checkpoints
+from .order import LedgerRow, Segment, read_ledger, segments, shuffled
+from .run_folder import RunFolder, complete_checkpoints, step_of_row
 from .tokens import Instances, Tokens
 
 
@@ -53,7 +52,7 @@ def documents_of_instances(instances: Instances, numbers: list[int]) -> list[dic
 def which_data(run: str | Path, config: WhichDataConfig) -> dict[str, Any]:
     """The instances and documents of steps of a run. A step that the run has not taken is a UserError."""
     history = _history(Path(run))
-    tokens = _tokens(Path(run), config.tokens)
+    tokens = Tokens(tokens_folder(run, config.tokens))
     steps = []
     for step in config.step:
         segment = next((part for part in history if part.first <= step <= part.last), None)
@@ -65,9 +64,10 @@ def which_data(run: str | Path, config: WhichDataConfig) -> dict[str, Any]:
         _check(segment, tokens)
         row = segment.row
         start = segment.start_of(step)
+        instances = _instances(row, tokens, Path(run))
         order = shuffled(row.instances, row.seed, row.epoch)
         numbers = order[start : start + row.batch_size].tolist()
-        documents = documents_of_instances(Instances(tokens, row.sequence_length), numbers)
+        documents = documents_of_instances(instances, numbers)
         steps.append({"step": step, "epoch": row.epoch, "instances": numbers, "documents": documents})
     return {"format_version": 1, "run": str(run), "steps": steps}
 
@@ -75,7 +75,7 @@ def which_data(run: str | Path, config: WhichDataConfig) -> dict[str, Any]:
 def which_steps(run: str | Path, config: WhichStepsConfig) -> dict[str, Any]:
     """The steps at which a document was seen, and how many of its tokens each time."""
     history = _history(Path(run))
-    tokens = _tokens(Path(run), config.tokens)
+    tokens = Tokens(tokens_folder(run, config.tokens))
     documents = tokens.find(config.doc)
     if not documents:
         raise UserError(f"no document {config.doc!r} in the tokens", where=tokens.folder, fix="check the id")
@@ -85,7 +85,7 @@ def which_steps(run: str | Path, config: WhichStepsConfig) -> dict[str, Any]:
         for segment in history:
             _check(segment, tokens)
             row = segment.row
-            instances = Instances(tokens, row.sequence_length)
+            instances = _instances(row, tokens, Path(run))
             order = shuffled(row.instances, row.seed, row.epoch)
             covering = np.array(instances.covering(document), dtype=np.uint32)
             for position in np.flatnonzero(np.isin(order, covering)).tolist():
@@ -115,7 +115,7 @@ def _history(run: Path) -> list[Segment]:
     last = checkpoints[-1][0] if checkpoints else 0
     if folder.metrics.is_file():  # a run that goes on, or was killed, is further than its newest checkpoint
         lines = folder.metrics.read_bytes().split(b"\n")[:-1]
-        last = max(last, json.loads(lines[-1])["step"] if lines else 0)
+        last = max(last, step_of_row(folder.metrics, len(lines), lines[-1]) if lines else 0)
     parts = []
     for part in segments(read_ledger(folder.data_order), last):
         # a row written before a run was killed may promise more steps than its epoch has
@@ -125,11 +125,36 @@ def _history(run: Path) -> list[Segment]:
     return parts
 
 
-def _tokens(run: Path, folder: str | None) -> Tokens:
-    place = folder or RunFolder(run).read_config()["data"]["tokens"]
+def tokens_folder(run: str | Path, given: str | None) -> Path:
+    """Folder of the tokens of a run: the one given, else the one its configuration names."""
+    folder = RunFolder(Path(run))
+    folder.read_manifest()
+    place = given
+    if place is None:
+        data = folder.read_config().get("data")
+        place = data.get("tokens") if isinstance(data, dict) else None
+        if not isinstance(place, str):
+            raise UserError("data.tokens is missing", where=folder.config, fix="give --tokens DIR")
     if not (Path(place) / "manifest.json").is_file():
         raise UserError("the run's tokens are not there", where=place, fix="give --tokens DIR")
-    return Tokens(place)
+    return Path(place)
+
+
+def sources(run: str | Path, tokens: str | None) -> list[Path]:
+    """Files that an answer comes from: the data order of the run and the manifest of its tokens."""
+    return [RunFolder(Path(run)).data_order, tokens_folder(run, tokens) / "manifest.json"]
+
+
+def _instances(row: LedgerRow, tokens: Tokens, run: Path) -> Instances:
+    found = Instances(tokens, row.sequence_length)
+    if len(found) != row.instances:
+        raise UserError(
+            f"the data order counts {row.instances} instances of {row.sequence_length} tokens, the tokens hold "
+            f"{len(found)}",
+            where=RunFolder(run).data_order,
+            fix="restore the file",
+        )
+    return found
 
 
 def _check(segment: Segment, tokens: Tokens) -> None:

@@ -15,6 +15,7 @@ from .errors import UserError
 
 FORMAT_VERSION = 1
 ORDER = "olmo"
+COUNTS = ("first_step", "first_instance", "epoch", "batch_size", "sequence_length", "seed", "instances")
 
 
 def shuffled(instances: int, seed: int, epoch: int) -> npt.NDArray[np.uint32]:
@@ -107,6 +108,11 @@ def read_ledger(path: Path) -> list[LedgerRow]:
             values = json.loads(line)
             version = values["format_version"]
             row = LedgerRow(**values | {"skipped_steps": tuple(values["skipped_steps"])})
+            counts = [getattr(row, name) for name in COUNTS] + list(row.skipped_steps)
+            if not all(type(count) is int and count >= 0 for count in counts):
+                raise ValueError("a count that is none")
+            if min(row.first_step, row.batch_size, row.sequence_length) < 1:
+                raise ValueError("a count that has to be at least one")
         except (ValueError, KeyError, TypeError) as error:
             raise UserError("not a row of the data order", where=path, line=number, fix="restore the file") from error
         if version != FORMAT_VERSION or row.order != ORDER:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .callbacks.console import time_left
 from .config import ModelConfig, TrainConfig
+from .errors import UserError
 from .presets import parameter_count
 from .train import Plan, build_model, build_trainer, make_plan, set_threads
 
@@ -58,6 +60,8 @@ def training_flops_per_token(model: ModelConfig, sequence_length: int) -> int:
 
 def estimate(config: TrainConfig, measured_steps: int = 5) -> Estimate:
     """Build the model, take a few steps of the real data without keeping anything, and reckon from their speed."""
+    if measured_steps < 1:
+        raise UserError(f"measured_steps is {measured_steps}", where="options", fix="give a whole number from 1")
     set_threads(config.threads)
     plan = make_plan(config)
     model, optimizer = build_model(plan)
@@ -83,21 +87,16 @@ def estimate(config: TrainConfig, measured_steps: int = 5) -> Estimate:
     )
 
 
-def as_lines(found: Estimate) -> list[str]:
-    """The estimate for a person."""
-    memory = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in found.memory.items())
+def as_lines(found: Mapping[str, Any]) -> list[str]:
+    """The fields of an estimate for a person."""
+    memory = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in found["memory"].items())
     return [
-        f"parameters       {found.parameters:,}",
-        f"data             {found.instances:,} instances",
-        f"step             {found.tokens_per_step:,} tokens",
-        f"run              {found.steps:,} steps, {found.tokens:,} tokens, {found.epochs:.2f} epochs",
+        f"parameters       {found['parameters']:,}",
+        f"data             {found['instances']:,} instances",
+        f"step             {found['tokens_per_step']:,} tokens",
+        f"run              {found['steps']:,} steps, {found['tokens']:,} tokens, {found['epochs']:.2f} epochs",
         f"memory           {memory}",
-        f"work             {found.flops_per_token:,} floating-point operations a token",
-        f"speed            {found.measured_tokens_per_second:,.0f} tokens/s (measured)",
-        f"time             {time_left(found.seconds)} without evaluation",
+        f"work             {found['flops_per_token']:,} floating-point operations a token",
+        f"speed            {found['measured_tokens_per_second']:,.0f} tokens/s (measured)",
+        f"time             {time_left(found['seconds'])} without evaluation",
     ]
-
-
-def as_json(found: Estimate) -> dict[str, Any]:
-    """The estimate for a program."""
-    return asdict(found)

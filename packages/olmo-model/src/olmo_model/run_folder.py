@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from .command_line import load_yaml
 from .errors import UserError
 from .files import atomic_write, read_json, write_json
 
@@ -28,6 +30,8 @@ FREE = (
 )
 # What changes weights by rounding alone.
 ROUNDING = ("micro_batch_size", "threads", "device")
+# Of FREE, what a run that is complete would have had to do differently: nothing is measured or reported afterwards.
+DONE_ONCE = ("evaluation.interval", "evaluation.windows", "evaluation.requests", "evaluation.tasks", "wandb.")
 
 
 def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
@@ -78,71 +82,129 @@ class RunFolder:
         if not self.manifest.is_file():
             raise UserError("no run here: manifest.json is missing", where=self.root, fix="give the folder of a run")
         manifest = read_json(self.manifest)
-        if manifest.get("artifact") != "run" or manifest.get("format_version") != FORMAT_VERSION:
+        kind = {"artifact": "run", "format_version": FORMAT_VERSION}
+        if not isinstance(manifest, dict) or any(manifest.get(key) != value for key, value in kind.items()):
             raise UserError(
                 f"not a run of format {FORMAT_VERSION}", where=self.manifest, fix="give the folder of a run"
             )
-        assert isinstance(manifest, dict)
         return manifest
 
     def read_config(self) -> dict[str, Any]:
         """The resolved configuration."""
         if not self.config.is_file():
             raise UserError("the run has no configuration", where=self.config, fix="give the folder of a run")
-        value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        assert isinstance(value, dict)
-        return value
+        return load_yaml(self.config)
 
     def newest_checkpoint(self) -> tuple[int, Path] | None:
         """Step and folder of the newest complete checkpoint."""
         return (complete_checkpoints(self.root) or [None])[-1]  # type: ignore[list-item]
 
-    def prepare(self, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-        """Write manifest and configuration into a new folder or one that may go on; names keys that change rounding.
+    def check(self, manifest: Mapping[str, Any], config: Mapping[str, Any], max_steps: int) -> Standing:
+        """Where the run stands. Whatever cannot be gone on with under these settings is a UserError.
 
-        A folder that holds something else, and a checkpoint of a run with other settings, are UserErrors.
+        That is: a folder that holds something else; a checkpoint of a run with other settings or data; a complete run
+        whose changed settings ask for what only training gives.
         """
-        rounding: list[str] = []
         if self.root.exists() and (
             not self.root.is_dir() or (any(self.root.iterdir()) and not self.manifest.is_file())
         ):
             raise UserError(
                 "the folder holds something that is no run", where=self.root, fix="give another save_folder"
             )
-        if self.manifest.is_file():
-            before = self.read_manifest()
-            if self.newest_checkpoint() is not None:
-                rounding = self._refuse_other_settings(before, manifest, config)
+        before = self.read_manifest() if self.manifest.is_file() else None
+        step, newest = self.newest_checkpoint() or (0, None)
+        if before is None or newest is None:
+            return Standing(0, None, max_steps == 0, ())
+        self._refuse_other_data(before, manifest)
+        old, new = flat(self.read_config()), flat(config)
+        differing = [key for key in old | new if old.get(key) != new.get(key)]
+        self._refuse_other_training(differing, old, new)
+        complete = step >= max_steps
+        if complete:
+            self._refuse_other_measuring(differing, old, new, step, max_steps)
+        return Standing(step, newest, complete, tuple(key for key in differing if key in ROUNDING))
+
+    def write(self, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        """Write manifest and configuration, into a new folder too."""
         self.root.mkdir(parents=True, exist_ok=True)
         write_json(self.manifest, manifest)
         with atomic_write(self.config) as stream:
             stream.write(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
-        return rounding
 
-    def _refuse_other_settings(
-        self, before: Mapping[str, Any], manifest: Mapping[str, Any], config: Mapping[str, Any]
-    ) -> list[str]:
+    def _refuse_other_data(self, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
         for key in ("tokens_fingerprint", "tokenizer_digest"):
-            if before[key] != manifest[key]:
+            if before.get(key) != manifest[key]:
                 raise UserError(
                     f"the run was begun on other data ({key} differs)",
                     where="data.tokens",
                     fix="give the tokens it was begun with, or another save_folder",
                 )
-        old, new = flat(self.read_config()), flat(config)
-        differing = [key for key in old | new if old.get(key) != new.get(key)]
+
+    def _refuse_other_training(self, differing: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         deciding = [key for key in differing if not key.startswith(FREE) and key not in ROUNDING]
-        if deciding:
-            shown = ", ".join(f"{key} (was {old.get(key)}, is {new.get(key)})" for key in deciding)
-            hint = ""
-            if deciding == ["scheduler.t_max"]:
-                hint = f"; a longer run on the old schedule needs --scheduler.t-max {old['scheduler.t_max']}"
+        if not deciding:
+            return
+        hint = ""
+        if deciding == ["scheduler.t_max"]:
+            hint = f"; a longer run on the old schedule needs --scheduler.t-max {old['scheduler.t_max']}"
+        raise UserError(
+            f"the run was begun with other settings: {changes(deciding, old, new)}",
+            where=self.root,
+            fix=f"set them back, or give another save_folder{hint}",
+        )
+
+    def _refuse_other_measuring(
+        self, differing: list[str], old: Mapping[str, Any], new: Mapping[str, Any], step: int, max_steps: int
+    ) -> None:
+        late = [key for key in differing if key.startswith(DONE_ONCE)]
+        if step > max_steps:
+            late.append("max_duration")
+        if late:
             raise UserError(
-                f"the run was begun with other settings: {shown}",
+                f"the run is complete at step {step} and was made with other settings: {changes(late, old, new)}",
                 where=self.root,
-                fix=f"set them back, or give another save_folder{hint}",
+                fix="set them back, give another save_folder, or go on under them with a larger max_duration and "
+                f"--scheduler.t-max {new['scheduler.t_max']}",
             )
-        return [key for key in differing if key in ROUNDING]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run is: newest step and checkpoint (0 and None before the first), whether nothing is left to train,
+    and the settings that changed and make losses agree up to rounding alone."""
+
+    step: int
+    checkpoint: Path | None
+    complete: bool
+    rounding: tuple[str, ...]
+
+
+def changes(keys: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """``seed (was 1, is 2), …``."""
+    return ", ".join(f"{key} (was {old.get(key)}, is {new.get(key)})" for key in keys)
+
+
+def metrics_rows(path: Path) -> Iterator[tuple[int, bytes]]:
+    """``(step, line)`` of every row of ``metrics.jsonl``, an unfinished last line left out; none without the file.
+
+    A line that is no row is a UserError that names it.
+    """
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        yield step_of_row(path, number, line), line
+
+
+def step_of_row(path: Path, number: int, line: bytes) -> int:
+    """Step of the row that is line ``number`` of ``metrics.jsonl``."""
+    try:
+        step = json.loads(line)["step"]
+        if type(step) is not int:
+            raise ValueError
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            "not a row of metrics", where=path, line=number, fix="restore the file, or remove the line"
+        ) from error
+    return step
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import UserError
-from .files import digest_file, read_json
+from .files import DAMAGE, digest_file, open_read, read_json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 FORMAT_VERSION = 1
 LARGEST_SHORT_VOCABULARY = 65_536
@@ -45,7 +47,9 @@ class Tokens:
         place = self.folder / "manifest.json"
         if not place.is_file():
             raise UserError("no tokens artifact: manifest.json is missing", where=self.folder, fix="check data.tokens")
-        manifest: dict[str, Any] = read_json(place)
+        manifest = read_json(place)
+        if not isinstance(manifest, dict):
+            raise UserError("the manifest is no JSON object", where=place, fix=REMAKE)
         if manifest.get("artifact") != "tokens":
             raise UserError(
                 f"this is a {manifest.get('artifact')!r} artifact, not tokens", where=place, fix="check data.tokens"
@@ -65,8 +69,17 @@ class Tokens:
             self.fingerprint: str = manifest["fingerprint"]
             self.paths: list[str] = [row["path"] for row in manifest["files"]]
             self.lengths: list[int] = [row["tokens"] for row in manifest["files"]]
-        except (KeyError, TypeError) as error:
+            self.documents: list[int] = [row["documents"] for row in manifest["files"]]
+        except KeyError as error:
             raise UserError(f"the manifest lacks {error}", where=place, fix=REMAKE) from error
+        except TypeError as error:
+            raise UserError("files is no list of objects", where=place, fix=REMAKE) from error
+        counts = (self.vocab_size, self.eos_token_id, self.pad_token_id, *self.lengths, *self.documents)
+        names = (self.dtype_name, self.tokenizer_digest, self.fingerprint, *self.paths)
+        if not all(type(count) is int and count >= 0 for count in counts) or not all(
+            isinstance(name, str) for name in names
+        ):
+            raise UserError("the manifest holds a value of a wrong kind", where=place, fix=REMAKE)
         expected = "uint16" if self.vocab_size <= LARGEST_SHORT_VOCABULARY else "uint32"
         if self.dtype_name != expected:
             raise UserError(
@@ -118,21 +131,32 @@ class Tokens:
         """``documents.idx``: records ``hash, file, row, offset``, sorted by hash."""
         if self._index is None:
             file = self.folder / "documents.idx"
-            if not file.is_file() or file.stat().st_size % INDEX_RECORD.itemsize:
-                raise UserError("the index of documents is missing or cut off", where=file, fix=REMAKE)
-            size = file.stat().st_size
+            if not file.is_file():
+                raise UserError("the index of documents is missing", where=file, fix=REMAKE)
+            size, documents = file.stat().st_size, sum(self.documents)
+            if size != INDEX_RECORD.itemsize * documents:
+                raise UserError(
+                    f"the index has {size} bytes, not {INDEX_RECORD.itemsize} for each of {documents} documents",
+                    where=file,
+                    fix=REMAKE,
+                )
             self._index = np.memmap(file, dtype=INDEX_RECORD, mode="r") if size else np.empty(0, dtype=INDEX_RECORD)
         return self._index
 
     def find(self, document_id: str) -> list[Document]:
         """All documents with this id (one for each source that has it); found by hash, confirmed by name."""
-        wanted = int.from_bytes(hashlib.sha256(document_id.encode()).digest()[:8], "little")
+        name = document_id.encode(errors="surrogatepass")  # a command line may hold what no id does
+        wanted = int.from_bytes(hashlib.sha256(name).digest()[:8], "little")
         index = self.index()
         first = int(np.searchsorted(index["hash"], np.uint64(wanted), side="left"))
         last = int(np.searchsorted(index["hash"], np.uint64(wanted), side="right"))
         found = []
         for record in index[first:last]:
             file, row = int(record["file"]), int(record["row"])
+            if file >= len(self.paths):
+                raise UserError(
+                    f"the index names file {file} of {len(self.paths)}", where=self.folder / "documents.idx", fix=REMAKE
+                )
             found += [document for document in self.rows(file, [row]) if document.id == document_id]
         return sorted(found, key=lambda document: (document.file, document.row))
 
@@ -155,17 +179,54 @@ class Tokens:
         found: list[Document] = []
         wanted = iter(numbers)
         current = next(wanted, None)
-        with gzip.open(path, "rb") as raw:
-            for number, row in enumerate(csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))):
-                if current is None:
-                    break
-                if number == current:
-                    start, end, name, src, loc = row
-                    found.append(Document(file, number, int(start), int(end), name, src, int(loc)))
-                    current = next(wanted, None)
+        with open_read(path) as raw:
+            reader = csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
+            try:
+                for number, row in enumerate(reader):
+                    if current is None:
+                        break
+                    if number == current:
+                        found.append(self._document(file, number, row, path, reader.line_num))
+                        current = next(wanted, None)
+            except DAMAGE as error:
+                raise UserError(
+                    f"the compressed file is damaged or cut off: {error}",
+                    where=path,
+                    line=reader.line_num + 1,
+                    fix=REMAKE,
+                ) from error
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise UserError(f"not CSV: {error}", where=path, line=reader.line_num + 1, fix=REMAKE) from error
         if current is not None:
             raise UserError(f"row {current} is in documents.idx but not here", where=path, fix=REMAKE)
         return found
+
+    def _document(self, file: int, number: int, row: Sequence[str], path: Path, line: int) -> Document:
+        try:
+            start, end, name, src, loc = row
+            document = Document(file, number, int(start), int(end), name, src, int(loc))
+        except ValueError as error:
+            raise UserError("not a row of start,end,id,src,loc", where=path, line=line, fix=REMAKE) from error
+        if not 0 <= document.start < document.end <= self.lengths[file]:
+            raise UserError(
+                f"tokens {start} to {end} do not lie in the file's {self.lengths[file]}",
+                where=path,
+                line=line,
+                fix=REMAKE,
+            )
+        return document
+
+
+def load_tokenizer(file: Path) -> Tokenizer:
+    """The tokenizer of a ``tokenizer.json``; what is none is a UserError."""
+    from tokenizers import Tokenizer
+
+    if not file.is_file():
+        raise UserError("the tokenizer is missing", where=file, fix="put the model's tokenizer.json there")
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"not a tokenizer: {error}", where=file, fix="put the model's tokenizer.json there") from error
 
 
 class Instances:

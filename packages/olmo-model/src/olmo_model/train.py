@@ -35,7 +35,7 @@ from .presets import model_config, parameter_count
 from .provenance import recorded
 from .run_folder import FORMAT_VERSION, RunFolder
 from .schedule import Schedule
-from .tokens import Instances, Tokens
+from .tokens import Instances, Tokens, load_tokenizer
 from .trainer import Callback, Row, Trainer
 
 log = logging.getLogger(__name__)
@@ -214,20 +214,23 @@ def train(config: TrainConfig) -> int:
         "tokens_fingerprint": plan.tokens.fingerprint,
         "tokenizer_digest": plan.tokens.tokenizer_digest,
     }
+    standing = run.check(manifest, resolved, plan.max_steps)
+    if standing.checkpoint is not None:
+        point_latest(run.root, standing.checkpoint)
+    if standing.complete:
+        log.info("the run in %s is complete: step %d of %d; nothing to do", run.root, standing.step, plan.max_steps)
+        return 0
+    load_tokenizer(plan.tokens.tokenizer_file)  # every checkpoint needs it
     model, optimizer = build_model(plan)
     evaluate = _evaluation(plan, model)
-    changed = run.prepare(manifest, resolved)
-    if changed:
-        log.warning("changed since the run began: %s; losses agree only up to rounding", ", ".join(changed))
-    first, newest = run.newest_checkpoint() or (0, None)
-    if newest is not None:
-        point_latest(run.root, newest)
-        if first >= plan.max_steps:
-            log.info("the run in %s is complete: step %d of %d; nothing to do", run.root, first, plan.max_steps)
-            return 0
-        restore(newest, model, optimizer)
-        log.info("going on from %s", newest)
+    run.write(manifest, resolved)
+    if standing.rounding:
+        log.warning("changed since the run began: %s; losses agree only up to rounding", ", ".join(standing.rounding))
+    if standing.checkpoint is not None:
+        restore(standing.checkpoint, model, optimizer)
+        log.info("going on from %s", standing.checkpoint)
     inputs = [plan.tokens.folder / "manifest.json"]
+    inputs += [Path(folder) for folder in (config.evaluation.windows, config.evaluation.requests) if folder]
     with recorded("olmo-model", "train", folder=run.root, config=resolved, inputs=inputs, seed=config.seed) as record:
         log.info(
             "%s parameters, %s instances of %d tokens, %d steps of %s tokens, %s, %d threads",
@@ -245,12 +248,12 @@ def train(config: TrainConfig) -> int:
             optimizer,
             callbacks=_callbacks(plan, run, model, optimizer, evaluate, resolved),
             describe_batch=lambda step: describe_batch(plan, run, step),
-            step=first,
+            step=standing.step,
         )
         with stopping_on_signals(trainer):
             trainer.fit()
         record.counts = {
-            "first_step": first + 1,
+            "first_step": standing.step + 1,
             "last_step": trainer.current_step,
             "tokens_seen": trainer.current_step * plan.tokens_per_step,
         }

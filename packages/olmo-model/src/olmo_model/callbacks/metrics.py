@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+from ..run_folder import metrics_rows
 from ..trainer import Row, Trainer
 
 
@@ -51,8 +52,7 @@ class Metrics:
 
 def keep_rows_up_to(path: Path, step: int) -> None:
     """Rewrite the metrics, whole or not at all, without the rows after ``step`` and without an unfinished last line."""
-    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
-    kept = [line for line in lines if json.loads(line)["step"] <= step]
+    kept = [line for row_step, line in metrics_rows(path) if row_step <= step]
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(b"".join(line + b"\n" for line in kept))
     os.replace(partial, path)
