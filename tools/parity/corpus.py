@@ -51,9 +51,9 @@ AWKWARD = (
     "password = 'hunter2hunter2'\naws_secret = 'AKIAIOSFODNN7EXAMPLE'\n",
     'key = "AKIAIOSFODNN7EXAMPLE"\nkey = "AKIAIOSFODNN7EXAMPLE"\n',
     'api_key = "c3VwZXIgbG9uZyBzdHJpbmcgc2hvdWxkIGNhdXNlIGVub3VnaCBlbnRyb3B5"\n',
-    "?" * 10_001 + " jo@example.org \n",
-    "x" * 100_050 + " " + "word " * 30,
 )  # fmt: skip
+# Longer than some of dolma's patterns, which take quadratic time, come to an end with.
+HEAVY = ("?" * 10_001 + " jo@example.org \n", "x" * 100_050 + " " + "word " * 30)
 ADDRESSES = (
     "https://www.wwf.org/panda",
     "http://wwf.org",
@@ -92,6 +92,7 @@ def read_corpus(folder: Path, budget: int) -> list[Document]:
     documents += [
         {"id": f"awkward-{k}", "source": "awkward", "text": text, "metadata": None} for k, text in enumerate(AWKWARD)
     ]
+    documents += [{"id": f"heavy-{k}", "source": "heavy", "text": text} for k, text in enumerate(HEAVY)]
     documents += [
         {"id": f"address-{k}", "source": "addresses", "text": "A page.", "metadata": {"url": url}}
         for k, url in enumerate(ADDRESSES)
@@ -111,8 +112,8 @@ def read_corpus(folder: Path, budget: int) -> list[Document]:
             )
         ]
     for document in documents:
-        if document["source"] == "awkward" or document["metadata"] is None:
-            document.pop("metadata")
+        if document.get("metadata") is None:
+            document.pop("metadata", None)
     return documents
 
 

@@ -14,12 +14,6 @@ from dolma_data.errors import UserError
 from dolma_data.taggers import find_tagger, tagger_names
 
 
-def mentions(text: str) -> dict[str, list[str]]:
-    """Texts of the personal data found."""
-    found = scores_of("pii_regex_with_counts_fast_v2", text)
-    return {name: [text[start:end] for start, end, _ in spans] for name, spans in found.items() if name.isupper()}
-
-
 def test_c4_flags_lines_and_documents() -> None:
     text = (
         "A fine line it is.\nNo end here\nTwo words.\n\n  function() { JavaScript }  \nLorem IPSUM said “hi there”?\n"
@@ -87,85 +81,6 @@ def test_an_empty_word_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("\n")
     with pytest.raises(UserError, match="empty"):
         scores_of("c4_v2", "x", tmp_path / "words.txt")
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("write to jo.do+x@mail.example.org", "jo.do+x@mail.example.org"),
-        ("jo@example.org", "jo@example.org"),
-        ("(jo@example.org), then", "jo@example.org"),
-        ("<jo@example.org>.", "jo@example.org"),
-        ("mailto:jo@example.org?subject=x", "jo@example.org"),
-        ("'jo@example.org'", "jo@example.org"),
-        ("o'hara@example.org", "o'hara@example.org"),
-        ("Почта: имя@пример.рф.", "имя@пример.рф"),
-        ("連絡先：山田@例え.jp。", "山田@例え.jp"),
-        ("🎉🎉 jo@example.org 🎉", "jo@example.org"),
-        ("line\njo@example.org\n", "jo@example.org"),
-    ],
-)
-def test_email_addresses_are_found_exactly(text: str, address: str) -> None:
-    assert mentions(text) == {"EMAIL_ADDRESS": [address]}
-
-
-@pytest.mark.parametrize(
-    "text", ["@decorator", "a @ b.c", "jo@localhost", "user@host:22", "x@1.2", "jo@ example.org", "a" * 70 + "@b.org"]
-)
-def test_what_is_no_email_address(text: str) -> None:
-    assert "EMAIL_ADDRESS" not in mentions(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("555-123-4567", "555-123-4567"),
-        ("call (555) 123-4567 now", "(555) 123-4567"),
-        ("tel. 555.123.4567.", "555.123.4567"),
-        ("+1 555 123 4567", "+1 555 123 4567"),
-        ("at 5551234567", "5551234567"),
-        ("هاتف ٥٥٥-١٢٣-٤٥٦٧", "٥٥٥-١٢٣-٤٥٦٧"),
-    ],
-)
-def test_telephone_numbers_are_found_exactly(text: str, number: str) -> None:
-    assert mentions(text) == {"PHONE_NUMBER": [number]}
-
-
-@pytest.mark.parametrize("text", ["55512345678", "3.1415926535897", "id_5551234567", "12345678901234", "5551234567x"])
-def test_longer_numbers_are_no_telephone_numbers(text: str) -> None:
-    assert mentions(text) == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("10.0.0.1", "10.0.0.1"),
-        ("http://192.168.1.254:80/x", "192.168.1.254"),
-        ("Host 255.255.255.255.", "255.255.255.255"),
-        ("アドレス 8.8.8.8、", "8.8.8.8"),
-    ],
-)
-def test_addresses_are_found_exactly(text: str, address: str) -> None:
-    assert mentions(text) == {"IP_ADDRESS": [address]}
-
-
-@pytest.mark.parametrize("text", ["1.2.3.4.5", "256.1.1.1", "1.2.3", "1.2.3.4a", "v1.2.3.4", "1.1.1.256"])
-def test_what_is_no_address(text: str) -> None:
-    assert mentions(text) == {}
-
-
-def test_counts_and_fraction_of_personal_data() -> None:
-    text = "jo@example.org\n10.0.0.1\nplain"
-    found = scores_of("pii_regex_with_counts_fast_v2", text)
-    assert found["doc_count"] == [(0, 29, 2.0)]
-    assert found["doc_frac"] == [(0, 29, (14 + 8) / 29)]
-
-
-@given(st.text(max_size=40), st.text(max_size=40))
-def test_an_address_on_a_line_of_its_own_is_found_between_any_texts(before: str, after: str) -> None:
-    text = f"{before}\njo@example.org\n{after}"
-    spans = scores_of("pii_regex_with_counts_fast_v2", text)["EMAIL_ADDRESS"]
-    assert (len(before) + 1, len(before) + 15, 1.0) in spans
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=40))

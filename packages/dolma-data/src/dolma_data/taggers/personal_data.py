@@ -2,79 +2,171 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..batch import Batch, Spans, listed_spans, whole_documents
-from .registry import tagger
+from ..batch import Batch, Floats, Spans, listed_spans, whole_documents
+from . import personal_data_patterns as patterns
+from .personal_data_patterns import ADDRESS, EMAIL, PHONE, Place
+from .registry import TaggerOptions, tagger
 
-EMAIL, PHONE, ADDRESS = "EMAIL_ADDRESS", "PHONE_NUMBER", "IP_ADDRESS"
-LONGEST_LOCAL_PART = 64  # octets, RFC 5321, section 4.5.3.1.1
-# The part before the sign ends just before it; a longer run of such characters is no address.
-LOCAL_PART = re.compile(r"(?<![\w.+%'-])'*([\w+-](?:[\w.+%'-]*[\w+%-])?)\Z")
-DOMAIN = re.compile(r"(?:\w(?:[\w-]*\w)?\.)+[^\W\d](?:[\w-]*\w)?(?![\w-]*@)")
-PHONE_NUMBER = re.compile(
-    r"(?<![\w.(+-])(?<!\d[ )])(?:\+?1[-. ]{0,2})?(?:\(\d{3}\)|\d{3})[-. ]*\d{3}[-. ]?\d{4}(?![\w-])"
-)
-OCTET = r"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
-IP_ADDRESS = re.compile(rf"(?<![\w.])(?:{OCTET}\.){{3}}{OCTET}(?!\w|\.\w)")
+SOURCE = "regular expressions in the manner of allenai/dolma (Soldaini et al. 2024, arXiv 2402.00159)"
+MANY_QUESTION_MARKS = 10_000
+WINDOW = 100  # code points before and after a number in which a book's number is looked for
+FRACTION, QUESTION_MARKS = "pii-doc-frac", "pii-question-marks"
+CONTEXT, IN_URL = "pii-context-words", "pii-phone-in-url"
 Row = tuple[int, int, int, float]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One type of personal data: what finds it in a line, and what allenai/dolma finds in a paragraph or text."""
+
+    difference: str
+    find: Callable[[str], Iterator[Place]]
+    find_as_dolma: Callable[[str, bool], Iterator[Place]]
+    flag: int  # of kernels.lines: lines without it cannot hold any
+
+
+KINDS = {
+    EMAIL: Kind("pii-email", patterns.find_emails, patterns.find_dolma_emails, 1),
+    PHONE: Kind("pii-phone", patterns.find_phones, patterns.find_dolma_phones, 2),
+    ADDRESS: Kind("pii-ip-address", patterns.find_addresses, patterns.find_dolma_addresses, 4),
+}
+SPANS = tuple(kind.difference for kind in KINDS.values())
 
 
 @tagger(
     "pii_regex_with_counts_fast_v2",
-    types=(EMAIL, PHONE, ADDRESS, "doc_count", "doc_frac"),
-    source="regular expressions in the manner of allenai/dolma (Soldaini et al. 2024, arXiv 2402.00159)",
+    types=(*KINDS, "doc_count", "doc_frac"),
+    source=SOURCE,
+    differences=(*SPANS, FRACTION, QUESTION_MARKS),
 )
-def pii_regex_with_counts_fast_v2(batch: Batch) -> Iterator[Spans]:
+def pii_regex_with_counts_fast_v2(batch: Batch, options: TaggerOptions) -> Iterator[Spans]:
     """Spans of e-mail addresses, ten-digit telephone numbers and IPv4 addresses, searched line by line.
 
-    ``doc_count`` is their number and ``doc_frac`` the fraction of the text's code points that they cover.
-
-    Other than allenai/dolma's tagger of this name: a span holds the address or number alone, without the punctuation
-    and white space around it; addresses at the very end of a text and numbers at its very beginning are found; a
-    telephone number or IPv4 address that goes on to either side (a longer number, a version of five parts) is none; a
-    country code 1 belongs to the number; ``doc_frac`` does not count the whole document as one more span; and texts
-    with more than 10,000 question marks are not skipped, for no pattern here takes more than linear time.
+    ``doc_count`` is their number and ``doc_frac`` the fraction of the text's code points that they cover. A span holds
+    the address or number alone; one that goes on to either side (a longer number, a version of five parts) is none.
     """
-    from ..kernels import lines as rules
-    from ..kernels.characters import character_classes
-
-    lines = batch.lines
-    owners, numbers, kinds = rules.personal_data_candidates(
-        batch.buffer, lines.first, lines.starts, lines.ends, lines.characters, character_classes()
-    )
-    found: dict[str, list[Row]] = {EMAIL: [], PHONE: [], ADDRESS: []}
-    for document, line, kind in zip(owners.tolist(), numbers.tolist(), kinds.tolist(), strict=True):
-        text = batch.text_of(int(lines.starts[line]), int(lines.ends[line]))
-        at = int(lines.characters[line])
-        if kind & rules.MAY_HOLD_EMAIL:
-            found[EMAIL] += ((document, at + start, at + end, 1.0) for start, end in find_emails(text))
-        if kind & rules.MAY_HOLD_PHONE:
-            found[PHONE] += ((document, at + m.start(), at + m.end(), 1.0) for m in PHONE_NUMBER.finditer(text))
-        if kind & rules.MAY_HOLD_ADDRESS:
-            found[ADDRESS] += ((document, at + m.start(), at + m.end(), 1.0) for m in IP_ADDRESS.finditer(text))
+    found = find_all(batch, options, by_paragraph=True)
+    if options.reproduces(QUESTION_MARKS):
+        skipped = {k for k, text in enumerate(batch.texts) if text.count("?") > MANY_QUESTION_MARKS}
+        found = {name: [row for row in rows if row[0] not in skipped] for name, rows in found.items()}
     for name, rows in found.items():
         yield listed_spans(name, rows)
-    counts = np.zeros(len(batch))
+    yield whole_documents(batch, "doc_count", _counts(batch, found))
+    if options.reproduces(FRACTION):
+        lengths = np.zeros(len(batch))
+        for document, start, end, _ in (row for rows in found.values() for row in rows):
+            lengths[document] += end - start
+        fractions = (lengths + batch.lengths) / np.maximum(batch.lengths, 1)
+        yield whole_documents(batch, "doc_frac", np.where(batch.lengths == 0, -1.0, fractions))
+        return
     covered = np.zeros(len(batch))
     reached: dict[int, int] = {}
     for document, start, end, _ in sorted(row for rows in found.values() for row in rows):
-        counts[document] += 1
         covered[document] += max(0, end - max(start, reached.get(document, 0)))
         reached[document] = max(end, reached.get(document, 0))
-    yield whole_documents(batch, "doc_count", counts)
     yield whole_documents(batch, "doc_frac", covered / np.maximum(batch.lengths, 1))
 
 
-def find_emails(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of the e-mail addresses in ``text``: a local part, ``@``, a domain with a dot; any script."""
-    sign = text.find("@")
-    while sign >= 0:
-        local = LOCAL_PART.search(text, max(0, sign - LONGEST_LOCAL_PART), sign)
-        domain = DOMAIN.match(text, sign + 1) if local else None
-        if local and domain:
-            yield local.start(1), domain.end()
-        sign = text.find("@", sign + 1)
+@tagger("pii_regex_v1", types=(*KINDS, "doc"), source=SOURCE, differences=(*SPANS, CONTEXT, IN_URL))
+def pii_regex_v1(batch: Batch, options: TaggerOptions) -> Iterator[Spans]:
+    """As pii_regex_v2."""
+    return _regex_v2(batch, options)
+
+
+@tagger("pii_regex_v2", types=(*KINDS, "doc"), source=SOURCE, differences=(*SPANS, CONTEXT, IN_URL))
+def pii_regex_v2(batch: Batch, options: TaggerOptions) -> Iterator[Spans]:
+    """Spans of e-mail addresses, telephone numbers and IPv4 addresses, without numbers of books and parts of URLs.
+
+    A telephone number or IPv4 address with ``isbn``, ``doi`` or ``#`` within 100 code points is none, nor is a
+    telephone number inside a URL. ``doc`` is the number of spans over that of words (``str.split()``), -1 without any.
+    """
+    return _regex_v2(batch, options)
+
+
+def _regex_v2(batch: Batch, options: TaggerOptions, with_counts: bool = False) -> Iterator[Spans]:
+    found = drop_book_numbers(batch, find_all(batch, options, by_paragraph=False), options)
+    for name, rows in found.items():
+        yield listed_spans(name, rows)
+    words = np.diff(batch.words.first)
+    counts = _counts(batch, found)
+    yield whole_documents(batch, "doc", np.where(words == 0, -1.0, counts / np.maximum(words, 1)))
+    if with_counts:
+        yield whole_documents(batch, "doc_count", counts)
+
+
+@tagger(
+    "pii_regex_with_counts_v2",
+    types=(*KINDS, "doc", "doc_count"),
+    source=SOURCE,
+    differences=(*SPANS, CONTEXT, IN_URL),
+)
+def pii_regex_with_counts_v2(batch: Batch, options: TaggerOptions) -> Iterator[Spans]:
+    """As pii_regex_v2, and the number of spans."""
+    return _regex_v2(batch, options, with_counts=True)
+
+
+def find_all(batch: Batch, options: TaggerOptions, by_paragraph: bool) -> dict[str, list[Row]]:
+    """Rows of every type of personal data, in order; by allenai/dolma's patterns where those are wanted."""
+    from ..kernels.characters import character_classes
+    from ..kernels.lines import personal_data_candidates
+
+    lines = batch.lines
+    owners, numbers, flags = personal_data_candidates(
+        batch.buffer, lines.first, lines.starts, lines.ends, lines.characters, character_classes()
+    )
+    found: dict[str, list[Row]] = {name: [] for name in KINDS}
+    own = {name: kind for name, kind in KINDS.items() if not options.reproduces(kind.difference)}
+    for document, line, flag in zip(owners.tolist(), numbers.tolist(), flags.tolist(), strict=True):
+        text = batch.text_of(int(lines.starts[line]), int(lines.ends[line]))
+        at = int(lines.characters[line])
+        for name, kind in own.items():
+            if flag & kind.flag:
+                found[name] += ((document, at + start, at + end, 1.0) for start, end in kind.find(text))
+        if by_paragraph and len(own) < len(KINDS):
+            if line + 1 < lines.first[document + 1]:
+                text += "\n"
+            for name in KINDS.keys() - own.keys():
+                if flag & KINDS[name].flag:
+                    places = KINDS[name].find_as_dolma(text, True)
+                    found[name] += ((document, at + start, at + end, 1.0) for start, end in places)
+    if not by_paragraph:
+        for name in KINDS.keys() - own.keys():
+            for document in np.unique(owners[(flags & KINDS[name].flag) != 0]).tolist():
+                places = KINDS[name].find_as_dolma(batch.texts[document], False)
+                found[name] += ((document, start, end, 1.0) for start, end in places)
+    return found
+
+
+def drop_book_numbers(batch: Batch, found: dict[str, list[Row]], options: TaggerOptions) -> dict[str, list[Row]]:
+    """Leave out telephone numbers and IPv4 addresses near the mark of a book's number, and numbers inside URLs."""
+
+    def kept(name: str, row: Row) -> bool:
+        document, start, end, _ = row
+        text = batch.texts[document]
+        around = text[max(0, start - WINDOW) : end + WINDOW]
+        if options.reproduces(CONTEXT):
+            if any(mark in around for mark in ("isbn", "doi", "#")):
+                return False
+        elif patterns.NUMBER_OF_A_BOOK.search(around):
+            return False
+        return name != PHONE or options.reproduces(IN_URL) or not _inside_url(text, start, end)
+
+    return {name: rows if name == EMAIL else [row for row in rows if kept(name, row)] for name, rows in found.items()}
+
+
+def _inside_url(text: str, start: int, end: int) -> bool:
+    """Whether a URL on the same line reaches over the place."""
+    begin = text.rfind("\n", 0, start) + 1
+    line_end = text.find("\n", end)
+    matches = patterns.URL.finditer(text, begin, line_end if line_end >= 0 else len(text))
+    return any(match.start() <= start and match.end() > start + 1 for match in matches)
+
+
+def _counts(batch: Batch, found: dict[str, list[Row]]) -> Floats:
+    documents = [row[0] for rows in found.values() for row in rows]
+    return np.bincount(np.array(documents, dtype=np.int64), minlength=len(batch)).astype(np.float64)
