@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from artifact_checks.reading import check_digest, load
+from artifact_checks.recognition import read_json
 from artifact_checks.report import Options, Report
+from artifact_checks.vocabulary import tokenizer_at
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 ROWS = 4096  # rows of a matrix looked at together
@@ -75,10 +77,39 @@ def check_checkpoint(folder: Path, report: Report, options: Options) -> str:
     check_digest(weights, manifest["weights_digest"], "weights_digest", path, report)
     if (folder / "tokenizer.json").is_file():
         check_digest(folder / "tokenizer.json", manifest["tokenizer_digest"], "tokenizer_digest", path, report)
+    check_special_tokens(folder, report)
     if weights.is_file():
         check_weights(folder, weights, manifest, report)
     check_train(folder / "train", report)
     return f"{manifest['parameters']:,} parameters, step {manifest['step']:,}"
+
+
+def check_special_tokens(folder: Path, report: Report) -> None:
+    """The end of a document and the padding are the same ids for the model, for generation and for the tokenizer."""
+    names = ("config.json", "generation_config.json", "tokenizer_config.json")
+    config, generation, tokens = (read_object(folder / name, report) for name in names)
+    if not config:
+        return
+    tokenizer = tokenizer_at(folder / "tokenizer.json", Report(quiet=True))  # its digest is looked at already
+    for kind in ("eos", "pad"):
+        key = f"{kind}_token_id"
+        if generation:
+            report.equal(folder / "generation_config.json", key, generation.get(key), config.get(key))
+        token = tokens.get(f"{kind}_token")
+        if token is not None and tokenizer is not None:
+            text = token["content"] if isinstance(token, dict) else token
+            path = folder / "tokenizer_config.json"
+            report.equal(path, f"the id of {text!r}", tokenizer.token_to_id(text), config.get(key))
+
+
+def read_object(path: Path, report: Report) -> dict[str, Any]:
+    """A JSON object; empty, where there is none, which is a problem where there is a file."""
+    value = read_json(path)
+    if isinstance(value, dict):
+        return value
+    if path.is_file():
+        report.problem(path, "not a JSON object")
+    return {}
 
 
 def check_weights(folder: Path, weights: Path, manifest: Any, report: Report) -> None:

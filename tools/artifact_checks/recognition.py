@@ -112,6 +112,14 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def quoted(path: Path) -> dict[str, None]:
+    """What would be the keys of a JSON file that cannot be parsed: all names in it before a colon, at any depth."""
+    try:
+        return dict.fromkeys(re.findall(r'"(\w+)"\s*:', path.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return {}
+
+
 def is_remains(folder: Path, kind: str) -> bool:
     """Whether the files of a folder are those of one of our artifacts of this kind, with or without its manifest."""
     return any(fingerprint.fits(folder) for fingerprint in FINGERPRINTS if fingerprint.kind == kind)
@@ -152,13 +160,15 @@ def kind_of_file(path: Path) -> str | None:
     if path.suffix != ".json" or path.stat().st_size > LARGEST_LOOSE_JSON:
         return None
     value = read_json(path)
+    if value is None:
+        value = quoted(path)
     if not isinstance(value, dict):
         return None
     if value.get("artifact") == "unigram" or {"smoothing", "counts", "vocab_size"} <= value.keys():
         return "unigram"
     own = COMPARISON_KEYS & value.keys()
     if {"a", "b", "rows"} <= own or len(own) == len(COMPARISON_KEYS) - 1:  # one damaged key hides no comparison
-        return "perplexity_comparison" if "metric" in value else "predictions_comparison"
+        return "predictions_comparison" if "metric" not in value or "p_value_holm" in value else "perplexity_comparison"
     return None
 
 

@@ -64,6 +64,7 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
+GENERATION = "generation_config.json"
 STATE = "train/__0_0.distcp"
 EMBEDDING, DOWN = "model.embed_tokens.weight", "model.layers.0.mlp.down_proj.weight"
 CHECKPOINT: list[Damage] = [
@@ -136,6 +137,22 @@ CHECKPOINT: list[Damage] = [
         None,
         "weights are stored once",
     ),
+    ("padding", config(pad_token_id=2), "generation_config.json", None, "pad_token_id is 1, but the content gives 2"),
+    (
+        "end of documents",
+        lambda f: edit_json(f / "tokenizer_config.json", lambda c: c.update(eos_token="<|padding|>")),
+        "tokenizer_config.json",
+        None,
+        "the id of '<|padding|>' is 1, but the content gives 0",
+    ),
+    (
+        "unknown token",
+        lambda f: edit_json(f / "tokenizer_config.json", lambda c: c.update(eos_token={"content": "<|endoftext}>"})),
+        "tokenizer_config.json",
+        None,
+        "the id of '<|endoftext}>' is None, but the content gives 0",
+    ),
+    ("cut generation", lambda f: write(f / GENERATION, b'{"'), GENERATION, None, "not a JSON object"),
     ("no configuration", lambda f: (f / "config.json").unlink(), "config.json", None, "missing"),
     ("no generation", lambda f: (f / "generation_config.json").unlink(), "generation_config.json", None, "missing"),
     ("no training state", lambda f: shutil.rmtree(f / "train"), "train/.metadata", None, "training cannot go on"),

@@ -139,6 +139,21 @@ def test_unigram_counts_that_name_no_kind_are_still_looked_at(build: SimpleNames
     )
 
 
+@pytest.mark.parametrize("builder", ["unigram", "comparison", "predictions_comparison"])
+def test_an_artifact_of_one_file_that_is_no_json_is_a_problem(
+    builder: str, build: SimpleNamespace, check: Check, tmp_path: Path
+) -> None:
+    kind = {"comparison": "perplexity_comparison"}.get(builder, builder)
+    path = getattr(build, builder)()
+    write(path, path.read_bytes()[:-1] + b"]")
+
+    for place in (path, tmp_path):
+        status, lines = check(place)
+        assert status == 1
+        assert lines[0].startswith(f"{path}: not valid JSON: ")
+        assert lines[1:] == [f"failed: {kind} {path} (1 problem)"]
+
+
 def test_the_plain_layout_may_hold_what_our_commands_put_beside_it(build: SimpleNamespace, check: Check) -> None:
     """A report of contamination and its record in the root, attributes of our tagger with their manifest."""
     folder = build.plain()
