@@ -209,6 +209,9 @@ def test_one_interrupt_stops_after_the_step_and_the_handlers_are_put_back(config
 def test_rows_go_to_weights_and_biases(config_file, tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="the extra olmo-model[wandb] is not installed")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "unset below, put back by the fixture")
+    monkeypatch.delenv("WANDB_ERROR_REPORTING")
     assert call("train", str(config_file), "--max-duration", "6", "--wandb.project", "stories") == 0
     (record,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
     deadline = time.monotonic() + 60  # wandb's own process writes the file, at its leisure
@@ -216,3 +219,4 @@ def test_rows_go_to_weights_and_biases(config_file, tmp_path, monkeypatch):
         time.sleep(0.1)
     assert b"train/CrossEntropyLoss" in record.read_bytes()
     assert b"stories" in record.read_bytes()
+    assert os.environ["WANDB_ERROR_REPORTING"] == "false"  # without it wandb asks the network even offline

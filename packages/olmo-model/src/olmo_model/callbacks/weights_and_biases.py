@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ class WeightsAndBiases:
     """Logs every row. A run that goes on is the same run there: its id comes from the folder's place."""
 
     def __init__(self, settings: WandbSettings, root: Path, config: dict[str, Any]) -> None:
+        if settings.mode == "offline":
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else wandb reports on itself over the network
         try:
             import wandb
         except ImportError as error:
