@@ -12,7 +12,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +327,7 @@ def _trie(tokens: dict[bytes, int]) -> Trie:
     return Trie(pairs, table, np.array(ids, dtype=np.int32))
 
 
+@cache
 def character_kinds() -> npt.NDArray[np.uint8]:
     r"""Bits of every code point, [0x110000]: what ``\p{L}``, ``\p{N}`` and ``\s`` match, as the library sees it; what
     composes with its neighbours under NFC or may do so in a Unicode version that this Python does not know."""

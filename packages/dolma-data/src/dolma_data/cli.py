@@ -158,11 +158,10 @@ def train_tokenizer(config: Annotated[TrainTokenizerConfig, Parameter(name="*")]
 @app.command
 def tokens(config: Annotated[TokensConfig, Parameter(name="*")]) -> None:
     """Encode documents, in a seeded order over the whole corpus, into files of token ids."""
-    from .tokens import check, tokens
+    from .tokens import plan, tokens
 
     if config.dry_run:
-        _, special, dtype = check(config)
-        return print_plan(config, dtype=dtype, eos_token_id=special.eos, pad_token_id=special.pad)
+        return print_plan(config, **plan(config, listed(config.documents)))
     tokens(config)
     return None
 

@@ -16,13 +16,22 @@ from .errors import UserError
 log = logging.getLogger(__name__)
 
 TEMPORARY = "there are no temporary copies: files are read where they lie, and finished work is kept beside the output"
+ORDER = "the order is random over the whole corpus, not over batches of open files"
 MOUNTS = "files are written beside their place and renamed, on mounted buckets too"
 # Keys of Dolma that have nothing to set here, and why. Anything else unknown is refused.
 WITHOUT_EFFECT: dict[str, dict[str, str]] = {
     "tag": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
     "dedupe": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY, "is_s3_volume": MOUNTS},
     "mix": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
-    "tokens": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
+    "tokens": {
+        "work_dir.input": TEMPORARY,
+        "files_per_process": "any number of processes writes the same files, cut by max_size",
+        "batch_size": ORDER,
+        "ring_size": ORDER,
+        "sample_ring_prop": ORDER,
+        "tokenizer.refresh": "memory does not grow with the number of documents",
+        "tokenizer.fast": "a tokenizer.json is all that is read",
+    },
     "stat": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
     "warc": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
 }

@@ -40,16 +40,6 @@ ARTIFACT = "tokens"
 SCRATCH_VERSION = 1  # of the scratch files; another one's are not used
 SMALL_VOCABULARY = 1 << 16  # ids that fit into uint16
 SMALL_CORPUS = 1 << 20  # bytes on disk that are not worth a second process
-# Settings of Dolma's that cannot apply here, and why; each is named once where it is set. The list is closed.
-NOT_APPLICABLE = {
-    "files_per_process": "any number of processes writes the same files, cut by max_size",
-    "batch_size": "the order is random over the whole corpus",
-    "ring_size": "the order is random over the whole corpus",
-    "sample_ring_prop": "the order is random over the whole corpus",
-    "work_dir.input": "documents are read where they are",
-    "tokenizer.refresh": "memory does not grow with the number of documents",
-    "tokenizer.fast": "a tokenizer.json is all that is read",
-}
 
 
 def tokens(config: TokensConfig) -> dict[str, Any]:
@@ -142,6 +132,16 @@ def tokenizer_settings(config: TokensConfig) -> TokenizerSettings:
     return config.tokenizer or TokenizerSettings(name_or_path=str(old))
 
 
+def plan(config: TokensConfig, inputs: dict[str, list[str]]) -> dict[str, Any]:
+    """``inputs``, which names files and what is missing, and what is known of the tokenizer, missing too if it is."""
+    try:
+        tokenizer_file(tokenizer_settings(config).name_or_path)
+    except UserError as error:
+        return inputs | {"missing": [*inputs["missing"], str(error)]}
+    _, special, dtype = check(config)
+    return inputs | {"dtype": dtype, "eos_token_id": special.eos, "pad_token_id": special.pad}
+
+
 def check(config: TokensConfig) -> tuple[Path, SpecialIds, str]:
     """The tokenizer's file, its special ids and the type of the ids; UserError where they do not go together."""
     settings = tokenizer_settings(config)
@@ -159,28 +159,12 @@ def check(config: TokensConfig) -> tuple[Path, SpecialIds, str]:
     names = (config.fields.text_field_name, config.fields.id_field_name or "")
     if any(f"{longer}.".startswith(f"{shorter}.") for longer, shorter in (names, names[::-1])):
         raise UserError("text and id are the same field, or one in the other", where="--fields", fix="give two fields")
-    for name in ignored_settings(config):
-        log.warning("%s does nothing here: %s", name, NOT_APPLICABLE[name])
     if settings.encode_special_tokens is False and config.compat is None:
         log.warning(
             "tokenizer.encode_special_tokens is false, but text that spells a special token stays text; "
             "--compat dolma makes it the token"
         )
     return path, special, dtype
-
-
-def ignored_settings(config: TokensConfig) -> list[str]:
-    """Names of ``NOT_APPLICABLE`` that are not left at their default."""
-    default = TokensConfig(documents=(), destination=Path(), tokenizer=TokenizerSettings(name_or_path=""))
-    found = []
-    for name in NOT_APPLICABLE:
-        given: Any = config
-        usual: Any = default
-        for key in name.split("."):
-            given, usual = getattr(given, key, None), getattr(usual, key)
-        if given is not None and given != usual:
-            found.append(name)
-    return found
 
 
 def open_scratch(

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
-
 from .kinds import Count, Several
 
 
@@ -56,12 +54,6 @@ class TokenizerSettings:
     segment_before_tokenization: bool = False
     """Encode each line by itself, together with the line ends before it."""
 
-    refresh: Count = 0
-    """Accepted for Dolma's configurations: memory does not grow, so no tokenizer is loaded again."""
-
-    fast: bool = True
-    """Accepted for Dolma's configurations: a tokenizer.json is all that is read."""
-
     encode_special_tokens: bool | None = None
     """Text that spells a special token is text; with compat dolma only where this is true, else it is the token."""
 
@@ -86,9 +78,6 @@ class FieldSettings:
 @dataclass(frozen=True, kw_only=True)
 class TokensWorkDir:
     """Where intermediate files lie."""
-
-    input: Path | None = None
-    """Accepted for Dolma's configurations: nothing is copied before it is read, so nothing goes there."""
 
     output: Path | None = None
     """Folder for what is encoded until it is put in order; default: beside the destination."""
@@ -122,18 +111,6 @@ class TokensConfig:
     fields: FieldSettings = FieldSettings()
     """Where text and id of a document stand."""
 
-    files_per_process: Count | None = None
-    """Accepted for Dolma's configurations: any number of processes writes the same files, cut by max_size."""
-
-    batch_size: Count = 10_000
-    """Accepted for Dolma's configurations: the order is random over the whole corpus, not over batches."""
-
-    ring_size: Count = 8
-    """Accepted for Dolma's configurations: the order is random over the whole corpus, not over open files."""
-
-    sample_ring_prop: bool = False
-    """Accepted for Dolma's configurations: the order is random over the whole corpus, not over open files."""
-
     work_dir: TokensWorkDir = TokensWorkDir()
     """Where intermediate files lie."""
 
@@ -149,5 +126,5 @@ class TokensConfig:
     debug: bool = False
     """Work in this process alone, whatever processes says."""
 
-    dry_run: Annotated[bool, Parameter(alias="--dryrun")] = False
+    dry_run: bool = False
     """Print the plan as YAML and stop."""
