@@ -103,3 +103,17 @@ def test_edges_of_lines(text: str) -> None:
     assert scores == reference(text)
     assert set(scores) <= set(TYPES)
     assert all(math.isfinite(score) for score in scores.values())
+
+
+def test_more_words_than_one_table_holds_are_counted_part_by_part() -> None:
+    count = 550_000
+    words = [f"w{number:06}" for number in range(count)]
+    columns = {spans.type: spans.scores for spans in gopher_v2(Batch([{"text": " ".join([*words, "the", *words])}]))}
+    assert columns["word_count"].tolist() == [2 * count + 1]
+    total = 2 * count * 7 + 3
+    assert columns["fraction_of_characters_in_most_common_2grams"].tolist() == [2 * 14 / total]
+    for n in (5, 10):
+        within = 2 * (count - n + 1) * n * 7  # both copies; those over the middle word occur once
+        over = sum(n * 7 - 4 for _ in range(n))
+        expected = within / (within + over)
+        assert columns[f"fraction_of_characters_in_duplicate_{n}grams"].tolist() == pytest.approx([expected])

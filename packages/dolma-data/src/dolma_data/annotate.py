@@ -83,7 +83,6 @@ class Scored:
     file: int
     last: bool
     rows: int
-    text_bytes: int
     outputs: list[bytes]
     notes: list[list[Note]]
     failures: list[tuple[int, str]]
@@ -100,7 +99,6 @@ def scored(
         file=chunk.file,
         last=chunk.last,
         rows=len(rows),
-        text_bytes=len(chunk.block.data),
         outputs=[pack(b"".join(lines), packing_of(chunk.tree)) for lines in outputs],
         notes=notes,
         failures=failures,
@@ -146,7 +144,6 @@ def score_unit(score: Callable[[Chunk], Scored], unit: Chunk | SmallFile) -> Sco
         file=unit.index,
         last=True,
         rows=sum(part.rows for part in parts),
-        text_bytes=sum(part.text_bytes for part in parts),
         outputs=[b"".join(rows) for rows in zip(*(part.outputs for part in parts), strict=True)],
         notes=[list(chain(*notes)) for notes in zip(*(part.notes for part in parts), strict=True)],
         failures=[failure for part in parts for failure in part.failures],

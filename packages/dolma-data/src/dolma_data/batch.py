@@ -51,20 +51,21 @@ class Batch:
         return [document["text"] for document in self.documents]
 
     @cached_property
-    def _encoded(self) -> list[bytes]:
-        return [text.encode() for text in self.texts]
+    def _encoded(self) -> tuple[npt.NDArray[np.uint8], Integers]:
+        encoded = [text.encode() for text in self.texts]
+        offsets = np.zeros(len(self) + 1, dtype=np.int64)
+        np.cumsum([len(text) for text in encoded], out=offsets[1:])
+        return np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets
 
-    @cached_property
+    @property
     def buffer(self) -> npt.NDArray[np.uint8]:
         """UTF-8 bytes of all texts, one after the other."""
-        return np.frombuffer(b"".join(self._encoded), dtype=np.uint8)
+        return self._encoded[0]
 
-    @cached_property
+    @property
     def offsets(self) -> Integers:
         """[D + 1]: text d is ``buffer[offsets[d]:offsets[d + 1]]``."""
-        offsets = np.zeros(len(self) + 1, dtype=np.int64)
-        np.cumsum([len(text) for text in self._encoded], out=offsets[1:])
-        return offsets
+        return self._encoded[1]
 
     @cached_property
     def lengths(self) -> Integers:

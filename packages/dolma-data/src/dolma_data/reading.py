@@ -31,7 +31,7 @@ ZSTANDARD = (".zst", ".zstd")
 DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Block:
     """Consecutive lines of a file, each with its newline (the last of the file may lack it).
 
@@ -46,6 +46,10 @@ class Block:
     @property
     def rows(self) -> int:
         return self.data.count(b"\n") + (not self.data.endswith(b"\n") and bool(self.data))
+
+    def let_go(self) -> None:
+        """Free the lines; who has decoded them needs the memory, where one of them is a giant document."""
+        self.data, self.failed = b"", ()
 
 
 def packing_of(name: str | Path) -> str:

@@ -98,6 +98,7 @@ def prepare(plan: TagPlan) -> list[list[tuple[str, PreparedTagger]]]:
 def tag_chunk(plan: TagPlan, chunk: Chunk) -> Scored:
     """Score a chunk with all taggers of all outputs; the notes of an output name the keys that occur."""
     rows, documents = chunk.documents()
+    chunk.block.let_go()
     batch = Batch(documents)
     outputs: list[list[bytes]] = []
     notes: list[list[Note]] = []

@@ -9,6 +9,10 @@ from numba import njit
 from .units import HAS_LETTER, HAS_SYMBOL, hash_bytes
 
 SHORT_WORD = 64  # words below this length are sorted by counting
+TABLE_KEYS = 1 << 20  # counted in one table
+KEY_PARTS = 16
+PART_SHIFT = np.uint64(60)
+PART_MASK = np.uint64(KEY_PARTS - 1)
 NGRAM_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -22,26 +26,45 @@ def table_size(entries):
 
 
 @njit(cache=True)
-def count_keys(keys, candidates, table, counts, slots):
+def count_keys(keys, candidates, space):
     """Count equal ``keys[i]`` among the i of ``candidates``.
 
-    ``slots[k]`` is the place of ``candidates[k]`` in the table, ``table[slot]`` is 1 + the first i with that key,
-    ``counts[slot]`` how many have it.
+    ``firsts[k]`` becomes the first i with the key of ``candidates[k]``, ``counts[i]`` of a first i how many have it.
+    Many keys are counted part by part, by their upper bits, so that the table stays small beside them.
     """
-    size = table_size(candidates.shape[0])
-    mask = np.uint64(size - 1)
-    table[:size] = 0
+    _, _, table, counts, firsts = space
+    total = candidates.shape[0]
+    if total <= TABLE_KEYS:
+        size = table_size(total)
+        table[:size] = 0
+        count_part(keys, candidates, table[:size], counts, firsts, np.uint64(0), np.uint64(0))
+        return
+    held = np.zeros(KEY_PARTS, dtype=np.int64)
+    for k in range(total):
+        held[keys[candidates[k]] >> PART_SHIFT] += 1
+    for part in range(KEY_PARTS):
+        whole = np.zeros(table_size(held[part]), dtype=np.int32)
+        count_part(keys, candidates, whole, counts, firsts, np.uint64(part), PART_MASK)
+
+
+@njit(cache=True)
+def count_part(keys, candidates, table, counts, firsts, part, part_mask):
+    """Count the keys whose upper bits under ``part_mask`` are ``part``; ``table[slot]`` is 1 + the first i of a key."""
+    mask = table.shape[0] - 1
     for k in range(candidates.shape[0]):
         i = candidates[k]
         key = keys[i]
-        slot = np.int64((key ^ (key >> np.uint64(32))) & mask)
+        if (key >> PART_SHIFT) & part_mask != part:
+            continue
+        slot = np.int64((key ^ (key >> np.uint64(32))) & np.uint64(mask))
         while table[slot] != 0 and keys[table[slot] - 1] != key:
-            slot = (slot + 1) & (size - 1)
+            slot = (slot + 1) & mask
         if table[slot] == 0:
             table[slot] = i + 1
-            counts[slot] = 0
-        counts[slot] += 1
-        slots[k] = slot
+            counts[i] = 0
+        first = table[slot] - 1
+        counts[first] += 1
+        firsts[k] = first
 
 
 @njit(cache=True)
@@ -72,16 +95,24 @@ def median_length(lengths):
     return (lower + upper) / 2.0
 
 
+@njit(cache=True, inline="always")
+def sum_between(values, start, end):
+    """Sum of ``values[start:end]``."""
+    total = 0
+    for k in range(start, end):
+        total += values[k]
+    return total
+
+
 @njit(cache=True)
-def score_ngrams(words, before, scores, space):
+def score_ngrams(words, lengths, scores, space):
     """Fill the nine n-gram fractions of one document; stays NaN where it has fewer than n words.
 
     An n-gram can only be repeated where both (n-1)-grams inside it are, so each n looks at the survivors of n - 1.
-    ``before`` are sums of word lengths: words i to j have ``before[j] - before[i]`` code points.
     """
-    keys, candidates, table, counts, slots = space
+    keys, candidates, _, counts, firsts = space
     count = words.shape[0]
-    total = before[count]
+    total = sum_between(lengths, 0, count)
     for i in range(count):
         keys[i] = words[i]
         candidates[i] = i
@@ -99,29 +130,31 @@ def score_ngrams(words, before, scores, space):
                     candidates[kept] = candidates[k]
                     kept += 1
             repeated = kept
-        count_keys(keys, candidates[:repeated], table, counts, slots)
+        count_keys(keys, candidates[:repeated], space)
         best = 1
         best_at = 0  # where all occur once, the first one counts as most common
         kept = 0
         characters = 0
         for k in range(repeated):
-            slot = slots[k]
-            if counts[slot] < 2:
-                continue
             i = candidates[k]
-            if counts[slot] > best and table[slot] == i + 1:
-                best = counts[slot]
+            first = firsts[k]
+            if counts[first] < 2:
+                continue
+            if first == i and counts[first] > best:
+                best = counts[first]
                 best_at = i
-            characters += before[i + n] - before[i]
+            characters += sum_between(lengths, i, i + n)
             candidates[kept] = i
             kept += 1
         repeated = kept
         if n <= 4:
-            scores[n - 2] = best * (before[best_at + n] - before[best_at]) / total
+            scores[n - 2] = best * sum_between(lengths, best_at, best_at + n) / total
         else:
-            everything = 0
-            for i in range(last + 1):
-                everything += before[i + n] - before[i]
+            within = sum_between(lengths, 0, n)
+            everything = within
+            for i in range(last):
+                within += lengths[i + n] - lengths[i]
+                everything += within
             scores[n - 2] = characters / everything
 
 
@@ -132,7 +165,7 @@ def score_lines(buffer, starts, ends, space, between_runs):
     Returns the fractions that begin with a bullet, end in an ellipsis and are repeated, and the code points of all
     repeated pieces.
     """
-    keys, candidates, table, counts, slots = space
+    keys, candidates, _, counts, firsts = space
     pieces = 0
     bullets = 0
     ellipses = 0
@@ -143,19 +176,19 @@ def score_lines(buffer, starts, ends, space, between_runs):
             continue
         candidates[pieces] = pieces
         keys[pieces] = hash_bytes(buffer, start, end)
-        slots[pieces] = k
+        firsts[pieces] = k
         pieces += 1
         if end > start:
             bullets += buffer[start] == 0x2A or buffer[start] == 0x2D
             ellipses += (
                 end - start >= 3 and buffer[end - 3] == 0xE2 and buffer[end - 2] == 0x80 and buffer[end - 1] == 0xA6
             )
-    which = slots[:pieces].copy()
-    count_keys(keys, candidates[:pieces], table, counts, slots)
+    which = firsts[:pieces].copy()
+    count_keys(keys, candidates[:pieces], space)
     repeated = 0
     characters = 0
     for k in range(pieces):
-        if counts[slots[k]] > 1:
+        if counts[firsts[k]] > 1:
             repeated += 1
             for at in range(starts[which[k]], ends[which[k]]):
                 characters += (buffer[at] & 0xC0) != 0x80
@@ -176,27 +209,25 @@ def score_documents(
     for document in range(documents):
         largest = max(largest, first_word[document + 1] - first_word[document])
         largest = max(largest, first_line[document + 1] - first_line[document])
-    size = table_size(largest)
     space = (
         np.empty(largest + 1, dtype=np.uint64),
-        np.empty(largest + 1, dtype=np.int64),
-        np.empty(size, dtype=np.int64),
-        np.empty(size, dtype=np.int64),
-        np.empty(largest + 1, dtype=np.int64),
+        np.empty(largest + 1, dtype=np.int32),
+        np.empty(table_size(min(largest, TABLE_KEYS)), dtype=np.int32),
+        np.empty(largest + 1, dtype=np.int32),
+        np.empty(largest + 1, dtype=np.int32),
     )
-    before = np.zeros(largest + 1, dtype=np.int64)
     for document in range(documents):
         row = scores[document]
         low, high = first_word[document], first_word[document + 1]
         count = high - low
-        symbols = letters = needed = 0
+        symbols = letters = needed = everything = 0
         for k in range(low, high):
-            before[k - low + 1] = before[k - low] + word_lengths[k]
+            everything += word_lengths[k]
             symbols += (flags[k] & HAS_SYMBOL) != 0
             letters += (flags[k] & HAS_LETTER) != 0
             for r in range(required.shape[0]):
                 needed += words[k] == required[r]
-        score_ngrams(words[low:high], before, row, space)
+        score_ngrams(words[low:high], word_lengths[low:high], row, space)
         row[9] = lengths[document]
         row[10] = count
         row[11] = median_length(word_lengths[low:high])
@@ -210,5 +241,5 @@ def score_documents(
         row[15] = bullets
         row[16] = ellipses
         row[17] = repeated
-        row[18] = characters / max(before[count], 1)
+        row[18] = characters / max(everything, 1)
     return scores

@@ -102,7 +102,7 @@ def index_words(buffer, offsets, classes):
             flags[count] = flag
             count += 1
         first[document + 1] = count
-    return first, hashes[:count].copy(), lengths[:count].copy(), flags[:count].copy()
+    return first, hashes[:count], lengths[:count], flags[:count]
 
 
 @njit(cache=True)
