@@ -133,8 +133,8 @@ def parity(session: nox.Session) -> None:
     other, *arguments = session.posargs or ["dolma"]
     if other != "dolma":
         session.error(f"no comparison with {other!r}; say nox -s parity -- dolma")
-    install(session, *editable("dolma-data", extras="[code,lists]"))
-    python = peer(session, "dolma", "dolma[code]==1.2.1", "setuptools<81")
+    install(session, *editable("dolma-data", extras="[code,lists,sentences,cld2,langdetect]"))
+    python = peer(session, "dolma", "dolma[code]==1.2.1", "langdetect", "pycld2", "setuptools<81")
     session.run("python", "tools/parity_dolma.py", "--dolma", str(python), *arguments)
 
 

@@ -33,8 +33,11 @@ from parity.resources import find_resources, word_list_of_dolma
 
 RAISES = "tagger-raises"
 UNREPRODUCIBLE = {"random_number_v1": "random-numbers"}
-CANNOT_RUN = {"pii_presidio_v1": "it needs a model of spaCy that no package index carries"}
-EVERY = {"uniseg": 5}  # of dolma's slowest taggers only every fifth document, by the beginning of their names
+CANNOT_RUN = {"pii_presidio_v1": "it needs a model of spaCy that no package index carries"} | {
+    f"lingua_{name}": "its models take half a minute to load and as long for a few documents"
+    for name in ("doc_v1", "1e2", "par_v1", "doc_en_v1", "en_par_v1", "en_only_v1")
+}
+EVERY = {"uniseg": 5, "langdetect": 20}  # of the slowest taggers only every so-manieth document, by how they begin
 QUADRATIC = ("pii_regex_v", "pii_regex_with_counts_v", "repetitions", "paragraph_repetitions")
 MANY_TYPES = 40
 DOCUMENTS_OF_A_BATCH = 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,24 @@ LANGUAGE = (
 )  # fmt: skip
 
 
+CONTENT = {
+    "jigsaw_hatespeech_document_v2": "toxic",
+    "jigsaw_hatespeech_sentence_v2": "toxic",
+    "jigsaw_nsfw_document_v1": "nsfw",
+    "jigsaw_nsfw_sencence_v2": "nsfw",
+    "dclm-oh-eli5": "cc-hq",
+    "dolma17-quality": "hq-lq",
+    "code_composition": "code-prose",
+}
+MODELS: dict[str, tuple[str | tuple[str, ...], dict[str, str]]] = {
+    "toxic": ("toxicity/toxicity.jsonl.gz", {"toxic": "toxic", "not_toxic": "non_toxic"}),
+    "nsfw": ("spam/sms-spam.jsonl.gz", {"spam": "nsfw", "ham": "non_nsfw"}),
+    "cc-hq": ("boilerplate/segments.jsonl.gz", {"body": "hq", "boilerplate": "cc"}),
+    "hq-lq": ("boilerplate/segments.jsonl.gz", {"body": "hq", "boilerplate": "lq"}),
+    "code-prose": (("code", "speeches/presidential"), {"code": "code", "speeches/presidential": "prose"}),
+}
+
+
 def word_list_of_dolma(python: Path) -> Path:
     """The list of words and phrases that lies in dolma's own wheel."""
     program = "import pathlib, dolma; print(pathlib.Path(dolma.__file__).parent / 'data' / 'naughty_words_en.txt')"
@@ -40,4 +59,29 @@ def find_resources(
     found |= {name: (data / "tokenizers" / file,) for name, file in TOKENIZERS.items()}
     if (model := packaged_language_model()) is not None:
         found |= dict.fromkeys(LANGUAGE, (model,))
+    models = train_models(work / "models", data, documents)
+    found |= {name: (models[model],) for name, model in CONTENT.items()}
     return found
+
+
+def train_models(work: Path, data: Path, documents: Sequence[Document]) -> dict[str, Path]:
+    """Small fastText models with the labels of the published ones, trained on labelled text of the data."""
+    from dolma_data.config.train_classifier import ClassifierSettings, TrainClassifierConfig
+    from dolma_data.train_classifier import train_classifier
+
+    labelled = work / "labelled.jsonl"
+    work.mkdir()
+    settings = ClassifierSettings(dimension=8, buckets=1 << 14, epochs=5)
+    paths = {}
+    for model, (source, labels) in MODELS.items():
+        if isinstance(source, str):
+            inputs = str(data / "classifiers" / source)
+        else:
+            rows = [{"text": line, "label": each["source"]} for each in documents for line in each["text"].splitlines()]
+            rows = [row for row in rows if row["label"] in source and len(row["text"].strip()) > 3]
+            labelled.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+            inputs = str(labelled)
+        output = work / model
+        train_classifier(TrainClassifierConfig(documents=(inputs,), output=output, labels=labels, settings=settings))
+        paths[model] = output / "model.bin"
+    return paths

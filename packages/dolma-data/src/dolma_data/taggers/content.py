@@ -146,7 +146,9 @@ def code_composition(batch: Batch, model: ContentModel) -> Iterator[Spans]:
         counts = np.bincount(pieces.documents[of_kind], minlength=len(batch))
         entropy = np.bincount(pieces.documents[of_kind], entropies[of_kind], minlength=len(batch))
         occurs = counts > 0
-        yield whole_documents(batch, f"{names[at]}_pct", np.round(counts / totals, 2), where=occurs)
+        # Python's rounding, where 0.225 is below the middle between its neighbours, and not NumPy's.
+        shares = [round(share, 2) for share in (counts / totals).tolist()]
+        yield whole_documents(batch, f"{names[at]}_pct", shares, where=occurs)
         yield whole_documents(batch, names[at], counts, where=occurs)
         yield whole_documents(batch, f"{names[at]}_entropy", entropy / np.maximum(counts, 1), where=occurs)
 

@@ -59,7 +59,10 @@ def ft_lang_id_1e2(batch: Batch, model: LanguageModel) -> Iterator[Spans]:
     """As ft_lang_id_doc_v1, but only probabilities above 0.01, rounded to two digits."""
     pieces = whole_texts(batch)
     scores = model.languages(batch, pieces)
-    return _spans_of_labels(pieces, model.classifier, np.where(scores > WORTH_NOTING, np.round(scores, 2), 0.0))
+    rounded = np.zeros_like(scores)
+    worth = scores > WORTH_NOTING
+    rounded[worth] = [round(score, 2) for score in scores[worth].tolist()]
+    return _spans_of_labels(pieces, model.classifier, rounded)
 
 
 def ft_lang_id_en_doc_v2(batch: Batch, model: LanguageModel) -> Iterator[Spans]:
