@@ -37,7 +37,7 @@ CANNOT_RUN = {"pii_presidio_v1": "it needs a model of spaCy that no package inde
     f"lingua_{name}": "its models take half a minute to load and as long for a few documents"
     for name in ("doc_v1", "1e2", "par_v1", "doc_en_v1", "en_par_v1", "en_only_v1")
 }
-EVERY = {"uniseg": 5, "langdetect": 20}  # of the slowest taggers only every so-manieth document, by how they begin
+EVERY = {"uniseg": 5, "langdetect": 20}  # slow taggers: only every nth document, by how their names begin
 QUADRATIC = ("pii_regex_v", "pii_regex_with_counts_v", "repetitions", "paragraph_repetitions")
 MANY_TYPES = 40
 DOCUMENTS_OF_A_BATCH = 500
