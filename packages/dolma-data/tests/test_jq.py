@@ -94,9 +94,30 @@ def test_include_needs_everything_to_be_truthy_and_exclude_anything(program, inc
     assert (compiled.matches(DOCUMENT), compiled.excludes(DOCUMENT)) == (included, excluded)
 
 
+def test_zero_as_it_stands_in_a_document_is_true_in_dolma():
+    row = {"score": 0.0, "count": 0}
+    for program, right, dolma in ((".score", False, True), (".score + 0", False, False), (".count", False, False)):
+        assert compile_jq(program).matches(row) is right
+        assert compile_jq(program, dolma=True).matches(row) is dolma
+
+
+@pytest.mark.parametrize(
+    ("program", "gives"),
+    [
+        (".attributes.a[]?[5]?, 1", [None, None, 1]),
+        ('[.metadata[]?[]?]', [["x", "y"]]),  # a value without elements is passed over, not the end
+        ("(.n.x) == (.zz[]?)", []),  # a failure beside nothing is nothing
+        ("[.text[1:]?, .n[1:]?]", [["ello"]]),
+    ],
+)  # fmt: skip
+def test_a_question_mark_passes_over_what_fails_at_its_place(program, gives):
+    assert compile_jq(program).find(DOCUMENT) == gives
+
+
 @pytest.mark.parametrize(
     ("program", "message"),
     [
+        (".n.x.y?", "cannot index number"),
         (".attributes.x.y", "cannot index null with"),
         (".attributes.x[0][2] > 1", "cannot index null with 0"),
         (".text.y", "cannot index string"),

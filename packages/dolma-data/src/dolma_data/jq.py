@@ -37,7 +37,7 @@ from .jq_syntax import (
     Variable,
     parse,
 )
-from .jq_values import ARITHMETIC, JqError, add, children, compare, cut, fail, index, is_true, subtract, text_of
+from .jq_values import ARITHMETIC, JqError, children, compare, cut, fail, index, is_true, subtract, text_of
 from .select_needs import Needs
 
 Variables = dict[str, Any]
@@ -60,6 +60,7 @@ class Program:
     text: str
     node: Node
     code: Code
+    dolma: bool = False  # decimal numbers as they stand in a document are all truthy
 
     def find(self, document: Any) -> list[Any]:
         """All that it gives for the document. JqError where it fails."""
@@ -69,21 +70,44 @@ class Program:
 
     def matches(self, document: Any) -> bool:
         found = self.find(document)
-        return bool(found) and all(map(bool, found))
+        return bool(found) and all(map(self.is_truthy, found))
 
     def excludes(self, document: Any) -> bool:
         """Whether any of what it gives is truthy."""
-        return any(map(bool, self.find(document)))
+        return any(map(self.is_truthy, self.find(document)))
+
+    def is_truthy(self, value: Any) -> bool:
+        return bool(value) or (self.dolma and type(value) is float)
 
     def needs(self) -> Needs:
         """The fields and attributes that the program looks at."""
         return program_needs(self.node)
 
 
-def compile_jq(text: str) -> Program:
-    """Parse and compile ``text``; UserError with the place where it makes no sense."""
+def compile_jq(text: str, *, dolma: bool = False) -> Program:
+    """Parse and compile ``text``; UserError with the place where it makes no sense.
+
+    With ``dolma``, 0.0 is truthy where a program gives it as it stands in the document, as in allenai/dolma 1.2.1.
+    """
     node = parse(text)
-    return Program(text, node, _Compiler(text).compile(node, Scope()))
+    return Program(text, node, _Compiler(text).compile(node, Scope()), dolma and _gives_parts(node))
+
+
+def _gives_parts(node: Node) -> bool:
+    """Whether a program gives parts of its input as they are."""
+    match node:
+        case Identity() | Recurse() | Array() | Object() | Template() | Call("select" | "empty", _, _):
+            return True
+        case Constant(constant):
+            return type(constant) is not float
+        case Suffix(of, _, _, _, _):
+            return _gives_parts(of)
+        case Pipe(left, right, None) | Comma(left, right) | Binary("//", left, right) | If(_, left, right):
+            return _gives_parts(left) and _gives_parts(right)
+        case Try(body, None):
+            return _gives_parts(body)
+        case _:
+            return False
 
 
 @dataclass(frozen=True)
@@ -209,7 +233,18 @@ class _Compiler:
             if len(taken) == len(parts):
                 yield function(*taken)
                 return
-            for one in parts[len(taken)].many(value, variables):
+            given: Iterator[Any] | None = None
+            while True:
+                try:
+                    given = given or iter(parts[len(taken)].many(value, variables))
+                    one = next(given)
+                except StopIteration:
+                    return
+                except JqError:
+                    # as in jaq, a failure is a value: where a later part gives nothing, it comes to nothing too
+                    if all(any(True for _ in part.many(value, variables)) for part in parts[len(taken) + 1 :]):
+                        raise
+                    return
                 yield from every(value, variables, (*taken, one))
 
         return Code(every)
@@ -280,21 +315,20 @@ class _Compiler:
         return Code(every)
 
     def suffix(self, node: Suffix, scope: Scope) -> Code:
-        parts = [self.compile(node.of, scope)]
-        if node.is_slice:
-            parts += [self.compile(place or Call("null", (), 0), scope) for place in (node.index, node.end)]
-            code = self.combine(parts, cut)
-        elif node.index is None:
-            of = parts[0]
-            code = Code(
-                lambda value, variables: (one for whole in of.many(value, variables) for one in children(whole))
-            )
-        elif isinstance(node.index, Constant):
-            at = node.index.value
-            code = self.combine(parts, lambda whole: index(whole, at))
-        else:
-            code = self.combine([*parts, self.compile(node.index, scope)], index)
-        return self.attempt(code, None) if node.optional else code
+        of = self.compile(node.of, scope)
+        places = (node.index, node.end) if node.is_slice else () if node.index is None else (node.index,)
+        parts = [self.compile(place or Call("null", (), 0), scope) for place in places]
+        take = cut if node.is_slice else index
+        if node.index is not None or node.is_slice:
+            if not node.optional:
+                if not node.is_slice and isinstance(node.index, Constant):
+                    at = node.index.value
+                    return self.combine([of], lambda whole: index(whole, at))
+                return self.combine([of, *parts], take)
+            found = self.combine([of, *parts], lambda *taken: _optional(take, *taken))
+            return Code(lambda value, variables: (one for some in found.many(value, variables) for one in some))
+        each = _children_if_any if node.optional else children
+        return Code(lambda value, variables: (one for whole in of.many(value, variables) for one in each(whole)))
 
     def fold(self, node: Fold, scope: Scope) -> Code:
         source, start = self.compile(node.source, scope), self.compile(node.start, scope)
@@ -375,6 +409,18 @@ class _Later:
         return self.made.many(value, variables)
 
 
+def _optional(take: Callable[..., Any], *parts: Any) -> tuple[Any, ...]:
+    """What is found at a place, nothing where that is an error."""
+    try:
+        return (take(*parts),)
+    except JqError:
+        return ()
+
+
+def _children_if_any(value: Any) -> list[Any]:
+    return children(value) if type(value) in (list, tuple, dict) else []
+
+
 def _below(value: Any) -> Iterator[Any]:
     yield value
     if type(value) in (list, tuple, dict):
@@ -391,4 +437,4 @@ def _object(*parts: Any) -> dict[str, Any]:
     return made
 
 
-__all__ = ["JqError", "Program", "add", "compile_jq"]
+__all__ = ["JqError", "Program", "compile_jq"]

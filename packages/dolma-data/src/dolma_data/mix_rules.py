@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from .config.mix import MixStream, SpanReplacement, Syntax
 from .errors import UserError
-from .jq import compile_jq
+from .jq import JqError, compile_jq
 from .select import compile_path, spans
 from .select_needs import Needs, all_needs
 
@@ -149,7 +149,7 @@ def compile_rules(stream: MixStream, compat: str | None = None) -> Rules:
 def compile_rule(text: str, syntax: Syntax, dolma: bool = False) -> Rule:
     """A rule of either language; UserError with the place where it makes no sense."""
     if syntax == "jq":
-        return compile_jq(text)
+        return compile_jq(text, dolma=dolma)
     if syntax != "jsonpath":
         raise UserError(f"syntax {syntax!r} is not offered", fix="write jsonpath or jq")
     return compile_path(text, dolma=dolma)
@@ -176,13 +176,15 @@ def apply_rules(rules: Rules, document: dict[str, Any], funnel: Funnel) -> str |
     matched = [BLANK] if not rules.keep_blank and is_blank(text) else []
     if rules.include and not any(rule.matches(document) for rule in rules.include):
         matched.append(NOT_INCLUDED)
-        if rules.dolma:
-            return _dropped(matched, source, funnel)
     for rule in rules.exclude:
-        if rule.excludes(document):
-            matched.append(rule.text)
-            if rules.dolma:
-                break  # later rules are not asked, so that they cannot fail either
+        if matched and rules.dolma:
+            break
+        try:
+            if rule.excludes(document):
+                matched.append(rule.text)
+        except JqError:
+            if not matched:  # a document that is left out already needs no answer
+                raise
     if not matched:
         if rules.replace:
             document["text"] = text = replace_spans(document, rules, funnel.replaced)

@@ -14,6 +14,9 @@ Where the crate does not do what was written, a rule means what was written; ``d
 - Numbers compare by value, so that the integer 1 equals 1.0; in Dolma it does not.
 - ``[2019]`` on the right of ``in`` is an array; Dolma takes a single whole number there for an index into ``@``.
 - ``.length()`` counts inside a test too; in Dolma it is absent there.
+- ``!``, ``&&`` and ``||`` join tests of the same value; in Dolma, where that value is an array, each of them is put to
+  the elements of the array instead.
+- Fields come in the order of the document; in Dolma they come sorted by name.
 - Slices are those of RFC 9535; in Dolma one that begins or ends outside of the array selects nothing, and the end 0 is
   the end of the array.
 """
@@ -25,7 +28,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .select_compare import NUMBER, Comparisons, Values, children, comparisons, is_array
+from .select_compare import NUMBER, Comparisons, Values, comparisons, is_array
 from .select_needs import Needs, path_needs
 from .select_syntax import (
     All,
@@ -179,22 +182,22 @@ def _step(step: Step, by: Comparisons) -> Select:
                 return lambda value, root: _cut_as_dolma(value, start, end, stride) if is_array(value) else []
             return lambda value, root: list(value[start:end:stride]) if is_array(value) else []
         case Wildcard():
-            return lambda value, root: children(value)
+            return lambda value, root: by.children(value)
         case Descent(name):
-            return lambda value, root: list(_below(value, name))
+            return lambda value, root: list(_below(value, name, by.children))
         case Length():
             return lambda value, root: [len(value)] if is_array(value) else []
         case Filter(test):
             return _filter(_test(test, by))
 
 
-def _below(value: Any, name: str | None) -> Iterator[Any]:
+def _below(value: Any, name: str | None, children: Callable[[Any], Values]) -> Iterator[Any]:
     if name is not None and type(value) is dict and name in value:
         yield value[name]
     for child in children(value):
         if name is None:
             yield child
-        yield from _below(child, name)
+        yield from _below(child, name, children)
 
 
 def _filter(holds: Holds) -> Select:
@@ -206,13 +209,21 @@ def _filter(holds: Holds) -> Select:
     return select
 
 
+def _part(test: Test, by: Comparisons) -> Holds:
+    """A test inside another one; the crate tests the elements of an array there, any of which will do."""
+    holds = _test(test, by)
+    if not by.dolma:
+        return holds
+    return lambda value, root: any(holds(item, root) for item in value) if is_array(value) else holds(value, root)
+
+
 def _test(test: Test, by: Comparisons) -> Holds:
     match test:
         case Not(inner):
-            negated = _test(inner, by)
+            negated = _part(inner, by)
             return lambda value, root: not negated(value, root)
         case All(tests):
-            conditions = [_test(one, by) for one in tests]
+            conditions = [_part(one, by) for one in tests]
 
             def every(value: Any, root: Any) -> bool:
                 for holds in conditions:  # noqa: SIM110 (twice as fast as all())
@@ -222,7 +233,7 @@ def _test(test: Test, by: Comparisons) -> Holds:
 
             return every
         case Some(tests):
-            alternatives = [_test(one, by) for one in tests]
+            alternatives = [_part(one, by) for one in tests]
             return lambda value, root: any(holds(value, root) for holds in alternatives)
         case Exists(operand):
             if _is_single(operand):

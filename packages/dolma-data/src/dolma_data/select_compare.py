@@ -17,6 +17,10 @@ def children(value: Any) -> Values:
     return list(value) if is_array(value) else list(value.values()) if type(value) is dict else []
 
 
+def _sorted_children(value: Any) -> Values:
+    return [value[name] for name in sorted(value)] if type(value) is dict else children(value)
+
+
 def is_array(value: Any) -> bool:
     return type(value) is list or type(value) is tuple  # spans are decoded as tuples
 
@@ -53,6 +57,7 @@ class Comparisons:
     """The comparison of hits for every operator."""
 
     dolma: bool  # as the crate compares
+    children: Callable[[Any], Values]
     by_operator: dict[str, Callable[[Values, Values], bool]]
 
 
@@ -85,6 +90,7 @@ def comparisons(dolma: bool) -> Comparisons:
 
     return Comparisons(
         dolma,
+        _sorted_children if dolma else children,
         {
             "==": all_equal,
             "!=": lambda left, right: not all_equal(left, right),
