@@ -180,18 +180,22 @@ def is_recipe_folder(folder: Path) -> bool:
     return isinstance(log, dict) and log.keys() >= {"recipe", "stages"}
 
 
+def named_by_file(path: Path) -> tuple[str | None, Path]:
+    """(kind, artifact) that a file given as a path stands for: the folder of a manifest, or the file itself."""
+    folder = path.parent
+    if path.name == "recipe.json" and is_recipe_folder(folder):
+        return "recipe", folder
+    if path.name in MANIFESTS:
+        return kind_of_folder(folder) or kind_of_remains(folder), folder
+    return kind_of_file(path), path
+
+
 def find(path: Path) -> Iterator[tuple[str, Path]]:
     """Every artifact at or below a path; files inside an artifact that its contract names are left to its check."""
     if path.is_file():
-        if path.name == "recipe.json" and is_recipe_folder(path.parent):
-            path, kind = path.parent, "recipe"
-        elif path.name in MANIFESTS:
-            path = path.parent
-            kind = kind_of_folder(path) or kind_of_remains(path)
-        else:
-            kind = kind_of_file(path)
+        kind, artifact = named_by_file(path)
         if kind is not None:
-            yield kind, path
+            yield kind, artifact
         return
     roots: list[Path] = []
     freely_named: list[Path] = []
