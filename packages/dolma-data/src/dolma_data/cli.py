@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
@@ -25,6 +25,7 @@ from .config.train_classifier import TrainClassifierConfig
 from .config.warc import WarcConfig
 from .config.why import WhyConfig
 from .dolma_settings import prepare_arguments, prepare_settings
+from .errors import UserError
 
 if TYPE_CHECKING:
     from .pipeline import Bound
@@ -113,7 +114,7 @@ def stat(*, config: Annotated[StatConfig, Parameter(name="*")]) -> None:
     from .stat import format_table, stat
 
     if config.dry_run:
-        return print_plan(config, files=[str(path) for path in find_attributes(config.attributes)])
+        return print_plan(config, **_listed(config.attributes, lambda folder: find_attributes([folder])))
     print(format_table(stat(config)))
     return None
 
@@ -275,13 +276,16 @@ def bind(step: Step) -> Bound:
 def listed(documents: Sequence[str]) -> dict[str, list[str]]:
     """The files that inputs stand for, and what is ``missing``: a dry run says so and goes on."""
     from .documents import find_documents
-    from .errors import UserError
 
+    return _listed(documents, lambda item: [file.path for file in find_documents([item])])
+
+
+def _listed(inputs: Iterable[Any], find: Callable[[Any], Iterable[Path]]) -> dict[str, list[str]]:
     files: dict[str, None] = {}
     missing = []
-    for item in documents:
+    for item in inputs:
         try:
-            files.update((str(file.path), None) for file in find_documents([item]))
+            files.update((str(path), None) for path in find(item))
         except UserError as error:
             missing.append(str(error))
     return {"files": list(files), "missing": missing}
