@@ -84,17 +84,16 @@ def _named(step: Step, work: Callable[[], Any]) -> Any:
 
 
 def find_record(item: Bound, recipe: Recipe, config: RunConfig, digests: dict[Path, str]) -> dict[str, Any] | None:
-    """The newest record of provenance that covers the step: made by these settings, from and to what is there now."""
+    """A record of provenance that covers the step: made by these settings, from and to what is there now."""
     wanted = comparable(item.config)
-    paths = sorted(_records(item.step.command, recipe, config), key=lambda path: path.name, reverse=True)
-    for path in paths:
+    newest_first = sorted(_records(item.step.command, recipe, config), key=lambda path: path.name, reverse=True)
+    for path in newest_first:
         record = read_json(path)
         if record.get("package_version") != __version__ or comparable(record.get("config") or {}) != wanted:
             continue
         files = {**record["inputs"], **record["outputs"]}
         if record["outputs"] and all(_digest(Path(file), digests) == stated for file, stated in files.items()):
             return dict(record)
-        return None
     return None
 
 

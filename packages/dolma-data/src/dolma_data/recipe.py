@@ -1,8 +1,9 @@
 """Recipes: a whole pipeline in one YAML file, its variables filled in.
 
 A recipe has a `name`, a `description`, `variables` with their defaults, and `steps`. A step has one key, a command of
-dolma-data, with the settings of that command; `when` names a variable (or `not` one) that must be set, `name` tells
-steps apart. `${name}` stands for a variable; beside the recipe's own there are `documents`, `output` and `processes`.
+dolma-data, with the settings of that command; `when` names a variable (or `not` one; several in a list) that must be
+set, `name` tells steps apart. `${name}` stands for a variable, in a list for the entries of one that is a list; beside
+the recipe's own there are `documents`, `output` and `processes`. A variable may hold others.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def load_recipe(path: Path, config: RunConfig) -> Recipe:
         "output": str(config.output),
         "processes": config.processes,
     }
+    variables = {name: fill(value, variables, str(path)) for name, value in variables.items()}
     steps = [Step("extract", "extract", {"paths": list(config.input), "output": raw})] if config.input else []
     for number, entry in enumerate(content["steps"], start=1):
         step = _step(entry, variables, path, number)
@@ -121,13 +123,16 @@ def _step(entry: Any, variables: Mapping[str, Any], path: Path, number: int) -> 
     return Step(str(entry.get("name", command)), command, settings)
 
 
-def _wanted(condition: Any, variables: Mapping[str, Any], where: str) -> bool:
-    if condition is None:
-        return True
-    name = str(condition).removeprefix("not ")
-    if name not in variables:
-        raise UserError(f"unknown variable {name!r} in when", where=where, fix="name one of the recipe's variables")
-    return bool(variables[name]) != str(condition).startswith("not ")
+def _wanted(conditions: Any, variables: Mapping[str, Any], where: str) -> bool:
+    for condition in conditions if isinstance(conditions, list) else [conditions]:
+        if condition is None:
+            continue
+        name = str(condition).removeprefix("not ")
+        if name not in variables:
+            raise UserError(f"unknown variable {name!r} in when", where=where, fix="name one of the recipe's variables")
+        if bool(variables[name]) == str(condition).startswith("not "):
+            return False
+    return True
 
 
 def fill(value: Any, variables: Mapping[str, Any], where: str) -> Any:

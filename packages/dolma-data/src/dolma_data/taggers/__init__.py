@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import c4, code, content, gopher, language, language_libraries, length, personal_data
+from . import c4, code, content, fineweb, gopher, language, language_libraries, length, personal_data
 from .listing import describe_taggers
 from .registry import (
     Need,
@@ -19,7 +19,7 @@ from .registry import (
     tagger_names,
 )
 
-FAMILIES = (c4, code, content, gopher, language, language_libraries, length, personal_data)
+FAMILIES = (c4, code, content, fineweb, gopher, language, language_libraries, length, personal_data)
 
 __all__ = [
     "FAMILIES",
