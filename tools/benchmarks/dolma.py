@@ -246,7 +246,7 @@ def minhash(tools: Tools, folder: Path) -> list[list[str]]:
         "processes": tools.processes,
         "dedupe": {
             "name": "near", "method": "minhash", "documents": {"attribute_name": "near"},
-            "minhash": {"bands": 14, "rows": 8, "shingle": 5},
+            "minhash": {"bands": 14, "rows": 8, "shingle_length": 5},
         },
     }  # fmt: skip
     return [[str(tools.ours), "-c", write_yaml(folder / "dedupe.yaml", config), "dedupe"]]
