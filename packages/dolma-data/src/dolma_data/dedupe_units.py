@@ -211,8 +211,7 @@ def paragraph_spans(rule: DedupeRule, documents: Sequence[dict[str, Any]], as_do
     flags = np.where(np.diff(first) == 0, NO_KEY, NORMAL).astype(np.uint8)
     count = np.ones(len(owners), dtype=np.bool_)
     if rule.min_length > 0:
-        # allenai/dolma looks at where the paragraph ends in the document
-        count &= (ends if as_dolma else count_points(buffer, begin, end)) >= rule.min_length
+        count &= count_points(buffer, begin, end) >= rule.min_length
     if as_dolma and rule.min_words > 0:
         count[:] = False
     elif rule.skip_empty:
