@@ -99,10 +99,12 @@ def dedupe(*, config: Annotated[DedupeConfig, Parameter(name="*")]) -> None:
 @app.command
 def decontaminate(*, config: Annotated[DecontaminateConfig, Parameter(name="*")]) -> None:
     """Find evaluation text in documents and write it as attributes."""
-    from .decontaminate import decontaminate, read_set
+    from .decontaminate import decontaminate
+    from .evaluation_texts import read_units
 
     if config.dry_run:
-        return print_plan(config, units=len(read_set(config.decontamination_set)), **listed(config.documents))
+        units = len(read_units(config.decontamination_set, config.evaluation))
+        return print_plan(config, units=units, **listed(config.documents))
     decontaminate(config)
     return None
 

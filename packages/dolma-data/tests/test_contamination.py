@@ -1,0 +1,212 @@
+"""Evaluation text from suites, requests and plain texts; n-gram overlap; the report."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dolma_data.config.decontaminate import EvaluationRule
+from dolma_data.contamination import make_matcher, self_test, too_short
+from dolma_data.evaluation_texts import Unit, read_units
+
+QUERY = "Question: which of these seven technologies was developed most recently of all of them?\nAnswer:"
+LINE = "Question: which of these seven technologies was developed most recently of all of them?"
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows), mtime=0))
+    return path
+
+
+def request(doc_id: int, idx: int, continuation: str, **doc: Any) -> dict[str, Any]:
+    body = {"context": "few-shot examples\n" + QUERY, "continuation": continuation}
+    row = {"request_type": "loglikelihood", "doc": doc, "request": body, "idx": idx, "task_name": "quiz"}
+    return row | {"doc_id": doc_id, "native_id": None, "label": 1}
+
+
+def item(name: str, text: str) -> Unit:
+    return Unit("item", name, "quiz", "quiz", text)
+
+
+def test_requests_give_the_query_and_the_right_answer(tmp_path: Path) -> None:
+    rows = [request(0, 0, " radio", query=QUERY), request(0, 1, " telephone", query=QUERY)]
+    rows += [request(1_000_000, 1, " telephone", query="Answer:")]
+    path = write_lines(tmp_path / "quiz" / "requests.jsonl.gz", rows)
+    units = read_units(None, EvaluationRule(requests=(str(tmp_path),), ngram_length=5))
+    assert [(unit.id, unit.text) for unit in units] == [("quiz/0", QUERY), ("quiz/0", QUERY + " telephone")]
+    units = read_units(None, EvaluationRule(requests=(str(path),)))
+    assert [(unit.kind, unit.text) for unit in units] == [("paragraph", LINE)]
+    assert read_units(None, EvaluationRule(requests=(str(path),), minimum_words=2))[-1].text == "Answer: telephone"
+
+
+def test_a_request_without_a_query_gives_its_context(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "requests.jsonl.gz", [request(0, 1, " then.", sentence="x")])
+    (first, second) = read_units(None, EvaluationRule(requests=(str(path),), ngram_length=5))
+    assert first.text == "few-shot examples\n" + QUERY
+    assert second.text == f"few-shot examples\n{QUERY} then."
+
+
+def test_suites_give_lines_of_thirteen_words_and_held_out_documents(tmp_path: Path) -> None:
+    twelve = "one two three four five six seven eight nine ten eleven twelve"
+    text = f"{twelve}\n  {twelve} thirteen\n{'. ! ' * 20}\n{twelve}-13"
+    write_lines(tmp_path / "wiki/val/a.jsonl.gz", [{"id": "v", "text": text, "source": "wiki", "subdomain": "en"}])
+    write_lines(tmp_path / "code/test/a.jsonl.gz", [{"id": "c", "text": f"{twelve} other", "source": "code"}])
+    write_lines(tmp_path / "held_out.jsonl.gz", [{"source": "code", "id": "h", "group": "g"}])
+    units = read_units(None, EvaluationRule(suites=(str(tmp_path),), exempt_sources=("code",)))
+    assert [(unit.kind, unit.source, unit.domain, unit.text) for unit in units] == [
+        ("paragraph", "wiki", "en", f"{twelve} thirteen"),
+        ("paragraph", "wiki", "en", f"{twelve}-13"),
+        ("document", "code", "code", None),
+    ]
+
+
+def test_plain_texts_are_named_by_file_and_line_where_nothing_else_names_them(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "sums.jsonl.gz", [{"text": "a b c"}, {"text": "d e f", "id": "x", "source": "s"}])
+    units = read_units(None, EvaluationRule(texts=(str(path),), minimum_words=3))
+    assert [(unit.id, unit.source) for unit in units] == [("sums.jsonl.gz:1", "sums"), ("x", "s")]
+
+
+def test_ngrams_are_found_whatever_case_punctuation_and_line_breaks() -> None:
+    rule = EvaluationRule(ngram_length=4, ngram_threshold=0.75)
+    units = [item("1", "Über one two three four five six"), item("2", "seven eight nine ten")]
+    matcher = make_matcher(units, rule)
+    text = "before ÜBER, one\ntwo (three) four; five? after. Seven eight nine TEN!"
+    hits = matcher.find([{"id": "d", "source": "s", "text": text}])
+    assert [(text[hit.start : hit.end], units[hit.unit].id, hit.score) for hit in hits] == [
+        ("ÜBER, one\ntwo (three) four; five", "1", 0.75),  # three of four n-grams
+        ("Seven eight nine TEN", "2", 1.0),
+    ]
+    assert matcher.find([{"id": "d", "source": "s", "text": "one two three four and seven eight nine"}]) == []
+
+
+def test_the_ngrams_of_a_text_may_stand_apart() -> None:
+    rule = EvaluationRule(ngram_length=2, ngram_threshold=0.5)
+    matcher = make_matcher([item("1", "a b c d e")], rule)
+    text = "a b x c d"
+    hits = matcher.find([{"id": "d", "source": "s", "text": text}])
+    assert [(text[hit.start : hit.end], hit.score) for hit in hits] == [("a b", 0.5), ("c d", 0.5)]
+
+
+words = st.lists(st.sampled_from(["a", "bb", "Ü", "7", "x_y"]), min_size=1, max_size=8)
+
+
+@given(st.lists(words, min_size=1, max_size=4), words, st.integers(1, 4))
+def test_shares_are_those_of_sets_of_ngrams(texts: list[list[str]], document: list[str], length: int) -> None:
+    def ngrams(found: list[str]) -> set[tuple[str, ...]]:
+        return {tuple(found[k : k + length]) for k in range(len(found) - length + 1)}
+
+    units = [item(str(k), " ".join(text)) for k, text in enumerate(texts)]
+    matcher = make_matcher(units, EvaluationRule(ngram_length=length, ngram_threshold=0.01))
+    hits = matcher.find([{"id": "d", "source": "s", "text": " ".join(document)}])
+    expected = {}
+    for number, text in enumerate(texts):
+        shared = ngrams(text) & ngrams(document)
+        if shared:
+            expected[number] = len(shared) / len(ngrams(text))
+    assert {hit.unit: hit.score for hit in hits} == expected
+    assert too_short(matcher) == {number for number, text in enumerate(texts) if len(text) < length}
+
+
+@given(st.lists(words.map(" ".join), min_size=1, max_size=6), st.integers(1, 3))
+def test_every_planted_text_is_found(texts: list[str], length: int) -> None:
+    units = [item(str(k), text) for k, text in enumerate(dict.fromkeys(texts))]
+    matcher = make_matcher(units, EvaluationRule(ngram_length=length, ngram_threshold=1.0))
+    assert self_test(matcher, units, None) == len(units) - len(too_short(matcher))
+
+
+def test_the_report_shows_by_source_and_item_what_was_hit(
+    write_documents: Any, read_jsonl: Any, dolma: Any, tmp_path: Path
+) -> None:
+    rows = [request(0, 1, " telephone", query=QUERY), request(1, 1, " short", query="too short")]
+    requests = write_lines(tmp_path / "requests.jsonl.gz", rows)
+    root = write_documents(
+        [
+            {"id": "1", "text": f"Quiz night.\n{QUERY} telephone\n", "source": "web"},
+            {"id": "2", "text": "nothing of the kind", "source": "web"},
+        ]
+    )
+    options = ("--requests", requests, "--ngram-length", "8", "--report", tmp_path / "report")
+    assert dolma("decontaminate", "--documents", root, *options) == 0
+    first, second = read_jsonl(root / "attributes/decontamination/a.jsonl.gz")
+    assert first["attributes"] == {"decontamination": [[12, 106, 1.0], [12, 117, 1.0]]}
+    assert second["attributes"] == {}
+    match = read_jsonl(root / "attributes/decontamination/matches.jsonl.gz")[1]
+    assert (match["unit_id"], match["kind"], match["score"]) == ("quiz/0", "item", 1.0)
+    report = json.loads((tmp_path / "report/report.json").read_bytes())
+    assert report["texts_too_short"] == 2
+    assert report["documents"] == [
+        {"source": "web", "documents": 2, "documents_hit": 1, "characters": 137, "characters_covered": 105}
+    ]
+    assert report["evaluation"] == [{"source": "quiz", "units": 4, "units_found": 2, "items": 2, "items_found": 1}]
+    assert report["found"][1]["text"] == QUERY + " telephone"
+    assert report["found"][1]["places"][0]["text"] == QUERY + " telephone"
+    readable = (tmp_path / "report/report.md").read_text()
+    assert "| quiz | 4 | 2 | 2 | 1 |" in readable
+    assert f"> {LINE}" in readable
+
+
+def test_gsm8k_leaks_are_all_found_and_nothing_else(
+    write_documents: Any, read_jsonl: Any, dolma: Any, tmp_path: Path, data_dir: Path
+) -> None:
+    with gzip.open(data_dir / "corpora/math/gsm8k-test.jsonl.gz", "rt") as stream:
+        questions = [json.loads(line)["question"] for line in stream][:300]
+    with gzip.open(data_dir / "corpora/forum/ewt-web.jsonl.gz", "rt") as stream:
+        clean = [json.loads(line)["text"] for line in stream][:200]
+    texts = write_lines(tmp_path / "gsm8k.jsonl.gz", [{"id": str(k), "text": q} for k, q in enumerate(questions)])
+    leaked = [f"{clean[k % 200]}\n\nQ: {question.upper()}" for k, question in enumerate(questions)]
+    rows = [{"id": str(k), "text": text, "source": "s"} for k, text in enumerate([*clean, *leaked])]
+    root = write_documents(rows)
+    options = ("--texts", texts, "--ngram-length", "8", "--ngram-threshold", "1.0")
+    assert dolma("decontaminate", "--documents", root, *options) == 0
+    found = [row["attributes"] for row in read_jsonl(root / "attributes/decontamination/a.jsonl.gz")]
+    assert [bool(attributes) for attributes in found] == [False] * 200 + [True] * 300
+
+
+def test_any_number_of_processes_gives_the_same_bytes(
+    write_documents: Any, contents: Any, dolma: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dolma_data.annotate.CHUNK_BYTES", 300)
+    texts = write_lines(tmp_path / "t.jsonl.gz", [{"text": f"one two {k} three four"} for k in range(9)])
+    rows = [{"id": str(k), "text": f"so one two {k % 13} three four", "source": "s"} for k in range(40)]
+    root = write_documents(rows)
+    found = []
+    for processes in ("1", "2"):
+        options = ("--texts", texts, "--ngram-length", "3", "--processes", processes)
+        assert dolma("decontaminate", "--documents", root, *options) == 0
+        found.append(contents(root / "attributes/decontamination"))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ((), "no evaluation text to compare with"),
+        (("--texts", "nowhere.jsonl"), "no evaluation text here (nowhere.jsonl)"),
+        (("--texts", "TEXTS"), "no evaluation text to compare with"),
+        (("--texts", "TEXTS", "--ngram-length", "9"), "no evaluation text has 9 words"),
+        (("--texts", "TEXTS", "--ngram-threshold", "0"), "ngram_threshold is 0"),
+        (("--texts", "TEXTS", "--minimum-words", "1", "--exempt-sources", "s"), "no evaluation source 's'"),
+        (("--requests", "TEXTS"), "not a request"),
+        (("--suites", "."), "no suite"),
+    ],
+)
+def test_mistakes_are_told(
+    write_documents: Any,
+    dolma: Any,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    options: tuple[str, ...],
+    what: str,
+) -> None:
+    texts = write_lines(tmp_path / "t.jsonl.gz", [{"text": "only four words here"}])
+    root = write_documents([{"id": "1", "text": "x", "source": "s"}])
+    given_options = [str(texts) if option == "TEXTS" else option for option in options]
+    assert dolma("decontaminate", "--documents", root, *given_options) == 2
+    assert what in capsys.readouterr().err
