@@ -17,6 +17,7 @@ from .config.extract import ExtractConfig
 from .config.kinds import Several
 from .config.mix import MixConfig
 from .config.models import ModelGetConfig, ModelListConfig
+from .config.reshard import ReshardConfig
 from .config.run import RunConfig
 from .config.stat import StatConfig
 from .config.tag import TagConfig
@@ -166,6 +167,18 @@ def tokens(config: Annotated[TokensConfig, Parameter(name="*")]) -> None:
     if config.dry_run:
         return print_plan(config, **plan(config, listed(config.documents)))
     tokens(config)
+    return None
+
+
+@app.command
+def reshard(config: Annotated[ReshardConfig, Parameter(name="*")]) -> None:
+    """Mix folders of tokens by ratio into one, in a new random order."""
+    from .reshard import describe, find_files, reshard
+
+    if config.dry_run:
+        files = [str(file.path) for file in find_files(config)]
+        return print_plan(config, files=files, dtype=describe(config)[1]["dtype"])
+    reshard(config)
     return None
 
 
