@@ -93,6 +93,14 @@ def test_folders_without_a_manifest_need_a_tokenizer(reshard, sources, capsys):
     assert sorted(documents(sources / "mixed")) == sorted(documents(sources / "tokens-one"))
 
 
+def test_a_dry_run_lists_files_or_what_is_missing(reshard, sources, capsys):
+    assert reshard({"tokens-one": 1}, max_num_files=1, dryrun=True) == 0
+    assert "tokens-one/part-0-00000.npy" in capsys.readouterr().out
+    assert reshard({"tokens-one": 1, "nowhere": 1}, max_num_files=1, dryrun=True) == 0
+    assert f"missing:\n- {sources}/nowhere" in capsys.readouterr().out
+    assert not (sources / "mixed").exists()
+
+
 @pytest.mark.parametrize(
     ("rates", "more", "message"),
     [

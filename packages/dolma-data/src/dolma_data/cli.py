@@ -173,11 +173,10 @@ def tokens(config: Annotated[TokensConfig, Parameter(name="*")]) -> None:
 @app.command
 def reshard(config: Annotated[ReshardConfig, Parameter(name="*")]) -> None:
     """Mix folders of tokens by ratio into one, in a new random order."""
-    from .reshard import describe, find_files, reshard
+    from .reshard import plan, reshard
 
     if config.dry_run:
-        files = [str(file.path) for file in find_files(config)]
-        return print_plan(config, files=files, dtype=describe(config)[1]["dtype"])
+        return print_plan(config, **plan(config))
     reshard(config)
     return None
 

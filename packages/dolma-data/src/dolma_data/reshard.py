@@ -126,6 +126,14 @@ def reshard(config: ReshardConfig) -> dict[str, Any]:
     return manifest
 
 
+def plan(config: ReshardConfig) -> dict[str, Any]:
+    """The files of all sources and what is ``missing``, for a dry run."""
+    missing = [str(source.prefix) for source in config.source_prefixes if not source.prefix.is_dir()]
+    if missing:
+        return {"files": [], "missing": missing}
+    return {"files": [str(file.path) for file in find_files(config)], "missing": []} | describe(config)[1]
+
+
 def find_files(config: ReshardConfig) -> list[TokenFile]:
     """The token files of all sources, in order; UserError for impossible settings and sources without files."""
     if (config.max_size_bytes is None) == (config.max_num_files is None):
