@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -29,6 +29,8 @@ from .dolma_settings import prepare_arguments, prepare_settings
 from .errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .pipeline import Bound
     from .recipe import Step
 
