@@ -29,7 +29,7 @@ from typing import Any
 from dolma_data.batch import Batch
 from dolma_data.taggers import TaggerOptions, find_tagger, tagger_names
 from parity.corpus import Document, read_corpus
-from parity.resources import find_resources, word_list_of_dolma
+from parity.resources import data_of_dolma, find_resources
 
 RAISES = "tagger-raises"
 UNREPRODUCIBLE = {"random_number_v1": "random-numbers"}
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(documents)} documents, {sum(len(each['text'].encode()) for each in documents) / 1e6:.2f} MB of text")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        resources = find_resources(work, options.data, documents, word_list_of_dolma(options.dolma))
+        resources = find_resources(work, options.data, documents, data_of_dolma(options.dolma))
         theirs = names_of_dolma(options.dolma)
         names = [name for name in options.taggers or tagger_names() if name in theirs]
         skipped = {name: reason_to_skip(name, theirs[name], resources) for name in names}

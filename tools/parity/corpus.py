@@ -171,11 +171,12 @@ def lines(folder: Path) -> Iterator[Document]:
 
 
 def web(folder: Path) -> Iterator[Document]:
-    """Pages as they are, as text and as the ``html`` of the metadata."""
+    """Pages as they are, as text and, all of them, as the ``html`` of the metadata."""
     pages = folder / "corpora/web/html-cc"
     for row in map(json.loads, (pages / "index.jsonl").read_text(encoding="utf-8").splitlines()):
         html = gzip.open(pages / row["file"]).read().decode(errors="replace")
-        yield make(row["file"], "web", html, url=row["url"], ext="html", html=html)
+        yield make(row["file"], "web", html, url=row["url"], ext="html")
+        yield make(row["file"], "licences", "", html=html)
 
 
 def crawl(folder: Path) -> Iterator[Document]:

@@ -44,18 +44,20 @@ MODELS: dict[str, tuple[str | tuple[str, ...], dict[str, str]]] = {
 }
 
 
-def word_list_of_dolma(python: Path) -> Path:
-    """The list of words and phrases that lies in dolma's own wheel."""
-    program = "import pathlib, dolma; print(pathlib.Path(dolma.__file__).parent / 'data' / 'naughty_words_en.txt')"
+def data_of_dolma(python: Path) -> Path:
+    """The folder of lists in dolma's own wheel."""
+    program = "import pathlib, dolma; print(pathlib.Path(dolma.__file__).parent / 'data')"
     done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
     return Path(done.stdout.splitlines()[-1])
 
 
 def find_resources(
-    work: Path, data: Path, documents: Sequence[Document], word_list: Path
+    work: Path, data: Path, documents: Sequence[Document], lists: Path
 ) -> Mapping[str, tuple[Path, ...]]:
     """Files by name of tagger."""
-    found: dict[str, tuple[Path, ...]] = {"c4_v1": (word_list,), "c4_v2": (word_list,)}
+    found: dict[str, tuple[Path, ...]] = dict.fromkeys(("c4_v1", "c4_v2"), (lists / "naughty_words_en.txt",))
+    extensions = (lists / "ext_to_lang_mapping.json",)
+    found |= dict.fromkeys(("code_starcoder_taggers_v1", "code_starcoder_taggers_v2"), extensions)
     found |= {name: (data / "tokenizers" / file,) for name, file in TOKENIZERS.items()}
     if (model := packaged_language_model()) is not None:
         found |= dict.fromkeys(LANGUAGE, (model,))

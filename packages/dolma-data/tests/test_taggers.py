@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import regex
 from hypothesis import given
 from hypothesis import strategies as st
 from tagger_scores import scores_of
@@ -81,37 +80,6 @@ def test_an_empty_word_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("\n")
     with pytest.raises(UserError, match="empty"):
         scores_of("c4_v2", "x", tmp_path / "words.txt")
-
-
-@given(st.text(st.characters(codec="utf-8"), max_size=40))
-def test_shapes_of_code_are_those_of_plain_string_methods(text: str) -> None:
-    found = scores_of("code_redpajama_taggers_v1", text)
-    lines = [len(line) for line in text.splitlines()]
-    tokens = regex.findall(r"\w+|[^\w\s]+", text)
-    assert found["max_line_length_doc"] == [(0, len(text), max(lines, default=0))]
-    assert found["avg_line_length_doc"] == [(0, len(text), sum(lines) / max(len(lines), 1))]
-    assert found["alnum_prop_doc"] == [(0, len(text), sum(map(str.isalnum, text)) / max(len(text), 1))]
-    assert found["alpha_token_prop_doc"] == [(0, len(text), sum(map(str.isalpha, text)) / max(len(tokens), 1))]
-    assert scores_of("whitespace_tokenizer_v1", text) == {"length": [(0, len(text), len(tokens))]}
-
-
-def test_the_first_block_comment_that_names_copyright() -> None:
-    text = "x\n/* Copyright\n * me */\ncode /* other */"
-    assert scores_of("code_copyright_comments_v1", text) == {
-        "copyright_notice": [(2, 23, 1.0)],
-        "doc": [(0, len(text), 21 / len(text))],
-    }
-    assert scores_of("code_copyright_comments_v1", "# c\n/* plain */") == {"doc": [(0, 15, 0.0)]}
-
-
-def test_comment_lines_at_the_top_with_their_newlines() -> None:
-    text = "# one\n\n// two\n\ncode\n# three\n"
-    assert scores_of("code_copyright_comments_v1", text) == {
-        "comment_block": [(0, 14, 1.0)],
-        "doc": [(0, len(text), 0.5)],
-    }
-    assert scores_of("code_copyright_comments_v1", "\n\ncode") == {"doc": [(0, 6, 0.0)]}
-    assert scores_of("code_copyright_comments_v1", "-- all")["doc"] == [(0, 6, 1.0)]
 
 
 ENGLISH = "This is a plain English sentence about the weather of today, and it goes on for a while.\nIt has two lines."

@@ -146,3 +146,21 @@ def characters_before(buffer, offsets, documents, places):
             at += 1
         characters[k] = passed
     return characters
+
+
+@njit(cache=True)
+def without_ascii_letters(buffer, starts, ends):
+    """Which ranges hold no letter and no digit of ASCII: their numbers, in order."""
+    found = np.empty(starts.shape[0], dtype=np.int64)
+    count = 0
+    for k in range(starts.shape[0]):
+        plain = True
+        for at in range(starts[k], ends[k]):
+            byte = buffer[at]
+            if 0x30 <= byte <= 0x39 or 0x41 <= (byte & 0xDF) <= 0x5A:
+                plain = False
+                break
+        if plain:
+            found[count] = k
+            count += 1
+    return found[:count]

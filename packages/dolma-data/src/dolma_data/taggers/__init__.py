@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from . import c4, code, content, fineweb, gopher, language, language_libraries, length, personal_data
+from . import (
+    c4,
+    code,
+    code_comments,
+    content,
+    fineweb,
+    gopher,
+    language,
+    language_libraries,
+    length,
+    licenses,
+    personal_data,
+    punctuation,
+    random_numbers,
+    repetitions,
+    token_counts,
+)
 from .listing import describe_taggers
 from .registry import (
     Need,
@@ -19,7 +35,23 @@ from .registry import (
     tagger_names,
 )
 
-FAMILIES = (c4, code, content, fineweb, gopher, language, language_libraries, length, personal_data)
+FAMILIES = (
+    c4,
+    code,
+    code_comments,
+    content,
+    fineweb,
+    gopher,
+    language,
+    language_libraries,
+    length,
+    licenses,
+    personal_data,
+    punctuation,
+    random_numbers,
+    repetitions,
+    token_counts,
+)
 
 __all__ = [
     "FAMILIES",

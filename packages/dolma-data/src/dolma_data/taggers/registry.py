@@ -43,7 +43,7 @@ class TaggerOptions:
 
 @dataclass(frozen=True)
 class Need:
-    """Files that a tagger reads. Without them it cannot run, or leaves out the types ``without``.
+    """Files that a tagger reads. Without them, unless ``optional``, it cannot run, or leaves out types (``without``).
 
     Where none are given it reads the file that ``default`` finds; ``otherwise`` says which that is, or how to get it.
     """
@@ -51,6 +51,7 @@ class Need:
     what: str
     several: bool = False
     without: tuple[str, ...] = ()
+    optional: bool = False
     default: Callable[[], Path | None] | None = None
     otherwise: str = ""
 
@@ -205,7 +206,12 @@ def check_resources(names: Iterable[str], options: TaggerOptions) -> list[str]:
     left_out = []
     for name in wanted:
         need = find_tagger(name).need
-        if need is None or options.files(name) or (need.default is not None and need.default() is not None):
+        if (
+            need is None
+            or need.optional
+            or options.files(name)
+            or (need.default is not None and need.default() is not None)
+        ):
             continue
         if not need.without:
             fix = f"give it with --resources.{name} FILE" + (f", or {need.otherwise}" if need.otherwise else "")

@@ -1,0 +1,88 @@
+"""Repetitions of characters and tokens on small texts with exact values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tagger_scores import scores_of
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from dolma_data.kernels.repetitions import find_periods
+
+PATTERN = re.compile(r"(.+?)(\s?\1){3,}")
+PIECES = st.sampled_from(["a", "b", "ab", " ", "\n", "é", "a ", "abcdefghij", "日本語の長い文字列です ", "\u3000"])
+
+
+@given(st.lists(PIECES, max_size=40).map("".join))
+def test_repetitions_are_the_matches_of_the_pattern(text: str) -> None:
+    expected = [(*match.span(), match[0].count(match[1])) for match in PATTERN.finditer(text)]
+    assert scores_of("repetitions_v1", text).get("repetition", []) == expected
+
+
+@given(PIECES, st.integers(1, 30), st.text("ab \n", max_size=20))
+def test_long_units_are_found_wherever_they_stand(unit: str, times: int, around: str) -> None:
+    text = around + unit * times + around
+    expected = [(*match.span(), match[0].count(match[1])) for match in PATTERN.finditer(text)]
+    assert scores_of("repetitions_v1", text).get("repetition", []) == expected
+
+
+def test_paragraphs_repeat_on_their_own() -> None:
+    text = "no\nho ho ho ho\nho\n"
+    assert scores_of("repetitions_v1", text) == {
+        "repetition": [(3, 17, 5.0)],
+        "doc_max_score_repetition": [(0, 18, 5.0)],
+        "doc_max_length_repetition": [(0, 18, 14.0)],
+        "doc_frac_repetition": [(0, 18, 14 / 18)],
+    }
+    assert scores_of("paragraph_repetitions_v1", text)["repetition"] == [(3, 14, 4.0)]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "runs"),
+    [
+        ([1, 1, 1], [(0, 3, 3)]),
+        ([1, 1, 2], []),
+        ([9, 1, 2, 1, 2, 1, 2, 8], [(1, 7, 3)]),
+        ([1, 1, 1, 1, 1, 1], [(0, 6, 6), (0, 6, 3)]),
+        ([5, 1, 1, 1, 5], [(1, 4, 3)]),
+        ([], []),
+    ],
+)
+def test_periods_of_tokens(tokens: list[int], runs: list[tuple[int, int, int]]) -> None:
+    assert [tuple(run) for run in find_periods(np.array(tokens, dtype=np.int64), 13).tolist()] == runs
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    """A tokenizer of whole words."""
+    tokenizer = Tokenizer(models.WordLevel({"?": 0, "ho": 1, "no": 2}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
+
+
+def test_repeated_tokens_with_their_places(words: Path) -> None:
+    text = "no ho ho ho\nno no no"
+    assert scores_of("tokenizer_repetitions_v1", text, words)["repetition"] == [(3, 11, 3.0), (12, 20, 3.0)]
+    assert scores_of("paragraph_tokenizer_repetitions_v1", text, words)["repetition"] == [(3, 11, 3.0), (12, 20, 3.0)]
+    # Two periods of one run; the second version keeps the longer one alone.
+    six = "ho ho ho ho ho ho"
+    assert scores_of("tokenizer_repetitions_v1", six, words)["repetition"] == [(0, 17, 6.0), (0, 17, 3.0)]
+    assert scores_of("tokenizer_repetitions_v2r2", six, words) == {
+        "repetition": [(0, 17, 6.0)],
+        "doc_max_score_repetition": [(0, 17, 6.0)],
+        "doc_max_length_repetition": [(0, 17, 17.0)],
+        "doc_frac_repetition": [(0, 17, 1.0)],
+    }
+    assert scores_of("tokenizer_repetitions_v2r2", "no ho", words) == {}
+    assert scores_of("tokenizer_repetitions_v1", "no ho", words)["doc_max_score_repetition"] == [(0, 5, 0.0)]
+
+
+def test_lengths_in_tokens(words: Path) -> None:
+    assert scores_of("dolma_v1_tokenizer", " ho no\n", words) == {"length": [(0, 7, 2.0)]}
+    assert scores_of("tokenizers_AI2_OLMo_v1", "ho what", words) == {"tokens": [(0, 7, 2.0)]}
