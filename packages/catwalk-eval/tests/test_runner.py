@@ -15,6 +15,7 @@ from catwalk_eval.config import CompareConfig, RequestsConfig, RunConfig
 from catwalk_eval.engine import Engine, Scored
 from catwalk_eval.errors import UserError
 from catwalk_eval.files import digest, digest_file, read_json
+from catwalk_eval.journal import Journal
 from catwalk_eval.predictions import compare, rescore
 from catwalk_eval.requests import write_requests
 
@@ -258,3 +259,38 @@ def test_units_of_the_plan_are_what_the_tokenised_requests_say(config: RunConfig
     units = [*prepared.conditional, *prepared.answer]
     loaded = [json.loads(line) for line in written]
     assert [Unit(tuple(row["context_ids"]), tuple(row["continuation_ids"])) for row in loaded] == units
+
+
+def test_a_damaged_line_of_a_journal_is_scored_again_with_all_that_follows(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    journal = Journal(path, {"a": 1})
+    for batch in range(3):
+        journal.add(batch, [Scored(batch, -1.0, True)])
+    journal.close()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], b'{"batch": 1, "sc\xff\n', lines[3]]))
+    again = Journal(path, {"a": 1})
+    again.close()
+    assert list(again.batches) == [0]
+    assert path.read_bytes() == b"".join(lines[:2])
+
+
+def test_a_damaged_metrics_file_is_written_anew(config: RunConfig, caplog: pytest.LogCaptureFixture) -> None:
+    metrics = runner.run(replace(config, tasks="piqa"))
+    (config.output / "metrics.json").write_bytes(b"\xff")
+    assert rescore(config.output) == metrics == read_json(config.output / "metrics.json")
+    assert "written anew" in caplog.text
+
+
+def test_a_comparison_in_a_file_has_its_record_beside_it(config: RunConfig, tmp_path: Path) -> None:
+    config = replace(config, tasks="piqa")
+    runner.run(config)
+    output = tmp_path / "comparisons" / "c.json"
+    compare(config.output, config.output, CompareConfig())
+    assert not output.parent.exists()
+    compare(config.output, config.output, CompareConfig(output=output))
+    (file,) = (output.parent / "provenance").iterdir()
+    record = read_json(file)
+    assert (record["command"], record["counts"]) == ("compare", {"tasks": 1, "instances": 3})
+    assert record["inputs"] == {str(config.output): digest(config.output)}
+    assert record["outputs"] == {str(output): digest_file(output)}

@@ -77,11 +77,21 @@ def test_after_two_dashes_nothing_is_a_request_for_help(capsys):
     assert "no run here: manifest.json is missing (--help)" in capsys.readouterr().err
 
 
+SHORT = """
+import sys
+from olmo_model.command_line import make_app, run
+
+app = make_app("say", "olmo-model", "Says a word.")
+app.command(lambda: print("word"), name="word")
+sys.exit(run(app, ["word"]))
+"""
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("arguments", [["--version"], ["train", "--help"]])
-def test_output_on_a_full_disk_is_one_line(arguments):
+@pytest.mark.parametrize("command", [[sys.executable, "-c", SHORT], [*COMMAND, "train", "--help"]])
+def test_output_on_a_full_disk_is_one_line(command):
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "error: No space left on device; check the path, its rights and the space left\n"
 

@@ -22,9 +22,9 @@ from typing import Any
 
 from .config import MakeClozeConfig
 from .errors import UserError
-from .files import atomic_artifact, atomic_write, digest_file, read_json, write_json
+from .files import atomic_artifact, atomic_write, digest_file, write_json
 from .provenance import recorded
-from .requests import SOURCE, json_rows
+from .requests import SOURCE, json_object, json_rows
 
 CHOICES = 4
 DRAWS = 50  # draws for one piece before it is given up
@@ -76,21 +76,7 @@ def list_files(config: MakeClozeConfig) -> tuple[list[Path], str]:
     """Files of documents, and the key that names the domain; a suite's files are checked against its manifest."""
     root = config.documents
     if (root / "suite.json").is_file():
-        suite = read_json(root / "suite.json")
-        if suite.get("artifact") != "suite" or suite.get("format_version") != 1:
-            raise UserError("not a suite of format 1", where=root / "suite.json", fix="prepare the suite again")
-        files = []
-        for source in suite["sources"].values():
-            for entry in source[config.split or "test"]["files"]:
-                path = root / entry["path"]
-                if not path.is_file() or digest_file(path) != entry["digest"]:
-                    raise UserError(
-                        "the file is missing or not the one that suite.json names",
-                        where=path,
-                        fix="prepare the suite again",
-                    )
-                files.append(path)
-        return files, config.domain_field or "subdomain"
+        return suite_files(root, config.split or "test"), config.domain_field or "subdomain"
     if config.split is not None:
         raise UserError("a documents artifact has no splits", where="split", fix="leave --split out, or give a suite")
     files = sorted(
@@ -103,6 +89,29 @@ def list_files(config: MakeClozeConfig) -> tuple[list[Path], str]:
             "neither a suite (suite.json) nor documents (documents/**/*.jsonl.gz)", where=root, fix="check --documents"
         )
     return files, config.domain_field or "source"
+
+
+def suite_files(root: Path, split: str) -> list[Path]:
+    """Files of a split as ``suite.json`` lists them; one that is not the one listed is a UserError."""
+    suite = json_object(root / "suite.json")
+    if suite.get("artifact") != "suite" or suite.get("format_version") != 1:
+        raise UserError("not a suite of format 1", where=root / "suite.json", fix="prepare the suite again")
+    try:
+        listed = [
+            (root / entry["path"], entry["digest"])
+            for source in suite["sources"].values()
+            for entry in source[split]["files"]
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "the manifest does not list the files", where=root / "suite.json", fix="prepare the suite again"
+        ) from error
+    for path, digest in listed:
+        if not path.is_file() or digest_file(path) != digest:
+            raise UserError(
+                "the file is missing or not the one that suite.json names", where=path, fix="prepare the suite again"
+            )
+    return [path for path, _ in listed]
 
 
 def domain_of(row: Mapping[str, Any], key: str) -> str:
@@ -122,7 +131,9 @@ def survey(files: Sequence[Path], key: str, config: MakeClozeConfig) -> dict[Dom
     for number, path in enumerate(files):
         for line, row in json_rows(path):
             try:
-                identifier, text, source = str(row["id"]), str(row["text"]), str(row["source"])
+                identifier, text, source = str(row["id"]), row["text"], row["source"]
+                if not isinstance(text, str) or not isinstance(source, str):
+                    raise UserError("text or source is no text", where=path, line=line, fix="mend the document")
                 domain = (source, domain_of(row, key))
             except KeyError as error:
                 raise UserError(

@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 class Journal:
     """One line a batch, after a first line with the key: everything that the numbers depend on.
 
-    A file with another key is begun anew. A last line that was cut off is dropped.
+    A file with another key is begun anew. A last line that was cut off is dropped, and so is a damaged one with all
+    that follows it.
     """
 
     def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
@@ -30,9 +31,15 @@ class Journal:
         if whole and whole[0] != header:
             log.info("%s: scores of other weights, requests or settings lie there; they are not used", path)
             whole = []
-        for line in whole[1:]:
-            row = json.loads(line)
-            self.batches[row["batch"]] = [Scored(*scored) for scored in row["scores"]]
+        for number, line in enumerate(whole[1:], start=1):
+            try:
+                row = json.loads(line)
+                scores = [Scored(*scored) for scored in row["scores"]]
+                self.batches[row["batch"]] = scores
+            except (ValueError, KeyError, TypeError):
+                log.warning("%s, line %d: damaged; what follows is scored again", path, number + 1)
+                whole = whole[:number]
+                break
         if self.batches:
             log.info("%s: %d batches are done already", path, len(self.batches))
         self.stream = open(path, "r+b" if whole else "wb")

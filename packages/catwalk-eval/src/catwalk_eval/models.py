@@ -11,7 +11,10 @@ from typing import Any
 from .errors import UserError
 from .files import digest_file, read_json
 
+# the names that transformers' configurations use for the longest input
+LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 UNSTATED_LENGTH = 2048  # input length of models whose configuration states none
+LONGEST_PROBLEM = 300  # characters of another library's message
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,13 @@ def look_at(path: Path) -> ModelFolder:
             fix="convert the weights",
         )
     config = read_json(path / "config.json")
-    # the names that transformers' configurations use for the longest input
-    stated = next(
-        (config[key] for key in ("max_position_embeddings", "n_positions", "max_sequence_length") if config.get(key)),
-        UNSTATED_LENGTH,
-    )
-    return ModelFolder(path, weights_digest([path / "config.json", *weights]), int(stated), path / "tokenizer.json")
+    if not isinstance(config, dict):
+        raise UserError("no JSON object", where=path / "config.json", fix="use the one that belongs to the model")
+    key = next((key for key in LENGTH_KEYS if config.get(key)), None)
+    stated = UNSTATED_LENGTH if key is None else config[key]
+    if type(stated) is not int or stated < 1:
+        raise UserError(f"{key} is {stated!r}", where=path / "config.json", fix="use the one that belongs to the model")
+    return ModelFolder(path, weights_digest([path / "config.json", *weights]), stated, path / "tokenizer.json")
 
 
 def weights_digest(files: list[Path]) -> str:
@@ -79,7 +83,6 @@ def load(folder: ModelFolder, device: str, dtype: str) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
     import transformers
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     if dtype == "auto" and device == "cpu":
@@ -94,10 +97,10 @@ def load(folder: ModelFolder, device: str, dtype: str) -> Any:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+    except Exception as error:  # a wrong config.json lets transformers raise anything at all
+        problem = " ".join(str(error).split())[:LONGEST_PROBLEM] or type(error).__name__
         raise UserError(
-            f"the model does not load: {lines[0]}", where=folder.path, fix="check config.json and the weights"
+            f"the model does not load: {problem}", where=folder.path, fix="check config.json and the weights"
         ) from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if report.get(kind):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ from .errors import UserError
 from .files import atomic_write, read_json, write_json
 from .metrics import Instances, by_instance, task_metrics
 from .provenance import recorded
-from .requests import json_rows
+from .requests import json_rows, task_description
 from .scores import ACCURACIES, applies, credit, gold_bits_per_byte
 from .statistics import CONFIDENCE, detectable_difference, holm, paired_difference, paired_t_p_value, sign_flip_p_value
 from .statistics import student as student_interval
@@ -32,31 +33,74 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def read_manifest(root: Path) -> dict[str, Any]:
     """Manifest of a predictions artifact; anything else is a UserError."""
-    manifest = read_json(root / "manifest.json")
+    where = root / "manifest.json"
+    manifest = read_json(where)
     if not isinstance(manifest, dict) or manifest.get("artifact") != "predictions":
         raise UserError("not a predictions artifact", where=root, fix="give the --output of `catwalk-eval run`")
     if manifest.get("format_version") != 1:
         raise UserError(
             f"format_version {manifest.get('format_version')!r} is not read", where=root, fix="run the evaluation again"
         )
+    tasks, counts = manifest.get("tasks"), manifest.get("counts")
+    if (
+        not isinstance(tasks, list)
+        or not isinstance(counts, dict)
+        or not isinstance(manifest.get("model"), dict)
+        or not tasks
+        or not all(isinstance(task, str) and isinstance(counts.get(task), dict) for task in tasks)
+    ):
+        raise UserError("the manifest is not whole: model, tasks, counts", where=where, fix="run the evaluation again")
     return manifest
 
 
 def read_instances(root: Path, task: str, manifest: Mapping[str, Any]) -> Instances:
-    """Rows of one task by instance; a number other than the manifest's is a UserError."""
+    """Rows of one task by instance; a damaged row, or a number other than the manifest's, is a UserError."""
     path = root / task / ROWS
-    rows = [row for _, row in json_rows(path)]
+    rows = []
+    for line, row in json_rows(path):
+        if problem := row_problem(row):
+            raise UserError(problem, where=path, line=line, fix="run the evaluation again")
+        rows.append(row)
     instances = by_instance(rows)
-    if len(instances) != manifest["counts"][task]["instances"] or len(rows) != manifest["counts"][task]["requests"]:
+    for instance in instances:
+        labels = {row["label"] for row in instance}
+        choices = [row["idx"] for row in instance]
+        if choices != list(range(len(choices))) or len(labels) != 1 or min(labels) >= len(choices):
+            raise UserError(
+                f"the choices of instance {instance[0]['doc_id']} are not whole, or the right one is none of them",
+                where=path,
+                fix="run the evaluation again",
+            )
+    counted = {"instances": len(instances), "requests": len(rows)}
+    if any(manifest["counts"][task].get(key) != value for key, value in counted.items()) or not rows:
         raise UserError("the rows are not those that the manifest counts", where=path, fix="run the evaluation again")
     return instances
+
+
+def row_problem(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a prediction row, if anything."""
+    for keys, least in ((("doc_id", "idx", "label"), 0), (("tokens", "characters", "bytes"), 1)):
+        for key in keys:
+            if type(row.get(key)) is not int or row[key] < least:
+                return f"{key} is no whole number from {least}"
+    for key in ("log_probability_answer", "log_probability_empty", "log_probability_unigram"):
+        if not is_number(row.get(key, "missing")) and row.get(key, "missing") is not None:
+            return f"{key} is neither a finite number nor null"
+    if not is_number(row.get("log_probability")):
+        return "log_probability is no finite number"
+    return None if "native_id" in row else "native_id is missing"
+
+
+def is_number(value: object) -> bool:
+    """Whether ``value`` is a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def compute_metrics(root: Path) -> dict[str, Any]:
     """What metrics.json should say, from the stored rows."""
     manifest = read_manifest(root)
     tasks = {
-        task: task_metrics(read_json(root / task / "task.json"), read_instances(root, task, manifest))
+        task: task_metrics(task_description(root / task / "task.json"), read_instances(root, task, manifest))
         for task in manifest["tasks"]
     }
     return {"format_version": 1, "tasks": tasks}
@@ -66,7 +110,10 @@ def rescore(root: Path) -> dict[str, Any]:
     """Recompute metrics.json; says whether it changed."""
     metrics = compute_metrics(root)
     path = root / "metrics.json"
-    before = read_json(path) if path.is_file() else None
+    try:
+        before = read_json(path) if path.is_file() else None
+    except UserError:
+        before = "damaged"
     if before == metrics:
         log.info("%s: unchanged", path)
         return metrics
@@ -81,8 +128,20 @@ def compare(a: Path, b: Path, config: CompareConfig) -> dict[str, Any]:
     """Paired comparison of two predictions artifacts on the tasks that both hold; differences are a − b.
 
     Accuracies: Bonett-Price interval and exact sign-flip test. Bits per byte: Student's paired t. p values are
-    adjusted for the number of tasks (Holm 1979).
+    adjusted for the number of tasks (Holm 1979). With ``config.output`` it is written there, and its record beside it.
     """
+    if config.output is None:
+        return comparison(a, b, config.metric)
+    with recorded("catwalk-eval", "compare", folder=config.output.parent, config=config, inputs=[a, b]) as record:
+        result = comparison(a, b, config.metric)
+        write_json(config.output, result)
+        record.outputs.append(config.output)
+        record.counts = {"tasks": len(result["rows"]), "instances": sum(row["instances"] for row in result["rows"])}
+    return result
+
+
+def comparison(a: Path, b: Path, metric: str | None) -> dict[str, Any]:
+    """What ``compare`` says."""
     manifests = read_manifest(a), read_manifest(b)
     common = [task for task in manifests[0]["tasks"] if task in manifests[1]["tasks"]]
     if not common:
@@ -91,20 +150,17 @@ def compare(a: Path, b: Path, config: CompareConfig) -> dict[str, Any]:
         left_out = [task for task in manifests[manifest]["tasks"] if task not in common]
         if left_out:
             log.info("only in %s, not compared: %s", other, ", ".join(left_out))
-    rows = [compare_task(task, a, b, manifests, config.metric) for task in common]
+    rows = [compare_task(task, a, b, manifests, metric) for task in common]
     adjusted = holm({row["task"]: row["p_value"] for row in rows if row["p_value"] is not None})
     for row in rows:
         row["p_value_holm"] = adjusted.get(row["task"])
-    result = {
+    return {
         "format_version": 1,
         "a": manifests[0]["model"],
         "b": manifests[1]["model"],
         "confidence": CONFIDENCE,
         "rows": rows,
     }
-    if config.output is not None:
-        write_json(config.output, result)
-    return result
 
 
 def identities(instances: Instances) -> list[tuple[object, ...]]:
@@ -117,7 +173,7 @@ def compare_task(
     task: str, a: Path, b: Path, manifests: tuple[Mapping[str, Any], Mapping[str, Any]], metric: str | None
 ) -> dict[str, Any]:
     """One row of a comparison; instances, choices and dialect must be the same on both sides."""
-    about = [read_json(root / task / "task.json") for root in (a, b)]
+    about = [task_description(root / task / "task.json") for root in (a, b)]
     for key in ("dialect", "shots"):
         if about[0][key] != about[1][key]:
             raise UserError(

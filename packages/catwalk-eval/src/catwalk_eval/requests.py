@@ -94,11 +94,37 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+            if b"\\u" in line:
+                json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            what = "the line holds half a surrogate pair"
+            raise UserError(what, where=path, line=number, fix="mend or remove the line") from error
+        except (ValueError, RecursionError) as error:
             raise UserError("not valid JSON", where=path, line=number, fix="mend or remove the line") from error
         if not isinstance(row, dict):
             raise UserError("the line is no JSON object", where=path, line=number, fix="mend or remove the line")
         yield number, row
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; anything else is a UserError."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError("the file holds no JSON object", where=path, fix="make it again")
+    return value
+
+
+def check_limit(limit: int | None) -> None:
+    """A limit below one is a UserError."""
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit is {limit}", where="limit", fix="give 1 or more")
+
+
+def check_metric(metric: object, where: Path) -> str:
+    """The name of a metric that decides; another one is a UserError with the nearest spelling."""
+    if not isinstance(metric, str) or metric not in ACCURACIES:
+        raise UserError(f"unknown metric {metric!r}", where=where, fix=nearest(str(metric), list(ACCURACIES)))
+    return metric
 
 
 def own_task(folder: Path, description: Mapping[str, Any]) -> Task:
@@ -114,14 +140,14 @@ def own_task(folder: Path, description: Mapping[str, Any]) -> Task:
         )
     if description.get("builder") != "cloze":
         raise UserError(f"unknown builder {description.get('builder')!r}", where=where, fix="known: cloze")
-    try:
-        context, choices, gold = (str(description[f"{part}_field"]) for part in ("context", "choices", "gold"))
-        domain, metric = description["domain_field"], str(description["primary_metric"])
-        name = str(description["name"])
-    except KeyError as error:
-        raise UserError(f"the key {error} is missing", where=where, fix="see docs/artifacts.md, task data") from error
-    if metric not in ACCURACIES:
-        raise UserError(f"unknown metric {metric!r}", where=where, fix=nearest(metric, list(ACCURACIES)))
+    for key in ("name", "context_field", "choices_field", "gold_field"):
+        if not isinstance(description.get(key), str):
+            raise UserError(f"{key} is missing, or no text", where=where, fix="see docs/artifacts.md, task data")
+    if not isinstance(description.get("domain_field", 0), str | None):
+        raise UserError("domain_field is missing, or no text", where=where, fix="see docs/artifacts.md, task data")
+    context, choices, gold = (description[f"{part}_field"] for part in ("context", "choices", "gold"))
+    name, domain = description["name"], description["domain_field"]
+    metric = check_metric(description.get("primary_metric"), where)
     builder = Cloze(
         context=lambda record: str(record[context]),
         choices=lambda record: [str(choice) for choice in record[choices]],
@@ -144,7 +170,7 @@ def load_task(name: str, data: Path, dialect: str, limit: int | None) -> TaskReq
     check_dialect(dialect)
     folder = data / name
     if (folder / "task.json").is_file():
-        task = own_task(folder, read_json(folder / "task.json"))
+        task = own_task(folder, json_object(folder / "task.json"))
         if task.name != name:
             raise UserError(
                 f"the folder is named {name} and its task {task.name}", where=folder, fix="give both the same name"
@@ -208,13 +234,9 @@ def load_published(name: str, path: Path, dialect: str, metric: str, limit: int 
 def load_requests(name: str, root: Path, limit: int | None) -> TaskRequests:
     """Task ``name`` of a requests artifact (``root/name``) or of published dumps (``root/name/rc_0shot``)."""
     if (root / name / ROWS).is_file():
-        about = read_json(root / name / "task.json")
-        if not isinstance(about, dict) or not {"dialect", "shots", "primary_metric"} <= about.keys():
-            raise UserError(
-                "task.json does not describe requests", where=root / name / "task.json", fix="make the requests again"
-            )
+        about = task_description(root / name / "task.json")
         return load_published(
-            name, root / name / ROWS, about["dialect"], about["primary_metric"], limit, int(about["shots"])
+            name, root / name / ROWS, about["dialect"], about["primary_metric"], limit, about["shots"]
         )
     folder = "rc_0shot"
     if name in TASKS and TASKS[name].published is not None:
@@ -226,13 +248,26 @@ def load_requests(name: str, root: Path, limit: int | None) -> TaskRequests:
             raise UserError("there are no requests here", where=root, fix=f"expected {root / name / ROWS}")
         raise UserError(f"no requests of {name!r}", where=root / name, fix=nearest(name, known))
     config = path.with_name("config.json")
-    settings: dict[str, Any] = read_json(config).get("task_config", {}) if config.is_file() else {}
-    metric = settings.get("primary_metric")
+    settings = json_object(config).get("task_config", {}) if config.is_file() else {}
+    if not isinstance(settings, dict):
+        raise UserError("task_config is no JSON object", where=config, fix="mend it")
+    metric, shots = settings.get("primary_metric"), settings.get("num_shots", 0)
     if metric is None:
         if name not in TASKS:
             raise UserError("the primary metric is not stated", where=config, fix="add task_config.primary_metric")
         metric = TASKS[name].wordings["olmo-inloop"].primary_metric
-    return load_published(name, path, "olmo-inloop", metric, limit, int(settings.get("num_shots", 0)))
+    if type(shots) is not int:
+        raise UserError(f"task_config.num_shots is {shots!r}", where=config, fix="give a whole number")
+    return load_published(name, path, "olmo-inloop", check_metric(metric, config), limit, shots)
+
+
+def task_description(path: Path) -> dict[str, Any]:
+    """``task.json`` of requests or predictions; a UserError where it does not say what the numbers are of."""
+    about = json_object(path)
+    if not isinstance(about.get("dialect"), str) or type(about.get("shots")) is not int:
+        raise UserError("the file does not describe requests: dialect, shots", where=path, fix="make it again")
+    check_metric(about.get("primary_metric"), path)
+    return about
 
 
 def read_request_rows(path: Path, limit: int | None) -> tuple[tuple[Instance, ...], bool]:
@@ -286,7 +321,7 @@ def row_problem(row: Mapping[str, Any]) -> str | None:
     if row.get("request_type") != "loglikelihood":
         return f"request_type is {row.get('request_type')!r}, not 'loglikelihood'"
     for key in ("doc_id", "idx", "label"):
-        if not isinstance(row.get(key), int) or row[key] < 0:
+        if type(row.get(key)) is not int or row[key] < 0:
             return f"{key} is no number from 0"
     request = row.get("request")
     if not isinstance(request, dict) or not all(isinstance(request.get(k), str) for k in ("context", "continuation")):
@@ -342,6 +377,7 @@ def write_requests(config: RequestsConfig) -> list[TaskRequests]:
     """Write the requests artifact that ``config`` asks for; whole or not at all."""
     from .tokenize import Encoder, tokenizer_file
 
+    check_limit(config.limit)
     tokenizer = None if config.tokenizer is None else tokenizer_file(config.tokenizer)
     encoder = None if tokenizer is None else Encoder.load(tokenizer, config.boundary)
     tasks = [load_task(name, config.data, config.dialect, config.limit) for name in split_names(config.tasks)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from .predictions import ROWS, compute_metrics, write_rows
 from .progress import Progress
 from .prompts import UNCONDITIONAL_CONTEXT
 from .provenance import recorded
-from .requests import TaskRequests, load_requests, load_task, split_names
+from .requests import TaskRequests, check_limit, load_requests, load_task, split_names
 from .tokenize import Encoder, Pair
 from .unigram import Unigram
 
@@ -147,7 +148,14 @@ def score_task(prepared: Prepared, engine: Engine, journal: Journal) -> dict[Uni
     todo = [number for number in range(len(plan.batches)) if number not in journal.batches]
     with Progress(prepared.requests.name, sum(len(g.units) for n in todo for g in plan.batches[n]), "requests") as bar:
         for number in todo:
-            journal.add(number, engine.score(plan.units, plan.batches[number]))
+            scored = engine.score(plan.units, plan.batches[number])
+            if not all(math.isfinite(unit.log_probability) for unit in scored):
+                raise UserError(
+                    f"the model gives log-probabilities of {prepared.requests.name} that are no finite numbers",
+                    where="model",
+                    fix="try --dtype float32, or check the weights",
+                )
+            journal.add(number, scored)
             bar.advance(sum(len(group.units) for group in plan.batches[number]))
     seconds = time.monotonic() - started
     tokens, separate = engine.work.tokens - before, prepared.separate_tokens
@@ -198,11 +206,8 @@ def load_tasks(config: RunConfig) -> list[TaskRequests]:
 
 def run(config: RunConfig) -> dict[str, Any]:
     """Score, write the predictions artifact to ``config.output`` and return its metrics."""
-    for name, value in (
-        ("batch-tokens", config.batch_tokens),
-        ("limit", config.limit),
-        ("max-length", config.max_length),
-    ):
+    check_limit(config.limit)
+    for name, value in (("batch-tokens", config.batch_tokens), ("max-length", config.max_length)):
         if value is not None and value < 1:
             raise UserError(f"--{name} is {value}", where=name, fix="give 1 or more")
     tasks = load_tasks(config)

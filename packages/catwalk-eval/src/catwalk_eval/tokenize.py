@@ -61,6 +61,8 @@ class Encoder:
     def load(cls, file: Path, boundary: Boundary) -> Encoder:
         """Read ``tokenizer.json``; truncation, padding and added specials of its own are switched off."""
         description = read_json(file)
+        if not isinstance(description, dict):
+            raise UserError("not a tokenizer: no JSON object", where=file, fix="give a tokenizer.json")
         try:
             whole = Tokenizer.from_str(json.dumps(description))
             plain = Tokenizer.from_str(
@@ -122,8 +124,11 @@ def _prefix_token(tokenizer: Tokenizer, file: Path) -> int:
     if config.is_file():
         stated = read_json(config)
         for key in ("bos_token", "eos_token"):
-            token = stated.get(key)
-            names += [token["content"] if isinstance(token, dict) else token] if token else []
+            token = stated.get(key) if isinstance(stated, dict) else 0
+            token = token.get("content") if isinstance(token, dict) else token
+            if not isinstance(token, str | None):
+                raise UserError(f"{key} is no text", where=config, fix="mend the file")
+            names += [token] if token else []
     for name in (*names, *BEGIN_NAMES, *END_NAMES):
         token_id = tokenizer.token_to_id(name)
         if token_id is not None:

@@ -24,17 +24,24 @@ class Unigram:
         row = read_json(path)
         if not isinstance(row, dict) or row.get("artifact") != "unigram" or row.get("format_version") != 1:
             raise UserError("not unigram counts of format 1", where=path, fix="make them with `paloma-ppl baseline`")
-        if row["tokenizer_digest"] != tokenizer_digest:
+        if row.get("tokenizer_digest") != tokenizer_digest:
             raise UserError(
                 "the counts were made with another tokenizer than the model's",
                 where=path,
                 fix="count with the model's tokenizer.json",
             )
-        if len(row["counts"]) != row["vocab_size"] or not row["smoothing"] > 0:
+        counts, smoothing = row.get("counts"), row.get("smoothing")
+        if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
+            raise UserError("counts is no list of whole numbers from 0", where=path, fix="count again")
+        if (
+            not isinstance(smoothing, int | float)
+            or not 0 < smoothing < math.inf
+            or len(counts) != row.get("vocab_size")
+        ):
             raise UserError(
                 "counts and vocab_size disagree, or smoothing is not positive", where=path, fix="count again"
             )
-        return cls(row["counts"], float(row["smoothing"]), path)
+        return cls(counts, float(smoothing), path)
 
     def log_probability(self, ids: Sequence[int]) -> float:
         """Summed log-probability of ``ids``."""
