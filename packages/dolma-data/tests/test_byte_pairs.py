@@ -100,7 +100,7 @@ def library_ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 
 
 def our_ids(encoder: Encoder, texts: list[str]) -> list[list[int]]:
-    ids, firsts = encoder.encode(texts)
+    ids, firsts = encoder.encode([text.encode() for text in texts])
     return [ids[start:end].tolist() for start, end in pairwise(firsts)]
 
 
@@ -121,6 +121,13 @@ def test_ids_are_the_library_s(pair, texts):
 def test_long_words_and_prose_are_the_library_s(pair):
     tokenizer, encoder = pair
     texts = [PROSE, CODE, "a" * 5000, "ab" * 700 + "漢字" * 900, "", PROSE]
+    assert our_ids(encoder, texts) == library_ids(tokenizer, texts)
+
+
+def test_long_texts_are_normalised_in_pieces(pair, monkeypatch):
+    tokenizer, encoder = pair
+    monkeypatch.setattr("dolma_data.byte_pairs.NORMALISED_TOGETHER", 3)
+    texts = ["e\u0323\u0301 A\u030a\u0301ngstro\u0308m e\u0301e\u0301e\u0301 \u1112\u1161\u11ab" * 5]
     assert our_ids(encoder, texts) == library_ids(tokenizer, texts)
 
 

@@ -39,6 +39,7 @@ Offsets = npt.NDArray[np.int64]
 
 MEMORY = 1 << 17  # places for words that were merged before, 64 bytes each
 LAST_ASSIGNED = 0x3FFFF  # beyond are only tags, selectors and private use: nothing that the expressions name
+NORMALISED_TOGETHER = 1 << 16  # code points
 NOT_IN_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that some vocabularies leave out
 LARGEST_TRIE = 1 << 14  # nodes, 1 KB each
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -108,21 +109,21 @@ class Encoder:
         self.finds_raw = bool((tables.raw_ids >= 0).any())
         self.memory = np.full((MEMORY, ROW), np.iinfo(np.uint64).max, dtype=np.uint64)
 
-    def encode(self, texts: Sequence[str]) -> tuple[Ids, Offsets]:
-        """The ids of all texts, and where those of each begin, [I] and [D + 1]; no special tokens are added."""
-        encoded = [text.encode() for text in texts]
-        buffer, offsets = join(encoded)
+    def encode(self, texts: Sequence[bytes]) -> tuple[Ids, Offsets]:
+        """The ids of all texts (UTF-8), and where those of each begin, [I] and [D + 1]; no special tokens are added."""
+        buffer, offsets = join(texts)
         left: dict[int, Ids] = {}  # texts that only the library can encode
         if self.normalise:
             changed = self._changed_by_normalisation(texts, buffer, offsets)
-            for text in changed:
-                if self.finds_raw:  # the library normalises what stands between those tokens, piece by piece
-                    ids = self.tokenizer.encode(texts[text], add_special_tokens=False).ids
-                    left[text], encoded[text] = np.array(ids, dtype=np.uint32), b""
-                else:
-                    encoded[text] = self.tokenizer.normalizer.normalize_str(texts[text]).encode()
             if changed:
-                buffer, offsets = join(encoded)
+                normal = list(texts)
+                for text in changed:
+                    if self.finds_raw:  # the library normalises what stands between those tokens, piece by piece
+                        ids = self.tokenizer.encode(texts[text].decode(), add_special_tokens=False).ids
+                        left[text], normal[text] = np.array(ids, dtype=np.uint32), b""
+                    else:
+                        normal[text] = self._normal_form(texts[text].decode())
+                buffer, offsets = join(normal)
         ids, firsts = self._run(buffer, offsets)
         return _insert(ids, firsts, left) if left else (ids, firsts)
 
@@ -130,14 +131,27 @@ class Encoder:
     def tokenizer(self) -> Any:
         return self.library()
 
-    def _changed_by_normalisation(self, texts: Sequence[str], buffer: Bytes, offsets: Offsets) -> list[int]:
+    def _normal_form(self, text: str) -> bytes:
+        """NFC by the library, whose notes take many times the text, so piece by piece."""
+        normalise = self.tokenizer.normalizer.normalize_str
+        parts = []
+        start = 0
+        while start < len(text):
+            end = start + NORMALISED_TOGETHER
+            while end < len(text) and text[end] >= "\x80":  # an ASCII character composes with nothing before it
+                end += 1
+            parts.append(normalise(text[start:end]).encode())
+            start = end
+        return b"".join(parts)
+
+    def _changed_by_normalisation(self, texts: Sequence[bytes], buffer: Bytes, offsets: Offsets) -> list[int]:
         """Texts that are not in NFC, or may not be in a Unicode version that this Python does not know."""
         flags = np.zeros(len(texts), dtype=np.uint8)
         text_flags(buffer, offsets, self.tables.kinds, flags)
         return [
             text
             for text in np.flatnonzero(flags).tolist()
-            if flags[text] & UNKNOWN or not unicodedata.is_normalized("NFC", texts[text])
+            if flags[text] & UNKNOWN or not unicodedata.is_normalized("NFC", texts[text].decode())
         ]
 
     def _run(self, buffer: Bytes, offsets: Offsets) -> tuple[Ids, Offsets]:

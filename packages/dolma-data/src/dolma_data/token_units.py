@@ -26,7 +26,7 @@ from .config.tokens import FieldSettings
 from .documents import DocumentFile, Failure, is_blank
 from .files import digest_file, write_json
 from .kernels.token_rows import lay_out, row_lengths
-from .reading import Block, read_blocks, split_lines
+from .reading import Block, read_blocks
 from .tokenizer import SpecialIds, load_tokenizer
 
 Ids = npt.NDArray[np.uint32]
@@ -49,7 +49,7 @@ ROW = np.dtype(
     ]
 )
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-_SEGMENT = re.compile(r"(^\n*|\n+)[^\n]*")
+_SEGMENT = re.compile(rb"(^\n*|\n+)[^\n]*")
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,13 @@ def encode_unit(unit: Unit, work: Work) -> Encoded:
     """Encode a unit into ``N.tokens`` (ids), ``N.rows.npy`` (``ROW`` of each document), ``N.ids`` (UTF-8); ``N.json``
     at last says what they hold, with their digests."""
     encoded = Encoded(unit.number)
-    texts: list[str] = []
+    texts: list[bytes] = []
     places: list[tuple[int, int]] = []
     identifiers: list[bytes] = []
     take = reader(work.fields)
     for file, block in unit.blocks:
         failed = dict(block.failed)
-        for position, line in enumerate(split_lines(block.data)):
+        for position, line in enumerate(lines_of(block.data)):
             encoded.read += 1
             found = failed.get(position) or take(line)
             if isinstance(found, str):
@@ -133,7 +133,8 @@ def encode_unit(unit: Unit, work: Work) -> Encoded:
             if is_blank(text):
                 continue
             number = block.first_line + position
-            texts.append(text.strip() if work.strip else text)
+            texts.append((text.strip() if work.strip else text).encode())
+            del found, text  # the largest document may take four bytes a character
             places.append((file, number))
             identifiers.append((path_id(work.names[file], number) if identifier is None else identifier).encode())
     ids, firsts = encode_texts(texts, work)
@@ -163,6 +164,17 @@ def encode_unit(unit: Unit, work: Work) -> Encoded:
     row = msgspec.to_builtins(encoded) | {"digests": [digest_file(path) for path in paths]}
     write_json(work.scratch / f"{unit.number}.json", row)
     return encoded
+
+
+def lines_of(data: bytes) -> Iterator[memoryview]:
+    """Lines of a block without their newlines, not copied."""
+    view = memoryview(data)
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        yield view[start:end]
+        start = end + 1
 
 
 def unit_paths(scratch: Path, number: int) -> tuple[Path, Path, Path]:
@@ -195,7 +207,7 @@ def order_keys(seed: int, files: npt.NDArray[Any], lines: npt.NDArray[Any]) -> n
 class BatchEncoder(Protocol):
     """Encodes texts; see :meth:`byte_pairs.Encoder.encode`."""
 
-    def encode(self, texts: Sequence[str]) -> tuple[Ids, Offsets]: ...
+    def encode(self, texts: Sequence[bytes]) -> tuple[Ids, Offsets]: ...
 
 
 class LibraryEncoder:
@@ -204,8 +216,8 @@ class LibraryEncoder:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
 
-    def encode(self, texts: Sequence[str]) -> tuple[Ids, Offsets]:
-        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    def encode(self, texts: Sequence[bytes]) -> tuple[Ids, Offsets]:
+        encodings = self.tokenizer.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
         firsts = np.zeros(len(texts) + 1, dtype=np.int64)
         np.cumsum([len(encoding) for encoding in encodings], out=firsts[1:])
         ids = chain.from_iterable(encoding.ids for encoding in encodings)
@@ -220,7 +232,7 @@ def encoder_of(tokenizer: Path, digest: str, tables: Path | None, special_is_tex
     return Encoder(Tables.load(tables), lambda: load_tokenizer(tokenizer, special_is_text))
 
 
-def encode_texts(texts: Sequence[str], work: Work) -> tuple[Ids, Offsets]:
+def encode_texts(texts: Sequence[bytes], work: Work) -> tuple[Ids, Offsets]:
     """Ids of the texts and where those of each begin, line by line where that is asked for."""
     encoder = encoder_of(work.tokenizer, work.tokenizer_digest, work.tables, work.special_is_text)
     if not work.segment:
@@ -236,7 +248,7 @@ def path_id(name: str, line: int) -> str:
     return f"{hashlib.sha256(name.encode()).hexdigest()}-{line}"
 
 
-def reader(fields: FieldSettings) -> Callable[[bytes], tuple[str | None, str] | str]:
+def reader(fields: FieldSettings) -> Callable[[memoryview], tuple[str | None, str] | str]:
     """A function that gives id and text of a line, or the reason why it has none."""
     text_names = fields.text_field_name.split(".")
     id_names = fields.id_field_name.split(".") if fields.id_field_name is not None else None
@@ -255,11 +267,11 @@ def reader(fields: FieldSettings) -> Callable[[bytes], tuple[str | None, str] | 
             value = getattr(value, _attribute(name))
         return value
 
-    def take(line: bytes) -> tuple[str | None, str] | str:
+    def take(line: memoryview) -> tuple[str | None, str] | str:
         try:
             document = decode(line)
         except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-            return _complaint(line, error)
+            return _complaint(line.tobytes(), error)
         identifier = None if id_names is None else str(follow(document, id_names))
         return identifier, follow(document, text_names)
 
