@@ -39,7 +39,7 @@ Offsets = npt.NDArray[np.int64]
 
 MEMORY = 1 << 17  # places for words that were merged before, 64 bytes each
 LAST_ASSIGNED = 0x3FFFF  # beyond are only tags, selectors and private use: nothing that the expressions name
-NORMALISED_TOGETHER = 1 << 16  # code points
+NORMALISED_TOGETHER = 1 << 16  # bytes
 NOT_IN_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that some vocabularies leave out
 LARGEST_TRIE = 1 << 14  # nodes, 1 KB each
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -114,16 +114,14 @@ class Encoder:
         buffer, offsets = join(texts)
         left: dict[int, Ids] = {}  # texts that only the library can encode
         if self.normalise:
-            changed = self._changed_by_normalisation(texts, buffer, offsets)
-            if changed:
-                normal = list(texts)
+            changed = self._normal_forms(texts, buffer, offsets)
+            if self.finds_raw:  # the library normalises what stands between those tokens, piece by piece
                 for text in changed:
-                    if self.finds_raw:  # the library normalises what stands between those tokens, piece by piece
-                        ids = self.tokenizer.encode(texts[text].decode(), add_special_tokens=False).ids
-                        left[text], normal[text] = np.array(ids, dtype=np.uint32), b""
-                    else:
-                        normal[text] = self._normal_form(texts[text].decode())
-                buffer, offsets = join(normal)
+                    ids = self.tokenizer.encode(texts[text].decode(), add_special_tokens=False).ids
+                    left[text], changed[text] = np.array(ids, dtype=np.uint32), b""
+            if changed:
+                del buffer
+                buffer, offsets = join([changed.get(text, value) for text, value in enumerate(texts)])
         ids, firsts = self._run(buffer, offsets)
         return _insert(ids, firsts, left) if left else (ids, firsts)
 
@@ -131,28 +129,36 @@ class Encoder:
     def tokenizer(self) -> Any:
         return self.library()
 
-    def _normal_form(self, text: str) -> bytes:
-        """NFC by the library, whose notes take many times the text, so piece by piece."""
-        normalise = self.tokenizer.normalizer.normalize_str
+    def _normal_forms(self, texts: Sequence[bytes], buffer: Bytes, offsets: Offsets) -> dict[int, bytes]:
+        """NFC of the texts that are not in it, as the library has it."""
+        flags = np.zeros(len(texts), dtype=np.uint8)
+        text_flags(buffer, offsets, self.tables.kinds, flags)
+        forms = {}
+        for text in np.flatnonzero(flags).tolist():
+            form = self._normal_form(texts[text], bool(flags[text] & UNKNOWN))
+            if form is not None:
+                forms[text] = form
+        return forms
+
+    def _normal_form(self, text: bytes, unknown: bool) -> bytes | None:
+        """None where the text is in NFC; ``unknown`` says that this Python cannot tell. The library's notes take many
+        times the text, so it is given small pieces."""
         parts = []
+        changed = False
         start = 0
         while start < len(text):
             end = start + NORMALISED_TOGETHER
-            while end < len(text) and text[end] >= "\x80":  # an ASCII character composes with nothing before it
+            while end < len(text) and text[end] >= 0x80:  # an ASCII character composes with nothing before it
                 end += 1
-            parts.append(normalise(text[start:end]).encode())
+            piece = text[start:end]
+            characters = piece.decode()
+            if unknown or not unicodedata.is_normalized("NFC", characters):
+                form = self.tokenizer.normalizer.normalize_str(characters)
+                changed |= form != characters
+                piece = form.encode()
+            parts.append(piece)
             start = end
-        return b"".join(parts)
-
-    def _changed_by_normalisation(self, texts: Sequence[bytes], buffer: Bytes, offsets: Offsets) -> list[int]:
-        """Texts that are not in NFC, or may not be in a Unicode version that this Python does not know."""
-        flags = np.zeros(len(texts), dtype=np.uint8)
-        text_flags(buffer, offsets, self.tables.kinds, flags)
-        return [
-            text
-            for text in np.flatnonzero(flags).tolist()
-            if flags[text] & UNKNOWN or not unicodedata.is_normalized("NFC", texts[text].decode())
-        ]
+        return b"".join(parts) if changed else None
 
     def _run(self, buffer: Bytes, offsets: Offsets) -> tuple[Ids, Offsets]:
         tables = self.tables
