@@ -254,6 +254,9 @@ class TestLint:
             ("$.attributes[?(@.word_cont[0][2] > 5)]", "did you mean word_count?"),
             ("$.attributes.other__x__y", "in the attributes other, which the stream does not load"),
             ("$.attributes[?(@.whole[0][2] == 1.0)]", "is not == 1.0"),
+            ("$.attributes.whole[?(@[2] > 5 && @[0] > 3)]", "are put to what is in it"),
+            ("$[?(@.n in [3])]", "an index into @"),
+            ("$[?(!(@.attributes.whole.length() > 1))]", "gives nothing inside a test"),
         ],
     )
     def test_rules_that_cannot_do_what_they_say(self, mix, write_documents, write_attributes, caplog, rule, note):
@@ -263,6 +266,14 @@ class TestLint:
         write_attributes([{"id": "1", "attributes": {}}], "other")
         assert mix(attributes=["t"], filter={"exclude": [rule]}) == 0
         assert note in caplog.text
+
+    def test_a_logarithm_is_no_probability(self, mix, write_documents, write_attributes, caplog):
+        write_documents([document("1")])
+        write_attributes([{"id": "1", "attributes": {"d__dclm_oh_eli5_log__score": [[0, 1, -5.5]]}}])
+        assert (
+            mix(attributes=["t"], filter={"exclude": ["$.attributes[?(@.d__dclm_oh_eli5_log__score[0][2] < -6)]"]}) == 0
+        )
+        assert "warning" not in caplog.text
 
     def test_bounds_that_leave_no_score_and_names_given_twice(self, mix, write_documents, write_attributes, caplog):
         write_documents([document("1")])

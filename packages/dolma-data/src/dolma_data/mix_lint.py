@@ -22,13 +22,13 @@ from .errors import UserError
 from .mix_rules import Rule, Rules
 from .reading import open_read
 from .select import Selector
-from .select_syntax import All, Compare, Exists, Field, Filter, Index, Literal, Not, Path, Some, Test
+from .select_syntax import All, Compare, Exists, Field, Filter, Index, Length, Literal, Not, Path, Some, Test
 
 ROWS_TO_PEEK = 100
 WHOLE_MATCH = 1.0  # what Dolma's deduplication writes for a whole document or paragraph, as an integer
 # keys whose scores are shares or probabilities
 UP_TO_ONE = re.compile(
-    r"fraction_of|_frac(_|$)|__label__|(ft_lang_id|cld[23]|langdetect|lingua|jigsaw)\w*__|dclm_oh_eli5|random_number"
+    r"fraction_of|_frac(_|$)|__label__|(ft_lang_id|cld[23]|langdetect|lingua|jigsaw)\w*__|dclm_oh_eli5__score$|random_number"
 )
 
 
@@ -59,6 +59,7 @@ def lint_mix(
             notes.append(f"{problem} ({where}); {fix}")
     for rule in (*rules.include, *rules.exclude):
         notes += [f"{note} ({where})" for note in _lint_thresholds(rule, known, config.compat)]
+        notes += [f"{note}: {rule.text} ({where})" for note in _lint_reading(rule)]
     for item in rules.replace:
         notes += [f"{note} ({where})" for note in _lint_bounds(item.selector, item.low, item.high)]
     return notes
@@ -148,6 +149,36 @@ def _lint_thresholds(rule: Rule, known: Known, compat: str | None) -> Iterator[s
                 )
         if UP_TO_ONE.search(key) and not _reachable(operator, bound):
             yield f"{key} lies between 0 and 1, so that {rule.text} can never match; check the bound {bound}"
+
+
+def _lint_reading(rule: Rule) -> Iterator[str]:
+    """Parts of a path that Dolma does not take for what they say."""
+    if not isinstance(rule, Selector):
+        return
+    for place, step in enumerate(rule.path.steps):
+        if not isinstance(step, Filter):
+            continue
+        if place > 1 and isinstance(step.test, Not | All | Some):
+            yield "in Dolma !, && and || on an element that is an array are put to what is in it, not to the element"
+        for test in _comparisons(step.test):
+            match test:
+                case Compare(operator, _, Literal([int(number)])):
+                    yield f"in Dolma [{number}] behind {operator} is an index into @, not an array"
+                case Compare(_, left, right) if any(
+                    isinstance(one, Path) and Length() in one.steps for one in (left, right)
+                ):
+                    yield "in Dolma .length() gives nothing inside a test"
+
+
+def _comparisons(test: Test) -> Iterator[Compare]:
+    match test:
+        case Not(inner):
+            yield from _comparisons(inner)
+        case All(tests) | Some(tests):
+            for one in tests:
+                yield from _comparisons(one)
+        case Compare():
+            yield test
 
 
 def _reachable(operator: str, bound: float) -> bool:
