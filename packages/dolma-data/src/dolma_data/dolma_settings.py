@@ -17,10 +17,11 @@ log = logging.getLogger(__name__)
 
 TEMPORARY = "there are no temporary copies: files are read where they lie, and finished work is kept beside the output"
 ORDER = "the order is random over the whole corpus, not over batches of open files"
+ANEW = "a run that has ended is made anew; an interrupted one goes on under the same settings alone, and ends the same"
 MOUNTS = "files are written beside their place and renamed, on mounted buckets too"
 # Keys of Dolma that have nothing to set here, and why. Anything else unknown is refused.
 WITHOUT_EFFECT: dict[str, dict[str, str]] = {
-    "tag": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
+    "tag": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY, "ignore_existing": ANEW},
     "dedupe": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY, "is_s3_volume": MOUNTS},
     "mix": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
     "tokens": {
@@ -32,8 +33,13 @@ WITHOUT_EFFECT: dict[str, dict[str, str]] = {
         "tokenizer.refresh": "memory does not grow with the number of documents",
         "tokenizer.fast": "a tokenizer.json is all that is read",
     },
-    "stat": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
-    "warc": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY},
+    "stat": {
+        "work_dir.input": TEMPORARY,
+        "work_dir.output": TEMPORARY,
+        "seed": "nothing is drawn at random",
+        "debug": "with processes 1 everything runs in one process",
+    },
+    "warc": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY, "ignore_existing": ANEW},
 }
 RENAMED = {"dryrun": "dry_run"}
 
