@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dolma_data.model_catalogue import packaged_language_model
+from dolma_data.taggers.urls import HOST_LISTS, RULE_LISTS
 
 from .corpus import Document
 
@@ -58,6 +60,7 @@ def find_resources(
     found: dict[str, tuple[Path, ...]] = dict.fromkeys(("c4_v1", "c4_v2"), (lists / "naughty_words_en.txt",))
     extensions = (lists / "ext_to_lang_mapping.json",)
     found |= dict.fromkeys(("code_starcoder_taggers_v1", "code_starcoder_taggers_v2"), extensions)
+    found |= write_lists(work, documents)
     found |= {name: (data / "tokenizers" / file,) for name, file in TOKENIZERS.items()}
     if (model := packaged_language_model()) is not None:
         found |= dict.fromkeys(LANGUAGE, (model,))
@@ -87,3 +90,50 @@ def train_models(work: Path, data: Path, documents: Sequence[Document]) -> dict[
         train_classifier(TrainClassifierConfig(documents=(inputs,), output=output, labels=labels, settings=settings))
         paths[model] = output / "model.bin"
     return paths
+
+
+def write_lists(work: Path, documents: Sequence[Document]) -> dict[str, tuple[Path, ...]]:
+    """Lists in all formats with a part of the hosts that the documents have, by name of tagger."""
+    addresses = [str((each.get("metadata") or {}).get("url") or "") for each in documents]
+    found = {url.split("/")[2].lower() for url in addresses if url.count("/") >= 3}
+    known = sorted(host for host in found if re.fullmatch(r"[a-z0-9.-]+", host))
+    shapes = ("{}", "0.0.0.0 {}", "127.0.0.1\t{}", "||{}^", "192.0.2.9 {} # note", "www.{}")
+    hosts = [
+        "# hosts",
+        "; more",
+        "! most",
+        "",
+        "127.0.0.1 localhost",
+        "bad address.org",
+        "*.wild.org",
+        "f.org",
+        "w3.org",
+    ]
+    hosts += [shapes[k % len(shapes)].format(host) for k, host in enumerate(known[::2])]
+    links = ["# links"] + [
+        url.split("://", 1)[1].split("?")[0].rstrip("/") for url in sorted(addresses)[::2] if "://" in url
+    ]
+    rules = [
+        "! rules",
+        "/banner.js$script",
+        "||ads.example.com^",
+        "@@||w3.org^",
+        "||w3.org^",
+        "||bbc.co.uk^$third-party",
+    ]
+    rules += [f"||{host}^" for host in known[::3]]
+    descriptions = ("a newspaper", None, "adult website", "scientific journal", "company")
+    rows = [
+        {"url": f"https://{host}/", "description": descriptions[k % len(descriptions)]} for k, host in enumerate(known)
+    ]
+    files = {
+        "hosts.txt": hosts,
+        "links.txt": links,
+        "rules.txt": rules,
+        "wikidata.json": [json.dumps(rows[:20]), json.dumps(rows[20::3])],
+    }
+    for name, lines in files.items():
+        (work / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    given = dict.fromkeys(HOST_LISTS, (work / "hosts.txt",)) | dict.fromkeys(RULE_LISTS, (work / "rules.txt",))
+    wikidata = dict.fromkeys(("allowlist_wikidata_v1", "allowlist_wikidata_cleaned_v1"), (work / "wikidata.json",))
+    return {**given, **wikidata, "link_blocklist_phishing_v1": (work / "links.txt",)}

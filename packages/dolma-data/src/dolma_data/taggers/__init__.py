@@ -18,6 +18,7 @@ from . import (
     random_numbers,
     repetitions,
     token_counts,
+    urls,
 )
 from .listing import describe_taggers
 from .registry import (
@@ -51,6 +52,7 @@ FAMILIES = (
     random_numbers,
     repetitions,
     token_counts,
+    urls,
 )
 
 __all__ = [
