@@ -27,6 +27,7 @@ from .config.warc import WarcConfig
 from .config.why import WhyConfig
 from .dolma_settings import prepare_arguments, prepare_settings
 from .errors import UserError
+from .remote import remote_paths, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +45,7 @@ NO_STREAMS = WhyConfig()
 
 
 @app.command
+@remote_paths
 def extract(*paths: str, config: Annotated[ExtractConfig, Parameter(name="*")]) -> None:
     """Write documents out of text, Markdown, JSON Lines, HTML, WARC, WET and ARC files, or the installed Python.
 
@@ -61,6 +63,7 @@ def extract(*paths: str, config: Annotated[ExtractConfig, Parameter(name="*")]) 
 
 
 @app.command
+@remote_paths
 def tag(*, config: Annotated[TagConfig, Parameter(name="*")]) -> None:
     """Score documents with taggers and write the scores as attributes beside them."""
     from .tag import make_plan, tag
@@ -87,6 +90,7 @@ def list_taggers(*, tagger_modules: Annotated[tuple[str, ...], Several] = ()) ->
 
 
 @app.command
+@remote_paths
 def dedupe(*, config: Annotated[DedupeConfig, Parameter(name="*")]) -> None:
     """Find repeated documents or paragraphs and write them as attributes."""
     from .dedupe import dedupe
@@ -100,6 +104,7 @@ def dedupe(*, config: Annotated[DedupeConfig, Parameter(name="*")]) -> None:
 
 
 @app.command
+@remote_paths
 def decontaminate(*, config: Annotated[DecontaminateConfig, Parameter(name="*")]) -> None:
     """Find evaluation text in documents and write it as attributes."""
     from .decontaminate import decontaminate
@@ -113,6 +118,7 @@ def decontaminate(*, config: Annotated[DecontaminateConfig, Parameter(name="*")]
 
 
 @app.command
+@remote_paths
 def stat(*, config: Annotated[StatConfig, Parameter(name="*")]) -> None:
     """Summarise attributes as histograms, and print a table of them."""
     from .attributes import find_attributes
@@ -125,6 +131,7 @@ def stat(*, config: Annotated[StatConfig, Parameter(name="*")]) -> None:
 
 
 @app.command
+@remote_paths
 def analyze(*, config: Annotated[AnalyzeConfig, Parameter(name="*")]) -> None:
     """Describe a corpus: by source, language, domain and length, duplicates, frequent n-grams; with plots."""
     from .analyze import PAGE, analyze
@@ -137,6 +144,7 @@ def analyze(*, config: Annotated[AnalyzeConfig, Parameter(name="*")]) -> None:
 
 
 @app.command
+@remote_paths
 def mix(config: Annotated[MixConfig, Parameter(name="*")]) -> None:
     """Join attributes, keep or leave out documents by rules, replace spans: streams of a file."""
     from .mix import mix
@@ -151,6 +159,7 @@ def mix(config: Annotated[MixConfig, Parameter(name="*")]) -> None:
 
 
 @app.command
+@remote_paths
 def train_tokenizer(config: Annotated[TrainTokenizerConfig, Parameter(name="*")]) -> None:
     """Train a byte-level BPE tokenizer on documents."""
     from .tokenizer import train_tokenizer
@@ -162,6 +171,7 @@ def train_tokenizer(config: Annotated[TrainTokenizerConfig, Parameter(name="*")]
 
 
 @app.command
+@remote_paths
 def tokens(config: Annotated[TokensConfig, Parameter(name="*")]) -> None:
     """Encode documents, in a seeded order over the whole corpus, into files of token ids."""
     from .tokens import plan, tokens
@@ -173,6 +183,7 @@ def tokens(config: Annotated[TokensConfig, Parameter(name="*")]) -> None:
 
 
 @app.command
+@remote_paths
 def reshard(config: Annotated[ReshardConfig, Parameter(name="*")]) -> None:
     """Mix folders of tokens by ratio into one, in a new random order."""
     from .reshard import plan, reshard
@@ -184,6 +195,7 @@ def reshard(config: Annotated[ReshardConfig, Parameter(name="*")]) -> None:
 
 
 @app.command
+@remote_paths
 def warc(config: Annotated[WarcConfig, Parameter(name="*")]) -> None:
     """Write documents out of web archives, scored by taggers before and after their text is taken."""
     from .warc import plan, warc
@@ -210,6 +222,7 @@ def why(identifier: str, /, *, config: Annotated[WhyConfig, Parameter(name="*")]
 
 
 @app.command
+@remote_paths
 def train_classifier(*, config: Annotated[TrainClassifierConfig, Parameter(name="*")]) -> None:
     """Train a fastText classifier on labelled text, measured on a part held out; a tagger: fasttext:FOLDER."""
     from .classifier_report import format_report
@@ -314,7 +327,7 @@ def print_plan(config: object, **more: object) -> None:
     import yaml
 
     plan = json.loads(json.dumps(dataclasses.asdict(config), default=str)) | more  # type: ignore[call-overload]
-    print(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True), end="")
+    print(shown(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)), end="")
 
 
 def execute(arguments: Sequence[str] | None = None) -> int:

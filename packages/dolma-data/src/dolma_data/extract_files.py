@@ -16,6 +16,7 @@ from .errors import UserError
 from .extract_web import clean_text, decode_html, main_text, read_archive
 from .files import PARTIAL
 from .reading import DAMAGE, open_read
+from .remote import shown
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def _read_whole(file: InputFile) -> Record:
         return Record(1, failed=f"no text from the page: {type(error).__name__}: {error}")
     if file.kind == "html" and is_blank(text):
         return Record(1, dropped="no main text")
-    metadata = {"file": str(file.path)}
+    metadata = {"file": shown(str(file.path))}
     return Record(1, {"id": file.name, "text": clean_text(text), "source": file.source, "metadata": metadata})
 
 
@@ -173,7 +174,7 @@ def _read_line(file: InputFile, text_field: str, line: int, raw: bytes) -> Recor
             document[name] = value
         else:
             kept.setdefault(name, value)
-    kept.update(file=str(file.path), line=line)
+    kept.update(file=shown(str(file.path)), line=line)
     return Record(line, {**document, "metadata": kept})
 
 
@@ -214,5 +215,5 @@ def _read_archive(file: InputFile) -> Iterator[Record]:
         document = {"id": record.id, "text": record.text, "source": file.source}
         if record.created:
             document["created"] = record.created
-        metadata = {**record.metadata, "file": str(file.path)}
+        metadata = {**record.metadata, "file": shown(str(file.path))}
         yield Record(record.number, {**document, "metadata": metadata})
