@@ -155,7 +155,10 @@ def test_decontamination_takes_urls(
     reports = (tmp_path / "report", corpus.removesuffix("corpus") + "report")
     for root, file, report in ((local, texts, reports[0]), (corpus, f"{evaluation}/texts.jsonl", reports[1])):
         assert dolma("decontaminate", "--documents", root, "--texts", file, "--report", report) == 0
-    found, expected = content(bucket, f"{corpus}/attributes/decontamination"), contents(local / "attributes" / "decontamination")
+    found, expected = (
+        content(bucket, f"{corpus}/attributes/decontamination"),
+        contents(local / "attributes" / "decontamination"),
+    )
     assert found["a.jsonl.gz"] == expected["a.jsonl.gz"]
     assert b"1.0" in gzip.decompress(found["a.jsonl.gz"])
     assert content(bucket, str(reports[1])).keys() == contents(tmp_path / "report").keys()
@@ -172,11 +175,12 @@ def test_an_interrupted_upload_leaves_no_manifest_is_refused_and_ended_by_the_sa
     def cut(sources: list[str], targets: list[str], **options: Any) -> None:
         calls.append(targets)
         bucket[0].put_file(sources[0], targets[0])
-        raise KeyboardInterrupt
+        raise ConnectionResetError("cut")
 
     with monkeypatch.context() as patched:
         patched.setattr(bucket[0], "put", cut)
-        assert dolma("tag", "--documents", corpus, *TAG) == 130
+        assert dolma("tag", "--documents", corpus, *TAG) == 2
+    assert "the remote storage failed: ConnectionResetError: cut" in capsys.readouterr().err
     assert calls
     left = content(bucket, f"{corpus}/attributes/x")
     assert sorted(left) == ["a.jsonl.gz", "manifest.json.partial"]
@@ -241,6 +245,19 @@ def test_what_is_missing_is_named_by_its_url(bucket: Any, dolma: Any, capsys: An
 def test_a_scheme_that_nothing_is_installed_for_names_the_extra(dolma: Any, capsys: Any) -> None:
     assert dolma("tag", "--documents", "nosuch://bucket/corpus", *TAG) == 2
     assert "pip install 'dolma-data[remote]'" in capsys.readouterr().err
+
+
+def test_a_storage_that_does_not_answer_ends_in_one_line(
+    bucket: Any, dolma: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.exceptions import EndpointConnectionError
+
+    def fail(path: str) -> bool:
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+
+    monkeypatch.setattr(bucket[0], "isfile", fail)
+    assert dolma("tag", "--documents", f"s3://{bucket[1]}/a.jsonl", *TAG) == 2
+    assert "the remote storage failed: EndpointConnectionError" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

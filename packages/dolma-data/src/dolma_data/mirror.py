@@ -17,6 +17,7 @@ import json
 import logging
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -235,7 +236,8 @@ def run_mirrored(command: Callable[..., None], arguments: tuple[Any, ...], named
 
 def _run_mirrored(mirror: Mirror, command: Callable[..., None], arguments: Any, named: dict[str, Any]) -> None:
     finished = mirror.root / FINISHED
-    local, named = mirror.settle(arguments), mirror.settle(named)
+    with _transfers():
+        local, named = mirror.settle(arguments), mirror.settle(named)
     mirror.drop_others()
     if not finished.is_file() or mirror.known != mirror.fetched:
         finished.unlink(missing_ok=True)
@@ -248,7 +250,22 @@ def _run_mirrored(mirror: Mirror, command: Callable[..., None], arguments: Any, 
             raise
         written = [path for path, state in mirror.files().items() if before.get(path) != state]
         write_json(finished, [path.relative_to(mirror.root).as_posix() for path in written])
-    mirror.upload([mirror.root / name for name in read_json(finished)])
+    with _transfers():
+        mirror.upload([mirror.root / name for name in read_json(finished)])
+
+
+@contextmanager
+def _transfers() -> Iterator[None]:
+    """What a storage answers is no mistake of the program."""
+    botocore = sys.modules.get("botocore.exceptions")  # whose errors of connection and credentials are no OSError
+    failures = (OSError,) if botocore is None else (OSError, botocore.BotoCoreError)
+    try:
+        yield
+    except failures as error:
+        raise UserError(
+            f"the remote storage failed: {type(error).__name__}: {error}",
+            fix="check its address and credentials; the same command goes on",
+        ) from error
 
 
 @contextmanager
