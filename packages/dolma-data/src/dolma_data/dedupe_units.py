@@ -11,19 +11,22 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from .annotate import Chunk
 from .attributes import encode_json, encode_tombstone
-from .batch import Batch, Integers
+from .batch import Integers
 from .config.dedupe import DedupeRule, NgramKey
+from .documents import parse_document
 from .errors import UserError
 from .hashes import Hashes
 from .kernels.characters import character_classes
 from .kernels.deduplication import ENOUGH, UNDECIDED, are_blank, count_points, find_words, judge_words, split_texts
 from .kernels.hashing import hash_ranges, ngram_units
 from .kernels.word_breaks import word_break_properties
+from .reading import split_lines
 from .select import compile_path
 
 KEY_PATH = re.compile(r"\$((?:\.[\w-]+)+)")
@@ -112,11 +115,42 @@ def _key_names(key: str) -> tuple[str, ...] | None:
     return parse_key(key)
 
 
+class TextOnly(msgspec.Struct):
+    """What deduplication of paragraphs reads of a document; the rest is passed over."""
+
+    id: str
+    text: str
+    source: str
+
+
+TEXT_FIELDS = ("id", "text", "source")
+_decode_text = msgspec.json.Decoder(TextOnly).decode
+
+
+def read_texts(chunk: Chunk) -> tuple[list[TextOnly | str], list[str]]:
+    """Rows of a chunk (the reason in place of a document that cannot be read) and the texts of the documents."""
+    rows: list[TextOnly | str] = []
+    failed = dict(chunk.block.failed)
+    decode = _decode_text
+    for number, line in enumerate(split_lines(chunk.block.data)):
+        try:
+            rows.append(decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            document, reason = (None, failed[number]) if number in failed else parse_document(line)
+            rows.append(str(reason) if document is None else TextOnly(*(document[name] for name in TEXT_FIELDS)))
+    return rows, [row.text for row in rows if not isinstance(row, str)]
+
+
 def encode_units(rule: DedupeRule, compat: str | None, chunk: Chunk) -> tuple[UnitChunk, dict[str, Any]]:
     """Columns of a chunk, and no others."""
-    rows, documents = chunk.documents()
     as_dolma = compat == "dolma"
-    spans = document_spans(rule, documents, as_dolma) if rule.documents else paragraph_spans(rule, documents, as_dolma)
+    rows: Sequence[Any]
+    if rule.documents:
+        rows, documents = chunk.documents()
+        spans = document_spans(rule, documents, as_dolma)
+    else:
+        rows, texts = read_texts(chunk)
+        spans = paragraph_spans(rule, texts, as_dolma)
     owners, starts, ends = spans.owners, spans.starts, spans.ends
     flags = spans.flags
     by_ngram = rule.paragraphs.by_ngram if rule.paragraphs else None
@@ -141,13 +175,20 @@ def encode_units(rule: DedupeRule, compat: str | None, chunk: Chunk) -> tuple[Un
     return replace(units, hashes=hashes, hash_counts=counts, counted=counted, last_decides=decides), {}
 
 
-def make_chunk(chunk: Chunk, rows: Sequence[dict[str, Any] | str], spans: Spans) -> UnitChunk:
+def make_chunk(chunk: Chunk, rows: Sequence[TextOnly | dict[str, Any] | str], spans: Spans) -> UnitChunk:
     """The columns of a chunk but its hashes."""
     ids: list[bytes | None] = []
     sources: list[bytes] = []
     for row in rows:
-        ids.append(None if isinstance(row, str) else encode_json(row["id"]))
-        sources.append(encode_tombstone(row) if isinstance(row, str) else encode_json(row["source"]))
+        if isinstance(row, str):
+            ids.append(None)
+            sources.append(encode_tombstone(row))
+        elif isinstance(row, TextOnly):
+            ids.append(encode_json(row.id))
+            sources.append(encode_json(row.source))
+        else:
+            ids.append(encode_json(row["id"]))
+            sources.append(encode_json(row["source"]))
     return UnitChunk(
         file=chunk.file,
         last=chunk.last,
@@ -174,10 +215,7 @@ def document_spans(rule: DedupeRule, documents: Sequence[dict[str, Any]], as_dol
     """Whole documents with the bytes of their key."""
     assert rule.documents is not None
     keys = [value_at(document, rule.documents.key) for document in documents]
-    encoded = [key.encode() for key in keys]
-    buffer = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-    offsets = np.zeros(len(keys) + 1, dtype=np.int64)
-    np.cumsum([len(key) for key in encoded], out=offsets[1:])
+    buffer, offsets = lay_out(keys)
     begin, end = offsets[:-1], offsets[1:]
     count = len(documents)
     if as_dolma:
@@ -200,14 +238,21 @@ def document_spans(rule: DedupeRule, documents: Sequence[dict[str, Any]], as_dol
     return Spans(flags, owners, np.zeros_like(owners), lengths[owners], buffer, begin[owners], end[owners])
 
 
-def paragraph_spans(rule: DedupeRule, documents: Sequence[dict[str, Any]], as_dolma: bool) -> Spans:
+def lay_out(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint8], Integers]:
+    """UTF-8 of all texts, one after the other, and the offsets of each [N + 1]."""
+    encoded = [text.encode() for text in texts]
+    offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
+    return np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets
+
+
+def paragraph_spans(rule: DedupeRule, texts: Sequence[str], as_dolma: bool) -> Spans:
     """Paragraphs that count with their bytes."""
     assert rule.paragraphs is not None
-    batch = Batch(documents)
-    buffer = batch.buffer
+    buffer, offsets = lay_out(texts)
     separator = np.frombuffer(rule.paragraphs.paragraph_separator.encode(), dtype=np.uint8)
-    first, begin, end, starts, ends = split_texts(buffer, batch.offsets, separator, as_dolma)
-    owners = np.repeat(np.arange(len(documents)), np.diff(first))
+    first, begin, end, starts, ends = split_texts(buffer, offsets, separator, as_dolma)
+    owners = np.repeat(np.arange(len(texts)), np.diff(first))
     flags = np.where(np.diff(first) == 0, NO_KEY, NORMAL).astype(np.uint8)
     count = np.ones(len(owners), dtype=np.bool_)
     if rule.min_length > 0:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import numpy as np
+import numpy.typing as npt
 
 from .annotate import Annotation
 from .attributes import MATCHES, encode_json
@@ -15,6 +16,7 @@ from .dedupe_scratch import Before, Scratch
 from .dedupe_units import NO_KEY, SKIPPED, UnitChunk
 from .documents import DocumentFile
 from .files import atomic_write
+from .kernels.marked_rows import BARE, LISTED, TOMBSTONE, encode_marked, encode_pairs
 from .progress import Progress
 from .reading import pack, packing_of
 
@@ -46,8 +48,6 @@ def write_attributes(
                 streams[output.target] = stack.enter_context(atomic_write(output.folder / MATCHES, packed=True))
         progress = stack.enter_context(Progress("dedupe: attributes"))
         current = -1
-        for output in work.outputs.values():
-            stack.callback(output.abandon)
         for number, before in scratch.chunks():
             meta = scratch.metas[number]
             if meta.file < old:
@@ -74,29 +74,48 @@ def write_attributes(
 def encode_rows(chunk: UnitChunk, key: str, marks: Marks, always: bool) -> bytes:
     """Lines of a chunk."""
     opening = b"{" + encode_json(key) + b":["
-    empty = opening + b"]}"
-    if marks.scores is None:
-        spans = [b"[%d,%d,1]" % span for span in zip(marks.starts.tolist(), marks.ends.tolist(), strict=True)]
-    else:
-        columns = zip(marks.starts.tolist(), marks.ends.tolist(), marks.scores.tolist(), strict=True)
-        spans = [b"[%d,%d,%b]" % (start, end, encode_json(score)) for start, end, score in columns]
-    edges = np.searchsorted(marks.owners, np.arange(chunk.documents + 1)).tolist()
-    flags = chunk.flags.tolist()
+    documents = np.array([name is not None for name in chunk.ids], dtype=np.bool_)
+    edges = np.searchsorted(marks.owners, np.arange(chunk.documents + 1))
+    listed = (np.diff(edges) > 0) | (chunk.flags == SKIPPED) | (always & (chunk.flags != NO_KEY))
+    kinds = np.full(len(documents), TOMBSTONE, dtype=np.uint8)
+    kinds[documents] = np.where(listed, LISTED, BARE)
+    rows = zip(chunk.ids, chunk.sources, strict=True)
+    heads = [b'{"id":' + name + b',"attributes":' if name is not None else source + b"\n" for name, source in rows]
+    tails = [
+        b',"source":' + source + b"}\n" if name is not None else b""
+        for name, source in zip(chunk.ids, chunk.sources, strict=True)
+    ]
+    if marks.scores is not None:
+        return _encode_scored(heads, tails, kinds.tolist(), opening, edges.tolist(), marks)
+    first = np.concatenate([[0], np.cumsum(_per_row(documents, np.diff(edges)))])
+    rows_of = encode_marked(
+        *_laid_out(heads), *_laid_out(tails), kinds, _bytes(opening), first, marks.starts, marks.ends
+    )
+    return bytes(rows_of.tobytes())
+
+
+def _per_row(documents: npt.NDArray[np.bool_], values: Integers) -> Integers:
+    """Values of documents at the rows they stand in, 0 at the others."""
+    rows = np.zeros(len(documents), dtype=np.int64)
+    rows[documents] = values
+    return rows
+
+
+def _encode_scored(
+    heads: list[bytes], tails: list[bytes], kinds: list[int], opening: bytes, edges: list[int], marks: Marks
+) -> bytes:
+    """Lines whose spans have scores of their own, which are written in full."""
+    assert marks.scores is not None
+    columns = zip(marks.starts.tolist(), marks.ends.tolist(), marks.scores.tolist(), strict=True)
+    spans = [b"[%d,%d,%b]" % (start, end, encode_json(score)) for start, end, score in columns]
     lines: list[bytes] = []
     document = 0
-    for name, source in zip(chunk.ids, chunk.sources, strict=True):
-        if name is None:
-            lines.append(source + b"\n")
+    for head, tail, kind in zip(heads, tails, kinds, strict=True):
+        if kind == TOMBSTONE:
+            lines.append(head)
             continue
-        begin, end = edges[document], edges[document + 1]
-        flag = flags[document]
-        if begin < end:
-            attributes = opening + b",".join(spans[begin:end]) + b"]}"
-        elif flag == SKIPPED or (always and flag != NO_KEY):
-            attributes = empty
-        else:
-            attributes = b"{}"
-        lines.append(b'{"id":' + name + b',"attributes":' + attributes + b',"source":' + source + b"}\n")
+        inner = b"{}" if kind == BARE else opening + b",".join(spans[edges[document] : edges[document + 1]]) + b"]}"
+        lines.append(head + inner + tail)
         document += 1
     return b"".join(lines)
 
@@ -105,15 +124,26 @@ def encode_matches(chunk: UnitChunk, marks: Marks, firsts: Firsts, file: Documen
     """Lines of ``matches.jsonl.gz`` for the marked spans of a chunk of ``file``."""
     if not len(marks.owners):
         return b""
-    named = [row for row in zip(chunk.ids, chunk.sources, strict=True) if row[0] is not None]
-    heads = {
-        owner: b'{"id":' + (named[owner][0] or b"") + b',"source":' + named[owner][1] + b',"start":'
-        for owner in np.unique(marks.owners).tolist()
-    }
-    tails = firsts.tails(np.unique(marks.firsts), file)
-    owners, starts, ends = marks.owners.tolist(), marks.starts.tolist(), marks.ends.tolist()
-    rows = zip(owners, starts, ends, marks.firsts.tolist(), strict=True)
-    return b"".join([b"%b%d,%b%d%b" % (heads[o], start, b'"end":', end, tails[first]) for o, start, end, first in rows])
+    heads = [
+        b'{"id":' + name + b',"source":' + source + b',"start":'
+        for name, source in zip(chunk.ids, chunk.sources, strict=True)
+        if name is not None
+    ]
+    named, numbers = np.unique(marks.firsts, return_inverse=True)
+    pairs = encode_pairs(
+        *_laid_out(heads), *_laid_out(firsts.tails(named, file)), marks.owners, marks.starts, marks.ends, numbers
+    )
+    return bytes(pairs.tobytes())
+
+
+def _bytes(data: bytes) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(data, dtype=np.uint8)
+
+
+def _laid_out(parts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], Integers]:
+    bounds = np.zeros(len(parts) + 1, dtype=np.int64)
+    np.cumsum([len(part) for part in parts], out=bounds[1:])
+    return _bytes(b"".join(parts)), bounds
 
 
 class Firsts:
@@ -127,15 +157,15 @@ class Firsts:
         self._loaded: tuple[int, list[tuple[bytes, bytes]]] = (-1, [])
         self._known: dict[int, tuple[bytes, int]] = {}
 
-    def tails(self, documents: Integers, file: DocumentFile) -> dict[int, bytes]:
+    def tails(self, documents: Integers, file: DocumentFile) -> list[bytes]:
         """End of a row of matches for each of ``documents``, in rising order; -1 is one that nobody can name.
 
         A first copy that lies in another corpus than ``file`` is named with its file.
         """
-        tails: dict[int, bytes] = {}
+        tails: list[bytes] = []
         for document in documents.tolist():
             if document < 0:
-                tails[document] = b',"first_id":null,"first_source":null}\n'
+                tails.append(b',"first_id":null,"first_source":null}\n')
                 continue
             if document not in self._known:
                 self._known[document] = self._name(document)
@@ -143,7 +173,7 @@ class Firsts:
             other = self._files[number]
             if number < self._old or other.root != file.root:
                 text += b',"first_file":' + encode_json(str(other.path))
-            tails[document] = text + b"}\n"
+            tails.append(text + b"}\n")
         return tails
 
     def _name(self, document: int) -> tuple[bytes, int]:
