@@ -183,7 +183,7 @@ def digest_file(path: str | Path) -> str:
 def digest(path: str | Path) -> str:
     """Content digest of a file, or of a folder (sorted relative paths and file digests).
 
-    Folders named in ``NOT_CONTENT`` and unfinished files do not count.
+    Folders named in ``NOT_CONTENT`` do not count, nor do unfinished files and whatever an unfinished folder holds.
     """
     root = Path(path)
     if not root.is_dir():
@@ -191,7 +191,8 @@ def digest(path: str | Path) -> str:
     total = hashlib.sha256()
     for file in sorted(root.rglob("*")):
         relative = file.relative_to(root)
-        if not file.is_file() or file.name.endswith(PARTIAL) or set(relative.parts) & set(NOT_CONTENT):
+        unfinished = any(part.endswith(PARTIAL) for part in relative.parts)
+        if not file.is_file() or unfinished or set(relative.parts) & set(NOT_CONTENT):
             continue
         total.update(f"{relative.as_posix()}\0{digest_file(file)}\n".encode())
     return "sha256:" + total.hexdigest()
