@@ -101,3 +101,18 @@ def test_mistakes_are_told(
 def test_a_folder_without_attributes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(app, ["stat", "--attributes", str(tmp_path), "--report", str(tmp_path / "r")]) == 2
     assert "no attribute files here" in capsys.readouterr().err
+
+
+def test_only_keys_that_are_asked_for_and_their_sums(dolma, tmp_path, capsys):
+    write(tmp_path, "x", [{"key": [(0, 4, 1.0)], "other": [(0, 2, 3.0)]}, {"key": [(0, 4, 2.5)]}])
+    folder = tmp_path / "attributes/x"
+    assert dolma("stat", "--attributes", folder, "--regex", "^k", "--total") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [(line[0], line[1], line[-1]) for line in lines] == [
+        ("attribute", "values", "sum"),
+        ("key/length", "2", "8"),
+        ("key/score", "2", "3.5"),
+    ]
+    for wrong in ("none", "("):
+        assert dolma("stat", "--attributes", folder, "--regex", wrong) == 2
+        assert "Traceback" not in capsys.readouterr().err

@@ -126,7 +126,7 @@ def stat(*, config: Annotated[StatConfig, Parameter(name="*")]) -> None:
 
     if config.dry_run:
         return print_plan(config, **_listed(config.attributes, lambda folder: find_attributes([folder])))
-    print(format_table(stat(config)))
+    print(format_table(stat(config), config.total))
     return None
 
 

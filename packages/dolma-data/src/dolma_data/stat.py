@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -26,6 +27,7 @@ BATCH_VALUES = 200_000
 PERCENTILES = (0.1, 0.5, 0.9)
 LABEL = "__label__"  # keys of fastText probabilities, which may exceed 1 a little
 Extremes = tuple[float, float]
+Counts = dict[str, npt.NDArray[np.int64]]
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
@@ -74,15 +76,18 @@ class Summary:
         return self.bins[int(np.searchsorted(passed, share * self.total))]
 
 
-def read_values(path: Path) -> Iterator[dict[str, npt.NDArray[np.float64]]]:
+def read_values(path: Path, pattern: str = "") -> Iterator[dict[str, npt.NDArray[np.float64]]]:
     """Yield values of ``KEY/score`` and ``KEY/length`` of an attribute file, a bounded number at a time.
 
-    A key without spans counts as one zero, as in allenai/dolma.
+    Taken are the keys in which ``pattern`` is found. A key without spans counts as one zero, as in allenai/dolma.
     """
+    wanted = re.compile(pattern).search
     values: dict[str, list[float]] = {}
     count = 0
     for _, row in read_attribute_rows(path):
         for key, spans in row.attributes.items():
+            if not wanted(key):
+                continue
             scores = values.setdefault(f"{key}/score", [])
             lengths = values.setdefault(f"{key}/length", [])
             for start, end, score in spans or ((0, 0, 0.0),):
@@ -96,19 +101,21 @@ def read_values(path: Path) -> Iterator[dict[str, npt.NDArray[np.float64]]]:
         yield {name: np.array(found, dtype=np.float64) for name, found in values.items()}
 
 
-def find_ranges(path: Path) -> dict[str, Range]:
+def find_ranges(pattern: str, path: Path) -> dict[str, Range]:
     """First pass over a file."""
     ranges: dict[str, Range] = {}
-    for values in read_values(path):
+    for values in read_values(path, pattern):
         for name, found in values.items():
             ranges.setdefault(name, Range()).add(found)
     return ranges
 
 
-def count_values(extremes: dict[str, Extremes], bins: int, path: Path) -> dict[str, npt.NDArray[np.int64]]:
+def count_values(
+    extremes: dict[str, Extremes], bins: int, pattern: str, path: Path
+) -> dict[str, npt.NDArray[np.int64]]:
     """Second pass over a file: counts in equal bins between the extremes."""
     counts: dict[str, npt.NDArray[np.int64]] = {}
-    for values in read_values(path):
+    for values in read_values(path, pattern):
         for name, found in values.items():
             edges = bin_edges(extremes[name], bins)
             places = np.clip(np.searchsorted(edges, found, side="right") - 1, 0, len(edges) - 2)
@@ -123,15 +130,17 @@ def bin_edges(extremes: Extremes, bins: int) -> npt.NDArray[np.float64]:
     return np.linspace(low, high, bins + 1) if high > low else np.array([low, high])
 
 
-def summarise(files: Sequence[Path], bins: int, processes: int = 1) -> list[Summary]:
+def summarise(files: Sequence[Path], bins: int, processes: int = 1, pattern: str = "") -> list[Summary]:
     """Summaries of attribute files, sorted by name; memory does not depend on the size of the files."""
     ranges: dict[str, Range] = {}
-    for found in _with_progress("stat: ranges", map_ordered(find_ranges, files, processes), len(files)):
+    for found in _with_progress(
+        "stat: ranges", map_ordered(partial(find_ranges, pattern), files, processes), len(files)
+    ):
         for name, part in found.items():
             ranges.setdefault(name, Range()).merge(part)
     extremes = {name: (part.low, part.high) for name, part in ranges.items()}
     counts: dict[str, npt.NDArray[np.int64]] = {}
-    work = map_ordered(partial(count_values, extremes, bins), files, processes)
+    work = map_ordered(partial(count_values, extremes, bins, pattern), files, processes)
     for counted in _with_progress("stat: counts", work, len(files)):
         for name, numbers in counted.items():
             counts[name] = counts[name] + numbers if name in counts else numbers
@@ -155,12 +164,21 @@ def _with_progress(what: str, results: Iterator[Result], total: int) -> Iterator
             progress.advance()
 
 
-def format_table(summaries: Sequence[Summary]) -> str:
-    """A table to read: number of values, mean, extremes and percentiles of every property."""
-    header = ("attribute", "values", "mean", "least", *(f"{share:.0%}" for share in PERCENTILES), "most")
+def format_table(summaries: Sequence[Summary], total: bool = False) -> str:
+    """A table to read: number of values, mean, extremes and percentiles of every property, with ``total`` its sum."""
+    header = (
+        "attribute",
+        "values",
+        "mean",
+        "least",
+        *(f"{share:.0%}" for share in PERCENTILES),
+        "most",
+        *(["sum"] if total else []),
+    )
     rows = [header]
     for summary in summaries:
         numbers = (summary.sum / summary.total, summary.low, *map(summary.percentile, PERCENTILES), summary.high)
+        numbers += (summary.sum,) if total else ()
         rows.append((summary.name, f"{summary.total:,}", *(f"{number:.5g}" for number in numbers)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = []
@@ -171,19 +189,29 @@ def format_table(summaries: Sequence[Summary]) -> str:
 
 
 def stat(config: StatConfig) -> list[Summary]:
-    """Run ``stat``: write ``summaries.jsonl.gz`` to the report folder and return the summaries."""
+    """Run ``stat``: write ``summaries.jsonl.gz`` to the report folder, if one is given, and return the summaries."""
     if config.bins < 1:
         raise UserError(f"bins is {config.bins}", fix="give 1 or more")
+    try:
+        re.compile(config.regex or "")
+    except re.error as error:
+        raise UserError(f"no regular expression: {error}", where="regex", fix="mend it") from error
     files = find_attributes(config.attributes)
+    if config.report is None:
+        return _summaries(config, files)
     with recorded("dolma-data", "stat", folder=config.report, config=asdict(config), inputs=files) as record:
-        summaries = summarise(files, config.bins, config.processes)
-        if not summaries:
-            raise UserError(
-                "the attributes hold no key at all", where=config.attributes[0], fix="give other attributes"
-            )
+        summaries = _summaries(config, files)
         with atomic_write(config.report / SUMMARIES) as stream:
             for summary in summaries:
                 stream.write(encode_json(summary.row()) + b"\n")
         record.outputs.append(config.report / SUMMARIES)
         record.counts["summaries"] = len(summaries)
+    return summaries
+
+
+def _summaries(config: StatConfig, files: Sequence[Path]) -> list[Summary]:
+    summaries = summarise(files, config.bins, config.processes, config.regex or "")
+    if not summaries:
+        which = f" in which {config.regex!r} is found" if config.regex else " at all"
+        raise UserError(f"the attributes hold no key{which}", where=config.attributes[0], fix="give other attributes")
     return summaries

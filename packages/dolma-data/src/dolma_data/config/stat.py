@@ -16,8 +16,14 @@ class StatConfig:
     attributes: Annotated[tuple[Path, ...], Several]
     """Folders X/attributes/NAME."""
 
-    report: Path
-    """Folder for summaries.jsonl.gz."""
+    report: Path | None = None
+    """Folder for summaries.jsonl.gz; default: the table alone."""
+
+    regex: str | None = None
+    """Only keys in which this regular expression is found."""
+
+    total: bool = False
+    """Show the sums in the table too."""
 
     bins: int = 1000
     """Bins of each histogram."""
