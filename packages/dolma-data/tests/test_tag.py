@@ -296,3 +296,26 @@ def test_taggers_come_from_modules_that_can_be_imported_and_from_files(
     (row,) = read_jsonl(root / "attributes/shouting_by_name/a.jsonl.gz")
     assert row["attributes"] == {"shouting_by_name__shouting_by_name__capitals": [[0, 3, 2.0]]}
     assert tag(root, "--taggers", "shouting_by_name", "--tagger-modules", "no_such_module_of_taggers") == 2
+
+
+def test_attributes_go_to_the_destinations_of_their_documents(
+    write_documents: Any, read_jsonl: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roots = [write_documents(documents(name, 2), f"deep/{name}.jsonl.gz", name) for name in "ab"]
+    taggers = ("--taggers", "char_length_v1", "doc_count_v1")
+    places = [str(tmp_path / "out" / name) for name in "ab"]
+    line = ["tag", "--documents", *map(str, roots), "--destination", *places, *taggers]
+    assert run(app, line) == 0
+    (row, _) = read_jsonl(tmp_path / "out/b/deep/b.jsonl.gz")
+    assert sorted(row["attributes"]) == ["char_length_v1__char_length_v1__length", "doc_count_v1__doc_count_v1__docs"]
+    assert json.loads((tmp_path / "out/a/manifest.json").read_bytes())["files"][0]["path"] == "deep/a.jsonl.gz"
+    assert not any((root / "attributes").exists() for root in roots)
+    assert run(app, [*line, "--experiment", "e"]) == 0
+    (row, _) = read_jsonl(tmp_path / "out/a/deep/a.jsonl.gz")
+    assert sorted(row["attributes"]) == ["e__char_length_v1__length", "e__doc_count_v1__docs"]
+    assert run(app, ["tag", "--documents", *map(str, roots), "--destination", places[0], *taggers]) == 2
+    assert "1 destinations for 2 documents" in capsys.readouterr().err
+    twin = write_documents(documents("c", 1), "deep/a.jsonl.gz", "c")
+    two = ["--documents", str(roots[0]), str(twin), "--destination", places[0], places[0]]
+    assert run(app, ["tag", *two, *taggers]) == 2
+    assert "would be one file" in capsys.readouterr().err

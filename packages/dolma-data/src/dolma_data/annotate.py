@@ -163,9 +163,9 @@ class FinishedFile(msgspec.Struct):
 class Output:
     """One attributes folder on its way: ``NAME.partial`` holds content, ``NAME.progress.partial`` what is finished."""
 
-    def __init__(self, root: Path, name: str, fingerprint: str) -> None:
-        self.target = root / ATTRIBUTES / name
-        self.name = name
+    def __init__(self, target: Path, fingerprint: str) -> None:
+        self.target = target
+        self.name = name = target.name
         self.folder = self.target.with_name(name + PARTIAL)
         self.progress = self.target.with_name(f"{name}.progress{PARTIAL}")
         self.replaced = self.target.with_name(f"{name}.replaced{PARTIAL}")
@@ -284,19 +284,18 @@ class Annotation:
         state: list[Any],
         depends_on_all: bool = False,
     ) -> None:
-        for file in files:
-            file.attributes_path(names[0])  # refuses files that have no place for attributes
         self.files = files
         self.names = names
         self.what = what
+        targets = dict.fromkeys(file.attributes_folder(name) for file in files for name in names)
         self.digests = [digest_file(file.path) for file in files]
         if depends_on_all:
             state = [*state, [[str(file.path) for file in files], self.digests]]
         fingerprint = encode_json(state).decode()
-        self.outputs = {(file.root, name): Output(file.root, name, fingerprint) for file in files for name in names}
+        self.outputs = {target: Output(target, fingerprint) for target in targets}
 
     def of(self, file: DocumentFile, name: str) -> Output:
-        return self.outputs[file.root, name]
+        return self.outputs[file.attributes_folder(name)]
 
     def run(
         self,
@@ -367,11 +366,12 @@ class Annotation:
 
     def commit(self, name: str, taggers: list[dict[str, Any]]) -> list[Path]:
         """Finish the folders called ``name``; returns them."""
-        roots = list(dict.fromkeys(file.root for file in self.files))
-        for root in roots:
-            trees = [file.tree for file in self.files if file.root == root]
-            self.outputs[root, name].commit(trees, taggers)
-        return [self.outputs[root, name].target for root in roots]
+        trees: dict[Path, list[str]] = {}
+        for file in self.files:
+            trees.setdefault(file.attributes_folder(name), []).append(file.tree)
+        for target, written in trees.items():
+            self.outputs[target].commit(written, taggers)
+        return list(trees)
 
     def counts(self) -> dict[str, int]:
         """``read``, ``kept``, ``dropped`` and ``failed`` rows over all files."""
@@ -385,8 +385,9 @@ class Annotation:
         """Write a provenance record into every folder that the block commits."""
         with ExitStack() as stack:
             records = []
-            for (root, _), output in self.outputs.items():
-                read = [file.path for file in self.files if file.root == root] + list(inputs)
+            for target, output in self.outputs.items():
+                of_target = [file for file in self.files if target in map(file.attributes_folder, self.names)]
+                read = [file.path for file in of_target] + list(inputs)
                 record = stack.enter_context(
                     recorded("dolma-data", command, folder=output.target, config=asdict(config), inputs=read)
                 )

@@ -44,6 +44,7 @@ class DocumentFile:
     tree: str
     in_artifact: bool = True
     folder: str = DOCUMENTS  # name of the documents folder
+    destination: Path | None = None  # folder for all attributes, where they have another place
 
     @property
     def path(self) -> Path:
@@ -54,15 +55,21 @@ class DocumentFile:
         """Path relative to the root, with ``/``."""
         return f"{self.folder}/{self.tree}" if self.in_artifact else self.tree
 
-    def attributes_path(self, attribute: str) -> Path:
-        """Where the attributes called ``attribute`` of this file lie; UserError outside a documents folder."""
+    def attributes_folder(self, attribute: str) -> Path:
+        """Folder of the attributes called ``attribute``; UserError outside a documents folder."""
+        if self.destination is not None:
+            return self.destination
         if not self.in_artifact:
             raise UserError(
                 f"the file lies in no folder called {self.folder}, so it has no place for attributes",
                 where=self.path,
                 fix=f"put it into X/{self.folder}/",
             )
-        return self.root / ATTRIBUTES / attribute / self.tree
+        return self.root / ATTRIBUTES / attribute
+
+    def attributes_path(self, attribute: str) -> Path:
+        """Where the attributes called ``attribute`` of this file lie."""
+        return self.attributes_folder(attribute) / self.tree
 
 
 class Row(NamedTuple):

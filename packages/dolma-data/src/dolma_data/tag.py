@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -36,11 +36,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TagPlan:
-    """What workers need to know. ``outputs`` are ``(folder, taggers)``; the folder's name is the first part of keys."""
+    """What workers need to know. ``outputs`` are ``(folder, taggers)``.
+
+    The first part of keys is the folder's name or, where ``by_tagger``, the tagger's.
+    """
 
     outputs: tuple[tuple[str, tuple[str, ...]], ...]
     modules: tuple[str, ...]
     options: TaggerOptions
+    by_tagger: bool = False
 
 
 def make_plan(config: TagConfig) -> TagPlan:
@@ -59,13 +63,42 @@ def make_plan(config: TagConfig) -> TagPlan:
     for sentence in check_resources(names, options):
         log.warning("%s", sentence)
     outputs: tuple[tuple[str, tuple[str, ...]], ...]
-    if config.experiment is None:
+    if config.experiment is None and config.destination:
+        outputs = ((key_name(names[0]), names),)  # all taggers in one folder, each under its own name
+    elif config.experiment is None:
         outputs = tuple((key_name(name), (name,)) for name in names)
     else:
         clean_name(config.experiment)
         outputs = ((check_folder_name(config.experiment), names),)
     modules = tuple(str(Path(name).resolve()) if is_file_name(name) else name for name in config.tagger_modules)
-    return TagPlan(outputs, modules, options)
+    return TagPlan(outputs, modules, options, by_tagger=config.experiment is None)
+
+
+def find_files(config: TagConfig) -> list[DocumentFile]:
+    """The document files, with the destination of their attributes where one is given.
+
+    UserError for another number of destinations than of documents, and for two files with one place.
+    """
+    if not config.destination:
+        return find_documents(config.documents)
+    if len(config.destination) != len(config.documents):
+        raise UserError(
+            f"{len(config.destination)} destinations for {len(config.documents)} documents",
+            where="destination",
+            fix="name one for each",
+        )
+    files: dict[Path, DocumentFile] = {}
+    for item, destination in zip(config.documents, config.destination, strict=True):
+        for file in find_documents([item]):
+            placed = replace(file, destination=Path(destination))
+            other = files.setdefault(placed.attributes_path(""), placed)
+            if other.path != placed.path:
+                raise UserError(
+                    f"the attributes of {other.path} and {placed.path} would be one file",
+                    where=destination,
+                    fix="give them different destinations",
+                )
+    return list(files.values())
 
 
 def key_name(tagger: str) -> str:
@@ -91,7 +124,11 @@ def prepare(plan: TagPlan) -> list[list[tuple[str, PreparedTagger]]]:
         for name in names:
             ready.setdefault(name, find_tagger(name).prepare(plan.options))
     return [
-        [(f"{clean_name(folder)}__{key_name(name)}__", ready[name]) for name in names] for folder, names in plan.outputs
+        [
+            (f"{key_name(name) if plan.by_tagger else clean_name(folder)}__{key_name(name)}__", ready[name])
+            for name in names
+        ]
+        for folder, names in plan.outputs
     ]
 
 
@@ -167,7 +204,7 @@ def check_spans(batch: Batch, tagger: PreparedTagger, spans: Spans, options: Tag
 def tag(config: TagConfig) -> tuple[list[Path], dict[str, int]]:
     """Run ``tag``; returns the folders written and the counts of rows."""
     plan = make_plan(config)
-    files = find_documents(config.documents)
+    files = find_files(config)
     prepared = prepare(plan)
     if config.profile.steps is not None:
         return [], trial(plan, files, config.profile)

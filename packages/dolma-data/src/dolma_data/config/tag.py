@@ -39,6 +39,9 @@ class TagConfig:
     taggers: Annotated[tuple[str, ...], Several]
     """Names of taggers; see `dolma-data list`."""
 
+    destination: Annotated[tuple[str, ...], Several] = ()
+    """Folders for the attributes, one for each of documents; default: attributes/NAME beside documents/."""
+
     experiment: str | None = None
     """Folder and first part of the keys for all taggers together; default: one folder per tagger, named after it."""
 
