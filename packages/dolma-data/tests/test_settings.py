@@ -152,14 +152,6 @@ def test_keys_without_effect_are_taken_out_and_named_once(caplog):
     assert all(reason for keys in WITHOUT_EFFECT.values() for reason in keys.values())
 
 
-def test_a_destination_of_tag_must_be_the_place_of_attributes():
-    settings = {"documents": ["a/documents/*.gz", "b/documents"], "experiment": "e"}
-    places = ["a/attributes/e", "b/attributes/e/"]
-    assert prepare_settings("tag", {**settings, "destination": places}) == settings
-    with pytest.raises(UserError, match="which is b/attributes/e"):
-        prepare_settings("tag", {**settings, "destination": ["a/attributes/e", "elsewhere"]})
-
-
 @pytest.mark.parametrize(
     ("settings", "note"),
     [

@@ -53,8 +53,6 @@ def prepare_settings(command: str, settings: dict[str, Any], where: str | Path |
     settings = {RENAMED.get(name, name): value for name, value in settings.items()}
     for note in lint_settings(command, settings):
         log.warning("warning: %s", note)
-    if command == "tag":
-        _check_destination(settings, where)
     removed: dict[str, list[str]] = {}
     for key, reason in WITHOUT_EFFECT.get(command, {}).items():
         if _remove(settings, key.split(".")):
@@ -62,21 +60,6 @@ def prepare_settings(command: str, settings: dict[str, Any], where: str | Path |
     for reason, keys in removed.items():
         log.warning("note: %s %s no effect here: %s", " and ".join(keys), "have" if keys[1:] else "has", reason)
     return settings
-
-
-def _check_destination(settings: dict[str, Any], where: str | Path | None) -> None:
-    """Take out a ``destination`` of ``tag`` that says where attributes go anyway; another one is a UserError."""
-    given = settings.pop("destination", None)
-    documents = settings.get("documents")
-    for item, place in zip(documents or [], [given] if isinstance(given, str) else given or [], strict=False):
-        root = str(item).partition("/documents")[0]
-        usual = f"{root}/attributes/{settings.get('experiment') or 'EXPERIMENT'}"
-        if str(place).rstrip("/") != usual:
-            raise UserError(
-                f"the destination {place} is not where the attributes of {item} lie, which is {usual}",
-                where=where,
-                fix="leave destination out and name the experiment",
-            )
 
 
 def _remove(settings: dict[str, Any], key: list[str]) -> bool:
