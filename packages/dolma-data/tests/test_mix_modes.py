@@ -214,6 +214,16 @@ def test_a_program_that_fails_names_the_line(mix, write_documents, capsys):
     assert "a.jsonl.gz, line 2" in message
 
 
+def test_lines_that_cannot_be_held_keep_their_place(mix, write_documents, write_attributes, tmp_path, monkeypatch):
+    monkeypatch.setattr("dolma_data.reading.MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr("dolma_data.reading.PIECE_BYTES", 100)
+    write_documents([document("1"), document("2", "x" * 2000), document("3")])
+    write_attributes([{"id": name, "attributes": {}} for name in ("1", None, "3")])
+    assert mix("--max-failed", 1, attributes=["t"]) == 0
+    assert [row["id"] for row in plain(tmp_path / "out/documents/m-0000.jsonl.gz")] == ["1", "3"]
+    assert json.loads((tmp_path / "out/quarantine.jsonl").read_bytes())["line"] == 2
+
+
 def test_input_packing_is_taken_as_given(mix, write_documents, tmp_path):
     root = write_documents([document("1")])
     path = root / "documents/a.jsonl.gz"

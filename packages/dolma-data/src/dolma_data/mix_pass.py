@@ -99,7 +99,8 @@ def mix_chunk(
     for place, raw in enumerate(chunk.documents):
         mixed.read += 1
         line = chunk.first_line + place
-        document, reason = _parse(raw, program, dolma)
+        reason = chunk.failed.get(place)
+        document, reason = (None, reason) if reason else _parse(raw, program, dolma)
         if document is None and dolma:
             raise UserError(reason or "", where=chunk.path, line=line, fix="mend the line")
         pieces = _join(chunk, place, document, program, dolma)
@@ -119,11 +120,6 @@ def mix_chunk(
         mixed.lines.append(_put_together(raw, None if new is text else new, pieces, provenance, program.rules))
         mixed.sizes.append(utf8_length(new))
         mixed.line_sources.append(document["source"])
-    if chunk.damage is not None:
-        mixed.read += 1
-        _join(chunk, len(chunk.documents), None, program, dolma)
-        line = chunk.first_line + len(chunk.documents)
-        mixed.failures.append(Failure(str(chunk.path), line, chunk.damage))
     if packing is not None:
         mixed.packed = pack(b"".join(mixed.lines), packing)
         mixed.lines = []
@@ -144,7 +140,7 @@ def _parse(raw: bytes, program: Program, dolma: bool) -> tuple[Fields | None, st
         if dolma:
             document["source"] = str(document.get("source") or "")
             return document, None
-    _, reason = parse_document(raw.rstrip(b"\r\n"))
+    _, reason = parse_document(raw)
     return None, reason
 
 

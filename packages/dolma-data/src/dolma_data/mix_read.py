@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from .documents import DocumentFile
 from .errors import UserError
-from .reading import DAMAGE, open_read
+from .reading import DAMAGE, open_read, read_blocks, split_lines
 
 CHUNK_BYTES = 4 << 20  # of lines of documents
 REMAKE = "make the attributes again"
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MixChunk:
-    """Consecutive lines of a document file, and the same lines of each attributes file, newlines included.
+    """Consecutive lines of a document file, and the same lines of each attributes file.
 
     Under ``compat`` an attributes file that has ended has fewer lines, and one that is not there is left out.
-    ``damage`` is the reason of a last line that could not be unpacked.
+    ``failed`` are lines that could not be read, by their place, with the reason; here they are empty.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class MixChunk:
     documents: list[bytes]
     attributes: list[list[bytes]]
     attribute_paths: list[Path]
-    damage: str | None = None
+    failed: dict[int, str]
     stream: int = 0
     number: int = 0  # of the output file
 
@@ -57,16 +57,17 @@ def read_chunks(file: DocumentFile, names: Sequence[str], packing: str | None, d
                 log.warning("warning: no attributes at %s; its rules let every document pass (compat)", path)
         paths = [path for path in paths if path.is_file()]
     with ExitStack() as stack:
-        documents = stack.enter_context(open_read(file.path, packing))
         readers = [stack.enter_context(open_read(path, packing)) for path in paths]
         ended = [False] * len(paths)
         line = 1
-        damage = None
-        while True:
-            lines, damage = _take_bytes(documents)
-            wanted = len(lines) + (damage is not None and not dolma)
-            if not wanted:
-                break
+        for block in read_blocks(file.path, CHUNK_BYTES, packing):
+            lines = split_lines(block.data)
+            failed = dict(block.failed)
+            if failed and dolma:
+                at = min(failed)
+                log.warning("warning: %s, line %d: %s; the file ends here (compat)", file.path, line + at, failed[at])
+                lines, failed = lines[:at], {}
+            wanted = len(lines)
             attributes = []
             for k, (path, reader) in enumerate(zip(paths, readers, strict=True)):
                 rows = [] if any(ended[: k + 1]) else _take_lines(reader, wanted, path, line)
@@ -79,32 +80,16 @@ def read_chunks(file: DocumentFile, names: Sequence[str], packing: str | None, d
                         log.warning("warning: %s ends before %s does (compat)", path, file.path)
                     ended[k] = True
                 attributes.append(rows)
-            yield MixChunk(file.path, line, lines, attributes, paths, None if dolma else damage)
+            if wanted:
+                yield MixChunk(file.path, line, lines, attributes, paths, failed)
             line += wanted
-            if damage is not None:
+            if block.failed and dolma:
                 break
-        if damage is not None and dolma:
-            log.warning("warning: %s, line %d: %s; the file ends here (compat)", file.path, line, damage)
         if not dolma:
             for path, reader in zip(paths, readers, strict=True):
                 if _take_lines(reader, 1, path, line):
                     problem = f"more rows of attributes than {file.path} has lines"
                     raise UserError(problem, where=path, line=line, fix=REMAKE)
-
-
-def _take_bytes(stream: BinaryIO) -> tuple[list[bytes], str | None]:
-    """Lines of about CHUNK_BYTES, and the reason why the file cannot be read on."""
-    lines: list[bytes] = []
-    size = 0
-    try:
-        for line in stream:
-            lines.append(line)
-            size += len(line)
-            if size >= CHUNK_BYTES:
-                break
-    except DAMAGE as error:
-        return lines, f"the compressed file is damaged or cut off here: {error}"
-    return lines, None
 
 
 def _take_lines(stream: BinaryIO, number: int, path: Path, line: int) -> list[bytes]:

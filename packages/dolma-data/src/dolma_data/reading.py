@@ -155,11 +155,12 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
             yield block.first_line + position, line
 
 
-def read_blocks(path: str | Path, size: int) -> Iterator[Block]:
+def read_blocks(path: str | Path, size: int, packing: str | None = None) -> Iterator[Block]:
     """Cut a file into blocks, each the fewest whole lines that make ``size`` bytes; where depends on the content alone.
 
     A line longer than ``MAX_LINE_BYTES`` is passed over without being held, and the place where a compressed file is
-    damaged or cut off takes the place of the line there; both are failed rows. The last block may be empty.
+    damaged or cut off takes the place of the line there; both are failed rows. The last block may be empty. For
+    ``packing`` see :func:`pieces`.
     """
     pending = bytearray()
     failed: list[tuple[int, str]] = []
@@ -167,7 +168,7 @@ def read_blocks(path: str | Path, size: int) -> Iterator[Block]:
     begin = 0  # of the line that is not ended yet
     skipping = False
     damage: Exception | None = None
-    source = pieces(path)
+    source = pieces(path, packing)
     while True:
         try:
             piece = next(source, None)
