@@ -97,6 +97,7 @@ def test_files_that_are_no_filters_are_refused_with_the_reason(tmp_path: Path) -
         ({"estimated_doc_count": 9}, "has no size"),
         ({"desired_false_positive_rate": 0.1}, "has no size"),
         ({"size_in_bytes": -1}, "size_in_bytes is -1"),
+        ({"size_in_bytes": 1 << 60}, "takes 1,152,921,504.6 GB, this machine has"),
         ({"estimated_doc_count": 9, "desired_false_positive_rate": 1.0}, "rate is 1.0"),
     ],
 )

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -336,3 +339,88 @@ def test_words_between_boundaries_are_counted_without_white_space() -> None:
     ]
     assert words_of("日本 e\u0301té 🇩🇪🇫🇷 👩\u200d👧") == ["日", "本", "e\u0301té", "🇩🇪", "🇫🇷", "👩\u200d👧"]
     assert words_of("") == words_of(" \u3000\n") == []
+
+
+COMPAT_ROWS = [document("1", "aaaa\nüüüü\nab\nüü\na\nxyzuvw"), document("2", "aaaa\nüüüü\nab\nüü\na\nxyzuvw")]
+
+
+@pytest.mark.parametrize(
+    ("least", "spans"),  # what allenai/dolma 1.2.1 writes; the text has 24 code points
+    [
+        (2, [[0, 5, 1], [5, 10, 1], [10, 13, 1], [13, 16, 1], [18, 25, 1]]),
+        (3, [[0, 5, 1], [5, 10, 1], [18, 25, 1]]),
+        (5, [[18, 25, 1]]),
+    ],
+)
+def test_compat_ends_the_last_span_beyond_the_text(least: int, spans: list[list[int]]) -> None:
+    rule = DedupeRule(paragraphs=PARAGRAPHS.paragraphs, min_length=least)
+    assert mark(rule, [COMPAT_ROWS], compat="dolma") == [{"dup": []}, {"dup": spans}]
+    assert mark(rule, [COMPAT_ROWS])[1]["dup"] == [*spans[:-1], [18, 24, 1]]
+
+
+def test_compat_leaves_a_newline_at_the_end_to_no_paragraph() -> None:
+    rows = [document("1", "ab\ncd\n"), document("2", "ab\ncd\n")]
+    assert mark(PARAGRAPHS, [rows], compat="dolma")[1] == {"dup": [[0, 3, 1], [3, 5, 1], [5, 5, 1]]}
+    assert mark(PARAGRAPHS, [rows])[1] == {"dup": [[0, 3, 1], [3, 6, 1], [6, 6, 1]]}
+
+
+def test_compat_counts_a_separator_as_one_character() -> None:
+    rule = DedupeRule(paragraphs=ParagraphKey(attribute_name="dup", paragraph_separator="\n\n"))
+    rows = [document("1", "a\n\nb c d"), document("2", "a\n\nb c d")]
+    assert mark(rule, [rows], compat="dolma")[1] == {"dup": [[0, 2, 1], [2, 7, 1]]}
+    assert mark(rule, [rows])[1] == {"dup": [[0, 3, 1], [3, 8, 1]]}
+
+
+def test_compat_measures_documents_in_bytes_of_their_key() -> None:
+    rule = DedupeRule(documents=DocumentKey(attribute_name="dup", key="$.metadata.url"), min_length=4)
+    rows = [document("1", "text", url="üü"), document("2", "other text", url="üü")]
+    assert mark(rule, [rows], compat="dolma") == [{}, {"dup": [[0, 4, 1]]}]
+    assert mark(rule, [rows]) == [{"dup": []}, {"dup": []}]
+
+
+def test_compat_compares_nothing_where_words_are_counted() -> None:
+    rows = [document("1", "two words"), document("2", "two words"), document("3", "one")]
+    documents = DedupeRule(documents=DocumentKey(attribute_name="dup"), min_words=2)
+    assert mark(documents, [rows], compat="dolma") == [{}, {}, {"dup": []}]
+    assert mark(documents, [rows]) == [{}, {"dup": [[0, 9, 1]]}, {"dup": []}]
+    paragraphs = DedupeRule(paragraphs=PARAGRAPHS.paragraphs, min_words=1)
+    assert mark(paragraphs, [rows], compat="dolma") == [{"dup": []}, {"dup": []}, {"dup": []}]
+    assert mark(paragraphs, [rows]) == [{"dup": []}, {"dup": [[0, 9, 1]]}, {"dup": []}]
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    write_documents: Any, contents: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        rows = [document(f"{number}-{k}", f"line {k % 7}\nline {k % 5}\nunique {k}") for k in range(20)]
+        root = write_documents(rows, f"{number}.jsonl.gz")
+    options = ("--dedupe.paragraphs.attribute_name", "dup")
+    assert dedupe(root, *options) == 0
+    expected = contents(root / "attributes")
+    shutil.rmtree(root / "attributes")
+    program = (
+        "import os, sys\n"
+        "from dolma_data import dedupe\n"
+        "from dolma_data.cli import app\n"
+        "from dolma_data.command_line import run\n"
+        "kept = dedupe.Scratch.append\n"
+        "def append(scratch, chunk, **more):\n"
+        "    if chunk.file == 2: os._exit(9)\n"
+        "    kept(scratch, chunk, **more)\n"
+        "dedupe.Scratch.append = append\n"
+        "run(app, sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-c", program, "dedupe", "--documents", str(root), *options]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 9
+    assert sorted(path.name for path in (root / "attributes").iterdir()) == ["dup.partial", "dup.progress.partial"]
+    encoded = []
+    kept = encode_units
+
+    def counted(rule: DedupeRule, compat: str | None, chunk: Chunk) -> Any:
+        encoded.append(chunk.file)
+        return kept(rule, compat, chunk)
+
+    monkeypatch.setattr("dolma_data.dedupe.encode_units", counted)
+    assert dedupe(root, *options) == 0
+    assert encoded == [2]  # the two files before were kept
+    assert contents(root / "attributes") == expected

@@ -7,6 +7,7 @@ length of the history), the bits as little-endian 64-bit words, and the history:
 from __future__ import annotations
 
 import math
+import os
 import struct
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,13 @@ def new_filter(bits: int, probes: int) -> BloomFilter:
     """An empty filter."""
     if bits < 1:
         raise UserError("a Bloom filter without bits", where="bloom_filter", fix="give a larger size")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if bits // 8 > memory:
+        raise UserError(
+            f"the Bloom filter takes {bits / 8e9:,.1f} GB, this machine has {memory / 1e9:,.1f} GB of memory",
+            where="bloom_filter",
+            fix="lower estimated_doc_count, or divide the work with dedupe.num_partitions",
+        )
     return BloomFilter(bits, min(max(probes, 1), MAX_PROBES), np.zeros(-(-bits // 64), dtype=np.uint64))
 
 
