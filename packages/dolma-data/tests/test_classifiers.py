@@ -163,6 +163,17 @@ def test_scores_do_not_depend_on_what_stands_beside():
         np.testing.assert_array_equal(classifier.scores(alone.buffer, whole_texts(alone), lower=True)[0], row)
 
 
+def test_scores_do_not_depend_on_what_was_read_before():
+    model = read_fasttext(LANGUAGES)
+    used, pieces = prepare_classifier(model, ""), "The Children Went to School. " + "x" * 30
+    batch, other = batch_of(pieces), batch_of("Die Kinder. the children went " * 50)
+    for lower in (True, False):
+        fresh = prepare_classifier(model, "").scores(batch.buffer, whole_texts(batch), lower=lower)
+        used.scores(other.buffer, whole_texts(other), lower=not lower)
+        for _ in range(2):
+            np.testing.assert_array_equal(used.scores(batch.buffer, whole_texts(batch), lower=lower), fresh)
+
+
 @pytest.mark.parametrize("loss", ["softmax", "hs", "ova", "ns"])
 def test_a_written_model_is_read_as_it_was(tmp_path, loss):
     settings = {"loss": loss, "buckets": 7, "min_characters": 2, "max_characters": 3, "word_ngrams": 2}

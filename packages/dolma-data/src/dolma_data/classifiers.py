@@ -30,6 +30,8 @@ class Classifier:
     pruned: Any
     settings: tuple[int, ...]
     tree: Any
+    kept: Any
+    """Of kernels.fasttext.make_kept_tokens: written to, without any effect on scores."""
 
     def scores(self, buffer: Bytes, pieces: Pieces, *, lower: bool = False) -> Floats:
         """Probability of every label for every piece, [P, L], as the library gives it.
@@ -67,7 +69,8 @@ class Classifier:
 
         case = (lower, *lowercase_tables())
         ranges = (pieces.byte_starts, pieces.byte_ends)
-        hidden, rows = embed_units(buffer, *ranges, case, self.dictionary, self.inputs, self.pruned, self.settings)
+        model = (self.dictionary, self.inputs, self.pruned, self.settings, self.kept)
+        hidden, rows = embed_units(buffer, *ranges, case, *model)
         return hidden, rows
 
 
@@ -102,6 +105,7 @@ def prepare_classifier(model: FastTextModel, digest: str) -> Classifier:
             int(stop_number),
         ),
         tree=kernels.build_tree(model.label_counts),
+        kept=kernels.make_kept_tokens(settings.dimension),
     )
 
 

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="no-untyped-def"
 """Inference of fastText classifiers over ranges of a UTF-8 buffer, equal to the library's up to rounding.
 
-What a token adds to the average does not depend on where it stands, so it is computed once and kept in a small table
-as long as no other token takes its place; frequent words then cost one hash and one addition.
+What a token adds to the average does not depend on where it stands, so it is computed once and kept in a table as long
+as no other token takes its place; frequent words then cost one hash and one addition.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ LABEL = 1
 STOP = 2  # the token </s>, where the library stops reading
 LEFT_ANGLE = 0x3C
 RIGHT_ANGLE = 0x3E
-MOST_SLOTS = 1 << 16
+ROWS_AT_ONCE = 128
+MOST_SLOTS = 1 << 18
+LEAST_SLOTS = 1 << 10
+WIDEST_KEPT = 24  # bytes of a token that is kept
 TABLE_BYTES = 16 << 20  # of kept vectors
 SIGMOID_STEPS = 512
 SIGMOID_LIMIT = 8.0
@@ -90,10 +93,26 @@ def row_of_bucket(bucket, pruned, word_count):
     return word_count + row if row >= 0 else -1
 
 
+@njit(cache=True, inline="always")
+def add_rows(inputs, rows, count, vector):
+    """Add ``inputs[rows[k]]`` for each k below ``count``."""
+    for k in range(count):
+        row = rows[k]
+        for d in range(vector.shape[0]):
+            vector[d] += inputs[row, d]
+
+
 @njit(cache=True)
 def add_subwords(scratch, start, end, inputs, pruned, word_count, buckets, shortest, longest, vector):
-    """Add the character n-grams of the token with its angle brackets ``scratch[start:end]``; returns how many."""
+    """Add the character n-grams of the token with its angle brackets ``scratch[start:end]``; returns how many.
+
+    Rows are found first and added then, so that the processor waits for several at a time.
+    """
     added = 0
+    found = 0
+    rows = np.empty(ROWS_AT_ONCE + 1, dtype=np.uint32)
+    size = np.uint32(buckets)
+    kept = pruned.shape[0] > 0
     for first in range(start, end):
         if (scratch[first] & 0xC0) == 0x80:
             continue
@@ -110,13 +129,17 @@ def add_subwords(scratch, start, end, inputs, pruned, word_count, buckets, short
                 if at >= end or (scratch[at] & 0xC0) != 0x80:
                     break
             if characters >= shortest and not (characters == 1 and (first == start or at == end)):
-                row = row_of_bucket(np.int64(value) % buckets, pruned, word_count)
-                if row >= 0:
-                    for d in range(vector.shape[0]):
-                        vector[d] += inputs[row, d]
-                    added += 1
+                bucket = np.uint32(value % size)
+                row = pruned[bucket] if kept else np.int32(bucket)
+                rows[found] = np.uint32(word_count + row)
+                found += row >= 0
+                if found == ROWS_AT_ONCE:
+                    add_rows(inputs, rows, found, vector)
+                    added += found
+                    found = 0
             characters += 1
-    return added
+    add_rows(inputs, rows, found, vector)
+    return added + found
 
 
 @njit(cache=True, inline="always")
@@ -192,36 +215,39 @@ def add_word_ngrams(recent, length, hashed, inputs, pruned, word_count, buckets,
     return added
 
 
+@njit(cache=True, inline="always")
+def is_known(buffer, first, size, key, slot, keys, sizes, texts):
+    """Whether the kept token ``slot`` is ``buffer[first:first + size]``."""
+    if keys[slot] != key or sizes[slot] != size:
+        return False
+    for k in range(size):
+        if texts[slot, k] != buffer[first + k]:
+            return False
+    return True
+
+
 @njit(cache=True)
-def embed_units(buffer, starts, ends, case, dictionary, inputs, pruned, settings):
+def embed_units(buffer, starts, ends, case, dictionary, inputs, pruned, settings, kept):
     """Average of the rows of each unit ``buffer[starts[u]:ends[u]]``.
 
     ``case`` is ``(whether to lower, lower, kinds)``, ``settings`` are word count, buckets, shortest and longest
-    character n-gram, word n-grams and the number of ``</s>`` (-1 for none). Returns ``hidden`` [U, D] of float64 and
-    how many rows it is the average of, [U].
+    character n-gram, word n-grams and the number of ``</s>`` (-1 for none); ``kept`` comes from
+    :func:`make_kept_tokens` and changes no result. Returns ``hidden`` [U, D] of float64 and how many rows it is the
+    average of, [U].
     """
     to_lower, lower, kinds = case
     word_count, buckets, _, _, word_ngrams, stop_number = settings
+    keys, sizes, texts, vectors, counts, token_kinds, hashes = kept
     units = starts.shape[0]
     dimension = inputs.shape[1]
     hidden = np.zeros((units, dimension), dtype=np.float64)
     rows = np.zeros(units, dtype=np.int64)
-    total = np.int64(0)
     longest = np.int64(0)
     for unit in range(units):
-        total += ends[unit] - starts[unit]
         longest = max(longest, ends[unit] - starts[unit])
-    slots = 16
-    while slots < MOST_SLOTS and slots < total // 8 and slots * dimension * 8 <= TABLE_BYTES:
-        slots *= 2
+    slots = keys.shape[0]
+    widest = texts.shape[1]
     mask = np.uint64(slots - 1)
-    places = np.full(slots, -1, dtype=np.int64)
-    lengths = np.empty(slots, dtype=np.int64)
-    keys = np.empty(slots, dtype=np.uint64)
-    vectors = np.empty((slots, dimension), dtype=np.float32)
-    counts = np.empty(slots, dtype=np.int64)
-    token_kinds = np.empty(slots, dtype=np.uint8)
-    hashes = np.empty(slots, dtype=np.uint32)
     scratch = np.empty(longest * (GROWTH if to_lower else 1) + 2, dtype=np.uint8)
     recent = np.zeros(max(word_ngrams - 1, 0), dtype=np.int32)
     stop_bytes = np.array([0, 0x3C, 0x2F, 0x73, 0x3E, 0], dtype=np.uint8)
@@ -238,32 +264,30 @@ def embed_units(buffer, starts, ends, case, dictionary, inputs, pruned, settings
                 at += 1
                 continue
             first = at
-            key = WIDE_OFFSET
+            key = WIDE_OFFSET + np.uint64(to_lower)
             while at < end and not is_separator(buffer[at]):
                 key = (key ^ np.uint64(buffer[at])) * WIDE_PRIME
                 at += 1
+            size = at - first
             slot = np.int64((key ^ (key >> np.uint64(29))) & mask)
-            known = places[slot] >= 0 and keys[slot] == key and lengths[slot] == at - first
-            if known:
-                place = places[slot]
-                for k in range(at - first):
-                    if buffer[place + k] != buffer[first + k]:
-                        known = False
-                        break
-            if not known:
+            if size > widest:
+                slot = slots  # not kept: the place behind is for the moment
+            if slot == slots or not is_known(buffer, first, size, key, slot, keys, sizes, texts):
                 if to_lower:
                     behind = lowercase(buffer, first, at, lower, kinds, scratch, 1)
                 else:
-                    for k in range(at - first):
+                    for k in range(size):
                         scratch[1 + k] = buffer[first + k]
-                    behind = 1 + at - first
+                    behind = 1 + size
                 kind, count, hashed = embed_token(scratch, behind, dictionary, inputs, pruned, settings, vectors[slot])
-                places[slot] = first
-                lengths[slot] = at - first
-                keys[slot] = key
                 token_kinds[slot] = kind
                 counts[slot] = count
                 hashes[slot] = hashed
+                if slot < slots:
+                    keys[slot] = key
+                    sizes[slot] = size
+                    for k in range(size):
+                        texts[slot, k] = buffer[first + k]
             if token_kinds[slot] == LABEL:
                 continue
             if counts[slot]:
@@ -290,6 +314,22 @@ def embed_units(buffer, starts, ends, case, dictionary, inputs, pruned, settings
             for d in range(dimension):
                 sum_of_rows[d] /= added
     return hidden, rows
+
+
+def make_kept_tokens(dimension):
+    """Room for what :func:`embed_units` keeps from one call to the next: tokens with what each adds."""
+    slots = MOST_SLOTS
+    while slots * dimension * 4 > TABLE_BYTES and slots > LEAST_SLOTS:
+        slots //= 2
+    return (
+        np.zeros(slots, dtype=np.uint64),
+        np.zeros(slots, dtype=np.int64),  # no token has no bytes, so that every place is free
+        np.zeros((slots, WIDEST_KEPT), dtype=np.uint8),
+        np.zeros((slots + 1, dimension), dtype=np.float32),
+        np.zeros(slots + 1, dtype=np.int64),
+        np.zeros(slots + 1, dtype=np.uint8),
+        np.zeros(slots + 1, dtype=np.uint32),
+    )
 
 
 @njit(cache=True)
