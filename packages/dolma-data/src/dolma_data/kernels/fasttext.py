@@ -220,10 +220,10 @@ def is_known(buffer, first, size, key, slot, keys, sizes, texts):
     """Whether the kept token ``slot`` is ``buffer[first:first + size]``."""
     if keys[slot] != key or sizes[slot] != size:
         return False
+    same = True
     for k in range(size):
-        if texts[slot, k] != buffer[first + k]:
-            return False
-    return True
+        same = same and texts[slot, k] == buffer[first + k]
+    return same
 
 
 @njit(cache=True)
