@@ -8,6 +8,7 @@ as no other token takes its place; frequent words then cost one hash and one add
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -109,7 +110,7 @@ def add_subwords(scratch, start, end, inputs, pruned, word_count, buckets, short
     Rows are found first and added then, so that the processor waits for several at a time.
     """
     added = 0
-    found = 0
+    found = np.int64(0)
     rows = np.empty(ROWS_AT_ONCE + 1, dtype=np.uint32)
     size = np.uint32(buckets)
     kept = pruned.shape[0] > 0
@@ -136,7 +137,7 @@ def add_subwords(scratch, start, end, inputs, pruned, word_count, buckets, short
                 if found == ROWS_AT_ONCE:
                     add_rows(inputs, rows, found, vector)
                     added += found
-                    found = 0
+                    found = np.int64(0)
             characters += 1
     add_rows(inputs, rows, found, vector)
     return added + found
@@ -316,7 +317,7 @@ def embed_units(buffer, starts, ends, case, dictionary, inputs, pruned, settings
     return hidden, rows
 
 
-def make_kept_tokens(dimension):
+def make_kept_tokens(dimension: int) -> Any:
     """Room for what :func:`embed_units` keeps from one call to the next: tokens with what each adds."""
     slots = MOST_SLOTS
     while slots * dimension * 4 > TABLE_BYTES and slots > LEAST_SLOTS:
