@@ -109,7 +109,7 @@ def add_subwords(scratch, start, end, inputs, pruned, word_count, buckets, short
 
     Rows are found first and added then, so that the processor waits for several at a time.
     """
-    added = 0
+    added = np.int64(0)
     found = np.int64(0)
     rows = np.empty(ROWS_AT_ONCE + 1, dtype=np.uint32)
     size = np.uint32(buckets)
