@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-URL = re.compile(r"([a-z][a-z0-9+]+):/+(.+)", re.DOTALL)  # a Path keeps one of the two slashes
+# A Path keeps one of the two slashes. `fasttext:/a/model` is a tagger.
+URL = re.compile(r"(?!fasttext:)([a-z][a-z0-9+]+):/+(.+)", re.DOTALL)
 MIRRORS = "dolma-data-remote"
 
 
