@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -261,19 +262,15 @@ def reader(fields: FieldSettings) -> Callable[[memoryview], tuple[str | None, st
         if names:
             place[names[-1]] = kind
     decode = msgspec.json.Decoder(_struct(wanted)).decode
-
-    def follow(value: Any, names: list[str]) -> Any:
-        for name in names:
-            value = getattr(value, _attribute(name))
-        return value
+    text_of = attrgetter(".".join(map(_attribute, text_names)))
+    id_of = None if id_names is None else attrgetter(".".join(map(_attribute, id_names)))
 
     def take(line: memoryview) -> tuple[str | None, str] | str:
         try:
             document = decode(line)
         except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
             return _complaint(line.tobytes(), error)
-        identifier = None if id_names is None else str(follow(document, id_names))
-        return identifier, follow(document, text_names)
+        return None if id_of is None else str(id_of(document)), text_of(document)
 
     return take
 
