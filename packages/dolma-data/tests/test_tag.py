@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -147,6 +148,24 @@ def test_a_damaged_file_ends_in_a_tombstone(write_documents: Any, read_jsonl: An
     found = read_jsonl(root / "attributes/char_length_v1/a.jsonl.gz")
     assert "damaged or cut off" in found[-1]["quarantined"]
     assert [row["id"] for row in found[:-1] if row["id"]] == [f"a{k}" for k in range(len(found[:-1]))][: len(found) - 1]
+
+
+def test_a_decompression_bomb_is_one_tombstone_and_never_held(
+    write_documents: Any, read_jsonl: Any, tmp_path: Path
+) -> None:
+    root = write_documents(documents("a", 2))
+    path = root / "documents/a.jsonl.gz"
+    run_of_one_character = gzip.compress(b"a" * (64 << 20), 1)
+    bomb = gzip.compress(b'{"id":"b","source":"s","text":"') + 16 * run_of_one_character + gzip.compress(b'"}\n')
+    path.write_bytes(path.read_bytes() + bomb + path.read_bytes())
+    program = "import resource; from dolma_data.cli import execute; status = execute(); "
+    program += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024); raise SystemExit(status)"
+    arguments = ["tag", "--documents", str(root), "--taggers", "char_length_v1", "--max-failed", "1"]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 700  # MiB; the line is 1 GiB
+    found = read_jsonl(root / "attributes/char_length_v1/a.jsonl.gz")
+    assert [row["id"] for row in found] == ["a0", "a1", None, "a0", "a1"]
+    assert found[2]["quarantined"] == "a line of more than 128 MiB"
 
 
 def test_a_tagger_of_ones_own_takes_a_few_lines(write_documents: Any, read_jsonl: Any, tmp_path: Path) -> None:
