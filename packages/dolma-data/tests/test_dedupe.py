@@ -403,11 +403,11 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         "from dolma_data import dedupe\n"
         "from dolma_data.cli import app\n"
         "from dolma_data.command_line import run\n"
-        "kept = dedupe.Scratch.append\n"
-        "def append(scratch, chunk, **more):\n"
-        "    if chunk.file == 2: os._exit(9)\n"
-        "    kept(scratch, chunk, **more)\n"
-        "dedupe.Scratch.append = append\n"
+        "kept = dedupe.Scratch.adopt\n"
+        "def adopt(scratch, path, meta):\n"
+        "    if meta.file == 2: os._exit(9)\n"
+        "    kept(scratch, path, meta)\n"
+        "dedupe.Scratch.adopt = adopt\n"
         "run(app, sys.argv[1:])\n"
     )
     command = [sys.executable, "-c", program, "dedupe", "--documents", str(root), *options]

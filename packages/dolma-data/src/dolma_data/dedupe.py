@@ -24,7 +24,7 @@ from .bloom import BloomFilter, write_filter
 from .config.dedupe import DedupeConfig
 from .dedupe_bloom import look_up_all, open_filter, verify
 from .dedupe_exact import Marks, find_first_documents, mark_spans
-from .dedupe_scratch import Before, Scratch
+from .dedupe_scratch import Before, Meta, Scratch, write_chunk
 from .dedupe_settings import attribute_key, check_names, check_settings, choose_method
 from .dedupe_units import UnitChunk, encode_units
 from .dedupe_write import write_attributes
@@ -123,9 +123,15 @@ def encode(score: Encode, files: Sequence[DocumentFile], scratch: Scratch, proce
     """The columns of all files that ``scratch`` does not hold yet."""
     todo = [(number, file) for number, file in enumerate(files) if number not in scratch.finished]
     with Progress("dedupe: units") as progress:
-        for chunk, more in map_ordered(score, read_chunks(todo), processes):
-            scratch.append(chunk, **more)
-            progress.advance(chunk.documents)
+        for path, meta in map_ordered(partial(store, score, scratch.folder), read_chunks(todo), processes):
+            scratch.adopt(path, meta)
+            progress.advance(meta.documents)
+
+
+def store(score: Encode, folder: Path, chunk: Chunk) -> tuple[Path, Meta]:
+    """Columns of a chunk, written by the worker, so that they need not go through a pipe."""
+    units, more = score(chunk)
+    return write_chunk(folder, units, more)
 
 
 def find(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Sequence[tuple[str, str]]) -> Found:

@@ -27,6 +27,7 @@ class Meta(msgspec.Struct):
     """What is kept in memory of a chunk."""
 
     file: int
+    first_line: int
     last: bool
     rows: int
     failures: list[tuple[int, str]]
@@ -39,6 +40,22 @@ class Before(NamedTuple):
 
     documents: int
     hashes: int
+
+
+def write_chunk(folder: Path, chunk: UnitChunk, more: dict[str, npt.NDArray[Any]]) -> tuple[Path, Meta]:
+    """Write the columns of a chunk, and further ones, into ``folder``, under a name of the chunk's own."""
+    meta = Meta(
+        chunk.file, chunk.first_line, chunk.last, len(chunk.ids), chunk.failures, chunk.documents, len(chunk.hashes)
+    )
+    arrays: dict[str, Any] = {name: getattr(chunk, name) for name in ARRAYS if getattr(chunk, name) is not None}
+    arrays["meta"] = _bytes(encode_json(meta))
+    # neither an encoded string nor a tombstone holds a raw newline
+    arrays["ids"] = _bytes(b"\n".join(name or b"" for name in chunk.ids))
+    arrays["sources"] = _bytes(b"\n".join(source.rstrip(b"\n") for source in chunk.sources))
+    path = folder / f"{chunk.file}-{chunk.first_line}.npz{PARTIAL}"
+    with open(path, "wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays, **more)
+    return path, meta
 
 
 class Scratch:
@@ -65,17 +82,11 @@ class Scratch:
 
     def append(self, chunk: UnitChunk, **more: npt.NDArray[Any]) -> None:
         """Add the next chunk, with further arrays of the caller."""
-        meta = Meta(chunk.file, chunk.last, len(chunk.ids), chunk.failures, chunk.documents, len(chunk.hashes))
-        arrays: dict[str, Any] = {name: getattr(chunk, name) for name in ARRAYS if getattr(chunk, name) is not None}
-        arrays["meta"] = _bytes(encode_json(meta))
-        # neither an encoded string nor a tombstone holds a raw newline
-        arrays["ids"] = _bytes(b"\n".join(name or b"" for name in chunk.ids))
-        arrays["sources"] = _bytes(b"\n".join(source.rstrip(b"\n") for source in chunk.sources))
-        path = self._path(len(self.metas))
-        partial = path.with_name(path.name + PARTIAL)
-        with open(partial, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays, **more)
-        os.replace(partial, path)
+        self.adopt(*write_chunk(self.folder, chunk, more))
+
+    def adopt(self, path: Path, meta: Meta) -> None:
+        """Add the next chunk, which :func:`write_chunk` has written into the folder."""
+        os.replace(path, self._path(len(self.metas)))
         self.metas.append(meta)
 
     def chunks(self) -> Iterator[tuple[int, Before]]:
@@ -109,7 +120,7 @@ class Scratch:
         with np.load(self._path(number)) as stored:
             arrays: dict[str, Any] = {name: stored[name] if name in stored.files else None for name in ARRAYS}
         ids, sources = self.identities(number)
-        return UnitChunk(meta.file, meta.last, meta.failures, ids, sources, **arrays)
+        return UnitChunk(meta.file, meta.first_line, meta.last, meta.failures, ids, sources, **arrays)
 
     def identities(self, number: int) -> tuple[list[bytes | None], list[bytes]]:
         """Encoded ids and sources of the rows; no id and the whole line for a tombstone."""

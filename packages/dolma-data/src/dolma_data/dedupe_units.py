@@ -42,6 +42,7 @@ class UnitChunk:
     """
 
     file: int
+    first_line: int
     last: bool
     failures: list[tuple[int, str]]
     ids: list[bytes | None]  # [R]
@@ -191,6 +192,7 @@ def make_chunk(chunk: Chunk, rows: Sequence[TextOnly | dict[str, Any] | str], sp
             sources.append(encode_json(row["source"]))
     return UnitChunk(
         file=chunk.file,
+        first_line=chunk.first_line,
         last=chunk.last,
         failures=[(chunk.first_line + k, row) for k, row in enumerate(rows) if isinstance(row, str)],
         ids=ids,
