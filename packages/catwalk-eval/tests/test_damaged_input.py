@@ -79,12 +79,12 @@ def changed(content: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in (content | values).items() if value != "gone"}
 
 
-def change(name: str, **values: object) -> Damage:
+def change(name: str, /, **values: object) -> Damage:
     """Keys of a JSON file have other values; those that are ``gone`` are left out."""
     return lambda root: (root / name).write_text(json.dumps(changed(json.loads((root / name).read_text()), values)))
 
 
-def change_row(name: str, **values: object) -> Damage:
+def change_row(name: str, /, **values: object) -> Damage:
     """Keys of the second row of a packed JSON Lines file have other values."""
 
     def damage(root: Path) -> None:

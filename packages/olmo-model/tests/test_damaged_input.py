@@ -82,7 +82,7 @@ def without(name: str) -> Damage:
     return lambda root: shutil.rmtree(root / name) if (root / name).is_dir() else (root / name).unlink()
 
 
-def change(name: str, **values: object) -> Damage:
+def change(name: str, /, **values: object) -> Damage:
     """Keys of a JSON file have other values; with ``None`` they are gone."""
 
     def damage(root: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from paloma_ppl.baselines import PrefixText, added_size, baseline, compressed_size
 from paloma_ppl.config import BaselineConfig
 from paloma_ppl.documents import Document
+from paloma_ppl.errors import UserError
 from paloma_ppl.files import digest
 from paloma_ppl.suite import open_suite, read_held_out
 from paloma_ppl.tokenizer import load_tokenizer
@@ -93,3 +94,30 @@ def test_processes_change_nothing(
     )  # fmt: skip
     baseline(config)
     assert digest(tmp_path / "B") == digest(output)
+
+
+def test_a_folder_of_something_else_is_left_alone_before_any_work(
+    documents: Path, suite_folder: Path, tokenizer_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "B").mkdir()
+    (tmp_path / "B" / "thesis.txt").write_text("mine")
+    config = BaselineConfig(
+        suite=suite_folder, tokenizer=tokenizer_file, documents=documents, output=tmp_path / "B", xz_bytes=64
+    )
+    with pytest.raises(UserError, match="the output exists and is not a unigram artifact"):
+        baseline(config)
+    assert [path.name for path in tmp_path.rglob("*")] == ["B", "thesis.txt"]
+
+
+def test_baselines_are_made_again_in_their_own_folder_and_keep_their_records(
+    documents: Path, suite_folder: Path, tokenizer_file: Path, tmp_path: Path
+) -> None:
+    config = BaselineConfig(
+        suite=suite_folder, tokenizer=tokenizer_file, documents=documents, output=tmp_path / "B", xz_bytes=64, limit=3
+    )
+    baseline(config)
+    before = digest(tmp_path / "B")
+    (tmp_path / "B" / "unigram" / "results.json").write_text("cut")
+    baseline(config)
+    assert digest(tmp_path / "B") == before
+    assert len(list((tmp_path / "B" / "provenance").iterdir())) == 2

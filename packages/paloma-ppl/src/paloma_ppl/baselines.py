@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from .config import BaselineConfig
 from .documents import Document, Tally, document_files, read_documents
 from .errors import UserError
-from .files import atomic_write
+from .files import atomic_artifact, atomic_write
 from .metrics import DocumentScore, document_score
 from .progress import Progress
 from .provenance import recorded
@@ -41,6 +41,7 @@ from .tokenizer import BATCH, LoadedTokenizer, load_tokenizer
 from .windows import encode_documents
 
 FORMAT_VERSION = 1
+UNIGRAM_FILE = "unigram.json"  # what tells the folder of baselines from anything else
 SHARE_OF_PREFIX = 32  # no training document fills more than this part of the prefix, so that it holds many
 LN_2 = math.log(2)
 
@@ -151,8 +152,8 @@ def write_unigram(
 
 def check(config: BaselineConfig) -> None:
     check_confidence(config.confidence)
-    if not config.smoothing > 0:
-        raise UserError(f"smoothing of {config.smoothing}", where="smoothing", fix="give more than 0")
+    if not 0 < config.smoothing < math.inf:
+        raise UserError(f"smoothing of {config.smoothing}", where="smoothing", fix="give a number above 0")
     if config.xz_bytes < 0:
         raise UserError(f"a prefix of {config.xz_bytes} bytes", where="xz_bytes", fix="give 0 or more")
     if config.processes < 1:
@@ -169,13 +170,16 @@ def baseline(config: BaselineConfig) -> dict[str, dict[str, Any]]:
     held_out = {(source, identity) for source, identity, _ in read_held_out(suite)}
     results = {}
     inputs: list[str | Path] = [config.suite, tokenizer.path, config.documents]
-    with recorded("paloma-ppl", "baseline", folder=config.output, config=config, inputs=inputs) as record:
+    with (
+        recorded("paloma-ppl", "baseline", folder=config.output, config=config, inputs=inputs) as record,
+        atomic_artifact(config.output, "unigram", manifest_name=UNIGRAM_FILE) as folder,
+    ):
         tally = Tally()
         counts, prefixes, read = read_training(config, tokenizer, held_out, tally)
         tally.settle(config.output.with_name(config.output.name + ".quarantine.jsonl"), config.max_failed)
         if not read:
             raise UserError("no training documents are left", where=config.documents, fix="give documents not held out")
-        write_unigram(config.output / "unigram.json", tokenizer, config.smoothing, counts, read)
+        write_unigram(folder / UNIGRAM_FILE, tokenizer, config.smoothing, counts, read)
         total = float(counts.sum()) + config.smoothing * tokenizer.vocab_size
         table = np.log((counts + config.smoothing) / total)
         ids = encode_documents(documents, tokenizer)
@@ -194,12 +198,10 @@ def baseline(config: BaselineConfig) -> dict[str, dict[str, Any]]:
             **common,
         )
         vocabulary = vocabulary_sums(ids, values, tokenizer.vocab_size)
-        results["unigram"] = write_results(
-            config.output / "unigram", unigram, unigram_scores, vocabulary, config.confidence
-        )
+        results["unigram"] = write_results(folder / "unigram", unigram, unigram_scores, vocabulary, config.confidence)
         xz = Description(method="xz", tokenizer_digest=None, dtype="bytes", vocab_size=None, **common)
         scores = xz_scores(documents, prefixes, config.processes)
-        results["xz"] = write_results(config.output / "xz", xz, scores, None, config.confidence)
-        record.outputs = [config.output / name for name in ("unigram", "unigram.json", "xz")]
+        results["xz"] = write_results(folder / "xz", xz, scores, None, config.confidence)
+        record.outputs = [config.output / name for name in ("unigram", UNIGRAM_FILE, "xz")]
         record.counts = {"read": tally.read, "used": read, "failed": tally.failed, "documents": len(documents)}
     return results

@@ -32,7 +32,7 @@ class PrepareConfig:
     """share of each domain's groups that goes to val, and the same share to test (above 0, at most 0.25)"""
     seed: Count = 42
     """seed of the choice of groups and documents"""
-    minimum_documents: int = 6
+    minimum_documents: Count = 6
     """a domain with fewer documents is left wholly in training (so is one with fewer than three groups)"""
     target_bytes_per_domain: int | None = None
     """stop adding held-out documents to a domain of a source and split once this many bytes are passed"""

@@ -77,12 +77,19 @@ def document_files(path: Path) -> tuple[Path, list[Path]]:
     manifest_file = path / "manifest.json"
     if manifest_file.is_file():
         manifest = read_json(manifest_file)
+        if not isinstance(manifest, dict):
+            raise UserError("no JSON object", where=manifest_file, fix="make the documents again")
         kind, version = manifest.get("artifact"), manifest.get("format_version")
         if kind != "documents":
             raise UserError(f"this is a {kind} artifact", where=path, fix="give a documents artifact")
         if version != 1:
             raise UserError(f"format version {version} is not known", where=manifest_file, fix="update paloma-ppl")
-        listed = {row["path"] for row in manifest["files"]}
+        try:
+            listed = {str(row["path"]) for row in manifest["files"]}
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                "the manifest does not list the files", where=manifest_file, fix="make the documents again"
+            ) from error
         present = {file.relative_to(path).as_posix() for file in files}
         if listed != present:
             odd = sorted(listed ^ present)[0]

@@ -14,11 +14,11 @@ import torch
 from .config import RunConfig
 from .engine import Ledger, token_log_probabilities
 from .errors import UserError
-from .files import PARTIAL
+from .files import PARTIAL, atomic_artifact
 from .metrics import document_score
 from .model import check_folder, check_vocabulary, choose_device, load_model, maximum_length, weights_digest
 from .provenance import recorded
-from .results import Description, vocabulary_sums, write_results
+from .results import ARTIFACT, Description, vocabulary_sums, write_results
 from .statistics import check_confidence
 from .suite import Suite, open_suite, read_split
 from .tokenizer import LoadedTokenizer, load_tokenizer
@@ -97,7 +97,10 @@ def evaluate(config: RunConfig) -> dict[str, Any]:
         "device": device.type,
     }
     ledger = Ledger(ledger_path(config.output), key)
-    with recorded("paloma-ppl", "run", folder=config.output, config=config, inputs=[config.suite]) as record:
+    with (
+        recorded("paloma-ppl", "run", folder=config.output, config=config, inputs=[config.suite]) as record,
+        atomic_artifact(config.output, ARTIFACT) as folder,
+    ):
         values = token_log_probabilities(model, windows, [len(part) for part in ids], config.batch_tokens, ledger)
         scores = []
         for document, value in zip(documents, values, strict=True):
@@ -111,7 +114,7 @@ def evaluate(config: RunConfig) -> dict[str, Any]:
                 )
             scores.append(document_score(document, len(value), total))
         vocabulary = vocabulary_sums(ids, values, tokenizer.vocab_size)
-        results = write_results(config.output, description, scores, vocabulary, config.confidence)
+        results = write_results(folder, description, scores, vocabulary, config.confidence)
         record.outputs = [config.output]
         record.counts = {"documents": len(scores), "windows": len(windows), "tokens": sum(map(len, ids))}
     ledger.path.unlink(missing_ok=True)

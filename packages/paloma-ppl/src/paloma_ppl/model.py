@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -21,6 +20,7 @@ from .files import digest_file
 from .tokenizer import Ids, LoadedTokenizer
 
 log = logging.getLogger(__name__)
+LONGEST_PROBLEM = 300  # characters
 LOGITS_AT_ONCE = 1 << 25  # numbers, 128 MiB in float32
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
@@ -58,14 +58,14 @@ def maximum_length(folder: Path, asked: int | str) -> int:
     """The length asked for, or for ``auto`` what the model's configuration says; never more than that."""
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a wrong config.json lets transformers raise anything at all
         raise UserError(
-            f"the configuration does not load: {str(error).splitlines()[0]}",
+            f"the configuration does not load: {problem(error)}",
             where=folder / "config.json",
             fix="use the config.json that belongs to the model",
         ) from error
     found = (getattr(config, key, None) for key in LENGTH_KEYS)
-    known = next((int(value) for value in found if isinstance(value, int)), None)
+    known = next((value for value in found if type(value) is int and value > 0), None)
     if isinstance(asked, int):
         if asked < 1 or (known is not None and asked > known):
             raise UserError(
@@ -75,6 +75,11 @@ def maximum_length(folder: Path, asked: int | str) -> int:
     if known is None:
         raise UserError("config.json does not say how long the inputs may be", where=folder, fix="give --max-length")
     return known
+
+
+def problem(error: Exception) -> str:
+    """The beginning of another library's message, in one line."""
+    return " ".join(str(error).split())[:LONGEST_PROBLEM] or type(error).__name__
 
 
 def choose_device(asked: str) -> torch.device:
@@ -100,9 +105,9 @@ def load_model(folder: Path, device: torch.device, dtype: str) -> LanguageModel:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a wrong config.json lets transformers raise anything at all
         raise UserError(
-            f"the model does not load: {str(error).splitlines()[0]}", where=folder, fix="check config.json and weights"
+            f"the model does not load: {problem(error)}", where=folder, fix="check config.json and weights"
         ) from error
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if keys := sorted(map(str, info.get(kind) or ())):
@@ -113,6 +118,8 @@ def load_model(folder: Path, device: torch.device, dtype: str) -> LanguageModel:
             )
     model.to(device).eval().requires_grad_(False)
     head = model.get_output_embeddings()
+    if head is None:
+        raise UserError("no output layer over the vocabulary", where=folder, fix="give a causal language model")
     body = model.base_model
     vocab_size = int(head.weight.shape[0])
     with torch.inference_mode():

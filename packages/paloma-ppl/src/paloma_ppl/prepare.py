@@ -69,7 +69,24 @@ def check(config: PrepareConfig) -> None:
 def prepare(config: PrepareConfig) -> dict[str, Any]:
     """Write the suite and return its ``suite.json``."""
     check(config)
-    tally = Tally()
+    inputs = [config.documents]
+    with (
+        recorded(
+            "paloma-ppl", "prepare", folder=config.output, config=config, inputs=inputs, seed=config.seed
+        ) as record,
+        atomic_artifact(config.output, "suite", manifest_name=SUITE_FILE) as folder,
+    ):
+        tally = Tally()
+        choice = choose(config, tally)
+        chosen = None if config.target_bytes_per_domain is None else choose_documents(config, choice)
+        manifest = write_suite(folder, config, choice, chosen, tally)
+        record.outputs = [config.output]
+        record.counts = {**manifest["counts"], "held_out": manifest["held_out_documents"]}
+    return manifest
+
+
+def choose(config: PrepareConfig, tally: Tally) -> Choice:
+    """Read the documents once and choose the groups; a UserError where nothing can be held out."""
     sketches: dict[str, DomainSketch] = defaultdict(DomainSketch)
     lacking = Counter({name: 0 for name in (config.domain_field, config.group_field) if name})
     with Progress("choosing groups") as progress:
@@ -93,15 +110,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         )
     if choice.left_in_training:
         log.info("left wholly in training, too few groups or documents: %s", ", ".join(choice.left_in_training))
-    chosen = None if config.target_bytes_per_domain is None else choose_documents(config, choice)
-    with recorded(
-        "paloma-ppl", "prepare", folder=config.output, config=config, inputs=[config.documents], seed=config.seed
-    ) as record:
-        with atomic_artifact(config.output, "suite", manifest_name=SUITE_FILE) as folder:
-            manifest = write_suite(folder, config, choice, chosen, tally)
-        record.outputs = [config.output]
-        record.counts = {**manifest["counts"], "held_out": manifest["held_out_documents"]}
-    return manifest
+    return choice
 
 
 def domain_and_group(document: Document, config: PrepareConfig) -> tuple[str, str]:

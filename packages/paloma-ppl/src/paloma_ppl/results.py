@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UserError
-from .files import atomic_artifact, atomic_write, read_json, read_lines, write_json
+from .files import atomic_write, read_json, read_lines, write_json
 from .metrics import DocumentScore, summarize
 from .tokenizer import Ids
 
@@ -53,32 +54,31 @@ def vocabulary_sums(ids: Sequence[Ids], values: Sequence[NDArray[Any]], vocab_si
 
 
 def write_results(
-    output: Path,
+    folder: Path,
     description: Description,
     scores: Sequence[DocumentScore],
     vocabulary: Vocabulary | None,
     confidence: float,
 ) -> dict[str, Any]:
-    """Write the artifact and return its ``results.json``."""
+    """Fill the empty ``folder`` of an artifact and return its ``results.json``."""
     results = summarize(scores, confidence)
-    with atomic_artifact(output, ARTIFACT) as folder:
-        with atomic_write(folder / "documents.jsonl.gz") as stream:
-            for score in scores:
-                stream.write(json.dumps(score.row(), ensure_ascii=False).encode() + b"\n")
-        if vocabulary is not None:
-            counts, sums = vocabulary
-            with atomic_write(folder / "vocabulary.jsonl.gz") as stream:
-                for token in np.flatnonzero(counts).tolist():
-                    row = {
-                        "token_id": token,
-                        "count": int(counts[token]),
-                        "log_probability": min(0.0, float(sums[token])),
-                    }
-                    stream.write(json.dumps(row).encode() + b"\n")
-        write_json(folder / "results.json", results)
-        write_json(
-            folder / "manifest.json", {"artifact": ARTIFACT, "format_version": FORMAT_VERSION, **asdict(description)}
-        )
+    with atomic_write(folder / "documents.jsonl.gz") as stream:
+        for score in scores:
+            stream.write(json.dumps(score.row(), ensure_ascii=False).encode() + b"\n")
+    if vocabulary is not None:
+        counts, sums = vocabulary
+        with atomic_write(folder / "vocabulary.jsonl.gz") as stream:
+            for token in np.flatnonzero(counts).tolist():
+                row = {
+                    "token_id": token,
+                    "count": int(counts[token]),
+                    "log_probability": min(0.0, float(sums[token])),
+                }
+                stream.write(json.dumps(row).encode() + b"\n")
+    write_json(folder / "results.json", results)
+    write_json(
+        folder / "manifest.json", {"artifact": ARTIFACT, "format_version": FORMAT_VERSION, **asdict(description)}
+    )
     return results
 
 
@@ -86,19 +86,35 @@ def read_results(path: Path) -> tuple[Description, list[DocumentScore]]:
     """Manifest and document rows; another kind of folder or a damaged row is a UserError."""
     if not (path / "manifest.json").is_file():
         raise UserError("no results here: manifest.json is missing", where=path, fix="give what run or baseline wrote")
-    manifest = read_json(path / "manifest.json")
-    if manifest.pop("artifact", None) != ARTIFACT or manifest.pop("format_version", None) != FORMAT_VERSION:
+    where = path / "manifest.json"
+    manifest = read_json(where)
+    kind = {"artifact": ARTIFACT, "format_version": FORMAT_VERSION}
+    if not isinstance(manifest, dict) or any(manifest.pop(key, None) != value for key, value in kind.items()):
         raise UserError("not perplexity results of a known version", where=path, fix="give what run or baseline wrote")
-    scores = []
-    for line, data in read_lines(path / "documents.jsonl.gz"):
-        try:
-            scores.append(DocumentScore(**json.loads(data)))
-        except (ValueError, TypeError) as error:
-            where = path / "documents.jsonl.gz"
-            raise UserError("not a row of results", where=where, line=line, fix="run it again") from error
     try:
-        return Description(**manifest), scores
+        description = Description(**manifest)
     except TypeError as error:
-        raise UserError(
-            f"the manifest is not whole: {error}", where=path / "manifest.json", fix="run it again"
-        ) from error
+        raise UserError(f"the manifest is not whole: {error}", where=where, fix="run it again") from error
+    model = description.model
+    if model is not None and not (isinstance(model, dict) and isinstance(model.get("name"), str)):
+        raise UserError("the manifest is not whole: model has no name", where=where, fix="run it again")
+    rows = path / "documents.jsonl.gz"
+    scores = [read_score(data, rows, line) for line, data in read_lines(rows)]
+    if not scores:
+        raise UserError("the results hold no documents", where=rows, fix="run it again")
+    return description, scores
+
+
+def read_score(data: bytes, where: Path, line: int) -> DocumentScore:
+    """One row of results; a damaged one is a UserError."""
+    try:
+        score = DocumentScore(**json.loads(data))
+        counts = (score.tokens, score.characters, score.words, score.bytes)
+        names = (score.id, score.source, score.domain)
+        if not all(type(count) is int and count >= 0 for count in counts) or not score.bytes:
+            raise ValueError("a count that is none")
+        if not all(isinstance(name, str) for name in names) or not math.isfinite(score.log_probability):
+            raise ValueError("a value of another kind")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError("not a row of results", where=where, line=line, fix="run it again") from error
+    return score

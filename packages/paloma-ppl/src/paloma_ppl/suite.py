@@ -59,8 +59,9 @@ def open_suite(root: Path) -> Suite:
     digests = {file.relative_to(root).as_posix(): digest_file(file) for file in paths}
     if (root / SUITE_FILE).is_file():
         manifest = read_json(root / SUITE_FILE)
+        check_manifest(manifest, root / SUITE_FILE)
         files = listed_files(root, manifest, digests)
-        name = str(manifest["name"])
+        name = manifest["name"]
     else:
         manifest = None
         files = release_files(digests)
@@ -73,13 +74,30 @@ def open_suite(root: Path) -> Suite:
     return Suite(root, name, "sha256:" + total.hexdigest(), files, manifest)
 
 
-def listed_files(root: Path, manifest: Any, digests: dict[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Files by source and split as ``suite.json`` lists them, compared with those on disk."""
-    where = root / SUITE_FILE
+def check_manifest(manifest: Any, where: Path) -> None:
+    """A UserError where ``suite.json`` is not that of a suite of this version, or lacks what is read of it."""
     if not isinstance(manifest, dict) or manifest.get("artifact") != "suite":
         raise UserError("this is not the manifest of a suite", where=where, fix="check the path")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise UserError(f"format version {manifest.get('format_version')} is not known", where=where, fix="update")
+    try:
+        splits = [source[split] for source in manifest["sources"].values() for split in SPLITS]
+        counts = [manifest["held_out_documents"], *(part[key] for part in splits for key in ("documents", "bytes"))]
+        texts = [
+            manifest["name"],
+            *(row[key] for part in splits for row in part["files"] for key in ("path", "digest")),
+        ]
+        whole = all(type(count) is int for count in counts) and all(isinstance(text, str) for text in texts)
+    except (KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise UserError("the manifest is not whole", where=where, fix="prepare the suite again")
+
+
+def listed_files(
+    root: Path, manifest: dict[str, Any], digests: dict[str, str]
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Files by source and split as ``suite.json`` lists them, compared with those on disk."""
     files: dict[str, dict[str, tuple[str, ...]]] = {}
     for source, splits in manifest["sources"].items():
         files[source] = {}
@@ -160,8 +178,11 @@ def read_file(path: Path, source: str) -> Iterator[SuiteDocument]:
             raise UserError("the row has no text", where=path, line=line, fix="restore the file")
         if not row["text"]:
             raise UserError("the document is empty", where=path, line=line, fix="remove the row")
-        identity, domain = row.get("id", line), row.get("subdomain")  # a few published ids are integers
-        yield SuiteDocument(str(identity), row["text"], source, source if domain is None else str(domain))
+        identity, domain = str(row.get("id", line)), row.get("subdomain")  # a few published ids are integers
+        domain = source if domain is None else str(domain)
+        if not is_unicode(identity + domain):
+            raise UserError("id or subdomain holds half a surrogate pair", where=path, line=line, fix="mend the row")
+        yield SuiteDocument(identity, row["text"], source, domain)
 
 
 def smallest_hashes(documents: Iterator[SuiteDocument], limit: int) -> set[int]:
@@ -183,9 +204,12 @@ def read_held_out(suite: Suite) -> Iterator[tuple[str, str, str]]:
     for line, data in read_lines(path):
         try:
             row = json.loads(data)
-            yield row["source"], row["id"], row["group"]
-        except (ValueError, KeyError, TypeError) as error:
+            source, identity, group = row["source"], row["id"], row["group"]
+            if not all(isinstance(text, str) and is_unicode(text) for text in (source, identity, group)):
+                raise ValueError("no text")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError("not a row of held-out documents", where=path, line=line, fix="prepare again") from error
+        yield source, identity, group
         number += 1
     if suite.manifest is not None and number != suite.manifest["held_out_documents"]:
         raise UserError(
