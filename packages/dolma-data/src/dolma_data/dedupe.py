@@ -79,8 +79,8 @@ def dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
     key = attribute_key(rule)
     old, files = find_files(config)
     check_names(config.compression, [str(file.path) for file in files])
-    digests = [(str(file.path), digest_file(file.path)) for file in [*old, *files]]
     bloom = config.bloom_filter if choose_method(config) == "bloom" else None
+    digests = [(str(file.path), digest_file(file.path)) for file in ([*old, *files] if bloom else old)]
     held = open_filter(bloom, digests, config.compat == "dolma") if bloom else None
     state = [__version__, asdict(rule), config.compat, bloom and asdict(bloom), held and held.describe(), digests]
     work = Annotation("dedupe", files, [name], state, depends_on_all=True)
