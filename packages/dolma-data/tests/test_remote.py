@@ -236,6 +236,23 @@ def test_an_output_of_something_else_is_not_replaced(
     assert content(bucket, f"{corpus}/attributes/x") == {"mine.txt": b"precious"}
 
 
+def test_a_dry_run_names_urls_and_writes_nothing(bucket: Any, write_documents: Any, dolma: Any, capsys: Any) -> None:
+    corpus = put(bucket, write_documents(ROWS), "corpus")
+    assert dolma("tag", "--documents", corpus, *TAG, "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert f"- {corpus}/documents/a.jsonl.gz" in printed
+    assert "dolma-data-remote" not in printed
+    assert sorted(content(bucket, corpus)) == ["documents/a.jsonl.gz"]
+
+
+def test_attributes_go_to_a_destination_given_by_a_url(bucket: Any, write_documents: Any, dolma: Any) -> None:
+    corpus = put(bucket, write_documents(ROWS), "corpus")
+    other = corpus.replace("/corpus", "/other/attributes/mine")
+    assert dolma("tag", "--documents", f"{corpus}/documents/*.gz", "--destination", other, *TAG) == 0
+    assert "a.jsonl.gz" in content(bucket, other)
+    assert sorted(content(bucket, corpus)) == ["documents/a.jsonl.gz"]
+
+
 def test_what_is_missing_is_named_by_its_url(bucket: Any, dolma: Any, capsys: Any) -> None:
     url = f"s3://{bucket[1]}/nothing"
     assert dolma("tag", "--documents", url, *TAG) == 2
