@@ -9,7 +9,7 @@ import sys
 import pytest
 
 HEAVY = ("numpy", "numba", "tokenizers", "trafilatura", "warcio", "regex")
-COMMANDS = ("extract", "tag", "dedupe", "decontaminate", "stat", "mix", "train-tokenizer", "tokens")
+COMMANDS = ("extract", "tag", "dedupe", "decontaminate", "stat", "mix", "train-tokenizer", "tokens", "train-classifier")
 
 
 def test_the_command_line_imports_nothing_heavy():
