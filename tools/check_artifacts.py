@@ -29,6 +29,7 @@ except ModuleNotFoundError as missing:
 # kind: (module, function); the modules are imported only when such an artifact is met
 CHECKS = {
     "documents": ("documents", "check_documents"),
+    "funnel": ("documents", "check_funnel_beside"),
     "attributes": ("attributes", "check_attributes"),
     "summaries": ("attributes", "check_summaries"),
     "decontamination_set": ("suite", "check_decontamination_set"),

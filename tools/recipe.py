@@ -350,15 +350,23 @@ def say(text: str) -> None:
 
 
 def parse_set(assignments: list[str], variables: dict[str, Any]) -> dict[str, Any]:
+    """The variables that `--set` changes; one that stands for a number takes nothing else."""
     changed = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or name not in variables:
-            raise RecipeError(f"--set {assignment}: write NAME=VALUE with one of {', '.join(sorted(variables))}")
+            near = difflib.get_close_matches(name, variables, 1)
+            meant = f"did you mean {near[0]}? " if near and equals else ""
+            known = ", ".join(sorted(variables))
+            raise RecipeError(f"--set {assignment}: {meant}write NAME=VALUE with one of {known}")
         try:
-            changed[name] = yaml.safe_load(value)
+            changed[name] = float(value) if type(variables[name]) is float else yaml.safe_load(value)
+        except ValueError as error:
+            raise RecipeError(f"--set {assignment}: {name} is a number, such as {variables[name]}") from error
         except yaml.YAMLError as error:
             raise RecipeError(f"--set {assignment}: the value is not valid YAML; put it in quotes") from error
+        if type(variables[name]) is int and type(changed[name]) is not int:
+            raise RecipeError(f"--set {assignment}: {name} is a whole number, such as {variables[name]}")
     return changed
 
 

@@ -18,6 +18,7 @@ import orjson
 import zstandard
 
 from artifact_checks.report import Report
+from shared.files import ZstandardReader
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 DOCUMENT_SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".json") for packed in ("", ".gz", ".zst", ".zstd"))
@@ -57,8 +58,7 @@ def open_read(path: Path) -> BinaryIO:
     if path.name.endswith(".gz"):
         return cast(BinaryIO, gzip.open(path, "rb"))
     if path.name.endswith((".zst", ".zstd")):
-        reader = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)
-        return cast(BinaryIO, io.BufferedReader(cast(Any, reader), 1 << 20))
+        return cast(BinaryIO, io.BufferedReader(ZstandardReader(open(path, "rb")), 1 << 20))
     return open(path, "rb")
 
 

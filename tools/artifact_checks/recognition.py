@@ -21,6 +21,7 @@ from artifact_checks.report import Report
 MANIFESTS = ("manifest.json", "suite.json", "task.json")
 CHECKPOINT_NAME = re.compile(r"step\d+")
 LARGEST_LOOSE_JSON = 1 << 26
+BESIDE = ".mix"  # ends the name of the folder in which a mix in Dolma's places leaves its account
 COMPARISON_KEYS = {"format_version", "a", "b", "confidence", "rows"}
 
 # command: kind of the artifact whose root takes its provenance record; commands that write something else as well,
@@ -141,6 +142,8 @@ def kind_of_folder(folder: Path) -> str | None:
                 return str(manifest["artifact"])
     if folder.name == "provenance" and any(folder.glob("*.json")):
         return "provenance"
+    if folder.name.endswith(BESIDE) and (folder / "funnel.json").is_file() and not (folder / "documents").exists():
+        return "funnel"
     if folder.parent.name == "attributes" and (folder.parent.parent / "documents").is_dir():
         return "attributes"
     if CHECKPOINT_NAME.fullmatch(folder.name) and "run" in (

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import zstandard
 from builders.damage import Check, Damage, assert_found, cases, manifest, replace, rows
 from builders.files import EOS, digest, edit_json, edit_rows, read, read_json, read_rows, write, write_json, write_rows
 
@@ -142,6 +143,8 @@ DUPLICATES: list[Damage] = [
     ("no such span", rows(MATCHES, lambda r: r[0].update(end=38)), MATCHES, 1, "'a2' has no span 20..38"),
     ("match gone", rows(MATCHES, lambda r: r.clear()), TAGS, 2, "does not say what the span 20..39 matches"),
     ("other shape", rows(MATCHES, lambda r: r[0].pop("first_source")), MATCHES, 1, "'first_source' is a required"),
+    ("half a name", rows(MATCHES, lambda r: r[0].update(first_id=None)), MATCHES, 1, "'web' is not of type 'null'"),
+    ("no source", rows(MATCHES, lambda r: r[0].update(first_source=None)), MATCHES, 1, "None is not of type 'string'"),
 ]
 UNITS = "paragraphs.jsonl.gz"
 DECONTAMINATION_SET: list[Damage] = [
@@ -292,6 +295,23 @@ def test_damaged_attributes(damage: Damage, build: SimpleNamespace, check: Check
     assert_found(check, damage, build.attributes())
 
 
+def test_a_funnel_beside_documents_in_dolmas_places_is_checked_by_its_sums(
+    build: SimpleNamespace, check: Check
+) -> None:
+    mixed = build.mixed()
+    folder = mixed.with_name("plain.mix")
+    folder.mkdir()
+    (mixed / FUNNEL).rename(folder / FUNNEL)
+    build.provenance("mix").rename(folder / "provenance")
+
+    assert f"ok: funnel {folder} (6 documents read, 5 kept)" in check(folder)[1]
+
+    edit_json(folder / FUNNEL, lambda m: m["kept"].update(books=2))
+    status, lines = check(folder)
+    assert status == 1
+    assert lines[0] == f"{folder / FUNNEL}: books: read 3 - dropped 0 = 3, but kept = 2"
+
+
 @cases(DUPLICATES)
 def test_damaged_matches(damage: Damage, build: SimpleNamespace, check: Check) -> None:
     assert_found(check, damage, build.duplicates())
@@ -308,6 +328,33 @@ def test_matches_of_decontamination_have_their_own_shape(build: SimpleNamespace,
     status, lines = check(folder)
     assert status == 1
     assert lines[0].startswith(f"{folder / MATCHES}:2: kind: 'line' is not one of")
+
+
+def test_a_match_by_ngrams_says_how_much_of_the_unit_was_found(build: SimpleNamespace, check: Check) -> None:
+    folder = build.duplicates()
+    unit = {"unit_id": "v1", "unit_source": "wiki", "unit_domain": "en", "kind": "item"}
+    match = {"id": "a2", "source": "web", "start": 20, "end": 39, **unit}
+    write_rows(folder / MATCHES, [match | {"score": 0.75}])
+    assert check(folder)[0] == 0
+
+    write_rows(folder / MATCHES, [match, match | {"score": 1.5}, match | {"kind": "paragraph", "score": 1.0}])
+    status, lines = check(folder)
+    assert status == 1
+    assert lines[0] == f"{folder / MATCHES}:1: 'score' is a required property"
+    assert lines[1].startswith(f"{folder / MATCHES}:2: score: 1.5 is greater than the maximum")
+    assert lines[2] == f"{folder / MATCHES}:3: False schema does not allow 1.0"
+
+
+def test_what_a_unit_repeats_may_lie_in_another_corpus_or_be_known_to_a_filter_alone(
+    build: SimpleNamespace, check: Check
+) -> None:
+    folder = build.duplicates()
+    match = {"id": "a2", "source": "web", "start": 20, "end": 39}
+    write_rows(folder / MATCHES, [match | {"first_id": "o1", "first_source": "old", "first_file": "old/a.jsonl.gz"}])
+    assert check(folder)[0] == 0
+
+    write_rows(folder / MATCHES, [match | {"first_id": None, "first_source": None}])
+    assert check(folder)[0] == 0
 
 
 @cases(DECONTAMINATION_SET)
@@ -335,6 +382,18 @@ def test_tokens_lead_back_to_their_documents(build: SimpleNamespace, check: Chec
     folder = build.tokens()
 
     assert check(folder, "--documents", folder.parent / "documents_artifact")[0] == 0
+
+
+def test_copies_that_were_mixed_lead_back_though_they_are_not_counted_as_the_documents_are(
+    build: SimpleNamespace, check: Check
+) -> None:
+    folder = build.tokens()
+    documents = folder.parent / "documents_artifact"
+    edit_json(folder / M, lambda m: m["counts"].update(read=10, dropped=5))
+    assert f"{folder / M}: counts.read is 10, but the content gives 5" in check(folder, "--documents", documents)[1]
+
+    build.provenance("reshard").rename(folder / "provenance")
+    assert check(folder, "--documents", documents)[0] == 0
 
 
 @cases(FROM_DOCUMENTS)
@@ -406,6 +465,16 @@ def test_a_cut_document_file_may_have_one_tombstone_more(build: SimpleNamespace,
 
     assert f"ok: attributes {folder}/attributes/t (3 rows, 1 spans)" in lines
     assert any(line.startswith(f"{documents}:3: damaged or cut off") for line in lines)
+
+
+def test_documents_cut_between_two_lines_of_a_zstd_frame_are_named(tmp_path: Path, check: Check) -> None:
+    packing = zstandard.ZstdCompressor().compressobj()
+    whole_line = packing.compress(b'{"id": "a", "text": "t", "source": "s"}\n')
+    cut = whole_line + packing.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)  # another block would end the frame
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents/x.jsonl.zst").write_bytes(cut)
+
+    assert f"{tmp_path}/documents/x.jsonl.zst:2: damaged or cut off: the file ends inside a frame" in check(tmp_path)[1]
 
 
 def test_the_digest_helper_of_these_tests_is_plain_sha256(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ COPY = "import pathlib,sys; pathlib.Path(sys.argv[2]).write_bytes(pathlib.Path(s
 COUNT = "import pathlib,sys; pathlib.Path(sys.argv[1]).open('a').write('x')"
 TWO_STAGES = f"""
 name: two
-variables: {{greeting: hello, note: ""}}
+variables: {{greeting: hello, note: "", times: 1, rate: 0.5}}
 stages:
   - name: write
     run: ${{python}} -c "{WRITE}" ${{output}}/a ${{greeting}}
@@ -109,6 +109,15 @@ def test_a_changed_variable_runs_what_depends_on_it(two_stages: tuple[str, Path]
     assert skipped(output) == {"write": False, "copy": False, "only-with-a-note": False}
 
 
+def test_values_of_variables_have_the_type_of_their_default() -> None:
+    defaults = {"note": "", "times": 1, "rate": 0.5}
+    assert recipe.parse_set(["rate=1e-3", "times=20", "note=a=b"], defaults) == {
+        "rate": 0.001,
+        "times": 20,
+        "note": "a=b",
+    }
+
+
 def test_a_recipe_that_extends_another_overrides_its_variables(two_stages: tuple[str, Path], tmp_path: Path) -> None:
     _, output = two_stages
     (tmp_path / "small.yaml").write_text("name: small\nextends: two.yaml\nvariables: {greeting: hi}\n")
@@ -122,7 +131,12 @@ def test_a_recipe_that_extends_another_overrides_its_variables(two_stages: tuple
     ("arguments", "says"),
     [
         (["nothing.yaml"], "no recipe nothing.yaml"),
-        (["FILE", "--set", "greting=x"], "--set greting=x: write NAME=VALUE with one of greeting, note"),
+        (["FILE", "--set", "greting=x"], "did you mean greeting? write NAME=VALUE with one of greeting, note, rate"),
+        (["FILE", "--set", "greeting"], "--set greeting: write NAME=VALUE with one of greeting"),
+        (["FILE", "--set", "times=many"], "--set times=many: times is a whole number, such as 1"),
+        (["FILE", "--set", "times=1.5"], "--set times=1.5: times is a whole number, such as 1"),
+        (["FILE", "--set", "times=yes"], "--set times=yes: times is a whole number, such as 1"),
+        (["FILE", "--set", "rate=1e"], "--set rate=1e: rate is a number, such as 0.5"),
         (["FILE", "--input", "no-such-file"], "no such file or folder: no-such-file"),
     ],
 )
