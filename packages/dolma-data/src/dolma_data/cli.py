@@ -27,7 +27,7 @@ from .config.warc import WarcConfig
 from .config.why import WhyConfig
 from .dolma_settings import prepare_arguments, prepare_settings
 from .errors import UserError
-from .remote import remote_paths, shown
+from .remote import REMOTE, remote_paths, shown, split_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -313,6 +313,9 @@ def _listed(inputs: Iterable[Any], find: Callable[[Any], Iterable[Path]]) -> dic
     files: dict[str, None] = {}
     missing = []
     for item in inputs:
+        if split_url(item) is not None:
+            missing.append(f"{item} {REMOTE}")
+            continue
         try:
             files.update((str(path), None) for path in find(item))
         except UserError as error:

@@ -12,6 +12,7 @@ from .documents import DOCUMENTS, DocumentFile, find_documents
 from .errors import UserError
 from .mix_lint import lint_mix
 from .mix_rules import compile_rules
+from .remote import REMOTE, split_url
 
 SUFFIX = {"gz": ".gz", "zst": ".zst", "zstd": ".zstd", "": ""}
 log = logging.getLogger(__name__)
@@ -95,6 +96,9 @@ def _find(stream: MixStream, compat: str | None) -> tuple[list[DocumentFile], li
     files: list[DocumentFile] = []
     missing = []
     for item in stream.documents:
+        if split_url(item) is not None:
+            missing.append(UserError(f"{item} {REMOTE}"))
+            continue
         try:
             found = find_documents([item])
         except UserError as error:

@@ -30,6 +30,9 @@ def holds_url(value: Any) -> bool:
     return any(map(holds_url, value)) if isinstance(value, tuple | list) else split_url(value) is not None
 
 
+REMOTE = "is remote, so that a dry run does not look at it"
+
+
 def mirrors() -> Path:
     """The folder of all mirrors."""
     return Path(tempfile.gettempdir()).resolve() / MIRRORS
@@ -47,7 +50,8 @@ def remote_paths(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*arguments: Any, **named: Any) -> None:
-        if not holds_url([arguments, named]):
+        dry = any(getattr(value, "dry_run", False) for value in (*arguments, *named.values()))
+        if dry or not holds_url([arguments, named]):  # a dry run fetches nothing
             return command(*arguments, **named)
         from .mirror import run_mirrored
 
