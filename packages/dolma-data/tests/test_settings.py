@@ -229,3 +229,16 @@ def test_a_dry_run_lists_what_is_missing_and_goes_on(dolma, tmp_path, capsys):
     assert dolma("mix", "-c", tmp_path / "mix.json", "--dry-run") == 0
     (missing,) = yaml.safe_load(capsys.readouterr().out)["missing"]
     assert "/nowhere/documents/*.gz" in missing
+
+
+def test_a_dry_run_of_tag_lists_files_that_taggers_lack_but_refuses_unknown_ones(dolma, capsys):
+    assert dolma("tag", "--documents", "/nowhere", "--taggers", "tokenizer_repetitions_v1", "--dry-run") == 0
+    documents, resource = yaml.safe_load(capsys.readouterr().out)["missing"]
+    assert "/nowhere" in documents
+    assert "tokenizer_repetitions_v1 needs" in resource
+    assert dolma("tag", "--documents", "s3://bucket/x", "--taggers", "gopher_v3", "--dry-run") == 2
+    assert "did you mean" in capsys.readouterr().err
+    assert dolma("tag", "--documents", "s3://bucket/x", "--taggers", "gopher_v2", "--dry-run") == 0
+    assert yaml.safe_load(capsys.readouterr().out)["missing"] == [
+        "s3://bucket/x is remote, so that a dry run does not look at it"
+    ]

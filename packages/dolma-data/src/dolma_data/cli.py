@@ -67,9 +67,16 @@ def extract(*paths: str, config: Annotated[ExtractConfig, Parameter(name="*")]) 
 def tag(*, config: Annotated[TagConfig, Parameter(name="*")]) -> None:
     """Score documents with taggers and write the scores as attributes beside them."""
     from .tag import make_plan, tag
+    from .taggers.registry import MissingResourceError
 
     if config.dry_run:
-        return print_plan(config, outputs=dict(make_plan(config).outputs), **listed(config.documents))
+        places = listed(config.documents)
+        try:
+            outputs = dict(make_plan(config).outputs)
+        except MissingResourceError as error:
+            places["missing"].append(str(error))
+            return print_plan(config, **places)
+        return print_plan(config, outputs=outputs, **places)
     tag(config)
     return None
 

@@ -19,6 +19,10 @@ from ..files import digest_file
 Score = Callable[[Batch], Iterable[Spans]]
 
 
+class MissingResourceError(UserError):
+    """A tagger lacks a file that it reads: nothing is wrong with its name or its settings."""
+
+
 @dataclass(frozen=True)
 class TaggerOptions:
     """What a tagger may need beside the text."""
@@ -215,7 +219,7 @@ def check_resources(names: Iterable[str], options: TaggerOptions) -> list[str]:
             continue
         if not need.without:
             fix = f"give it with --resources.{name} FILE" + (f", or {need.otherwise}" if need.otherwise else "")
-            raise UserError(f"{name} needs {need.what}", fix=fix)
+            raise MissingResourceError(f"{name} needs {need.what}", fix=fix)
         types = ", ".join(need.without)
         left_out.append(f"{name} leaves out {types}: give {need.what} with --resources.{name} FILE to have it")
     return left_out
