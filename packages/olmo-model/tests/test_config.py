@@ -76,6 +76,7 @@ INFINITE = float("inf")
         (DataSettings, "sequence_length", 1, "a whole number from 2"),
         (ModelSettings, "n_heads", 0, FROM_ONE),
         (ModelSettings, "n_layers", -1, FROM_ONE),
+        (ModelSettings, "d_model", 2**63, FROM_ONE),
         (ModelSettings, "eos_token_id", -1, "a whole number from 0"),
         (ModelSettings, "clip_qkv", -1.0, ABOVE_ZERO),
         (ModelSettings, "rope_theta", 0.0, ABOVE_ZERO),

@@ -300,6 +300,23 @@ def test_a_loss_that_is_not_finite_names_the_documents(config, monkeypatch):
     assert str(listed["documents"][0]["id"]) in str(found.value)
 
 
+@pytest.mark.parametrize("d_model", [2**40, 2**58])  # more than can be addressed, and than can be counted
+def test_a_model_without_enough_memory_is_refused_in_one_line(config, d_model):
+    huge = dataclasses.replace(MODEL, d_model=d_model)
+    with pytest.raises(UserError, match="not enough memory for this model"):
+        train(change(config, model=huge))
+    assert not Path(config.save_folder).exists()
+
+
+def test_memory_that_runs_out_in_a_step_is_one_line(config, monkeypatch):
+    def exhausted(model, ids):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "language_model_loss", exhausted)
+    with pytest.raises(UserError, match="lower micro_batch_size"):
+        train(config)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

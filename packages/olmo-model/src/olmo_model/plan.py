@@ -11,7 +11,7 @@ from .callbacks.console import time_left
 from .config import ModelConfig, TrainConfig
 from .errors import UserError
 from .presets import parameter_count
-from .train import Plan, build_model, build_trainer, make_plan, set_threads
+from .train import Plan, build_model, build_trainer, make_plan, set_threads, within_memory
 
 WARM_UP_STEPS = 2
 
@@ -64,14 +64,16 @@ def estimate(config: TrainConfig, measured_steps: int = 5) -> Estimate:
         raise UserError(f"measured_steps is {measured_steps}", where="options", fix="give a whole number from 1")
     set_threads(config.threads)
     plan = make_plan(config)
-    model, optimizer = build_model(plan)
-    trainer = build_trainer(plan, model, optimizer)
-    for _ in range(WARM_UP_STEPS):
-        trainer.train_step()
-    started = time.perf_counter()
-    for _ in range(measured_steps):
-        trainer.train_step()
-    rate = measured_steps * plan.tokens_per_step / (time.perf_counter() - started)
+    with within_memory():
+        model, optimizer = build_model(plan)
+        trainer = build_trainer(plan, model, optimizer)
+        for _ in range(WARM_UP_STEPS):
+            trainer.train_step()
+        started = time.perf_counter()
+        for _ in range(measured_steps):
+            trainer.train_step()
+        seconds = time.perf_counter() - started
+    rate = measured_steps * plan.tokens_per_step / seconds
     total = plan.max_steps * plan.tokens_per_step
     return Estimate(
         parameters=parameter_count(plan.model),

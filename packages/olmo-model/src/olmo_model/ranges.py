@@ -11,6 +11,7 @@ from typing import Any
 from .errors import UserError
 
 LARGEST_SEED = 2**63 - 1
+LARGEST = 2**62  # of a whole number without a bound of its own: what fits the machine's words, in pairs too
 KEY = "range"
 
 
@@ -36,10 +37,10 @@ class Range:
         kind = "a whole number" if self.whole else "a number"
         low = f" above {self.low}" if self.low_open else f" from {self.low}"
         high = f" to below {self.high}" if self.high_open else f" to {self.high}"
-        return kind + low + ("" if self.high == math.inf else high)
+        return kind + low + ("" if self.high in (math.inf, LARGEST) else high)
 
 
-def whole(low: int, high: float = math.inf) -> Mapping[str, Any]:
+def whole(low: int, high: int = LARGEST) -> Mapping[str, Any]:
     """Metadata of a field: a whole number from ``low`` to ``high``."""
     return {KEY: Range(low=low, high=high, whole=True)}
 

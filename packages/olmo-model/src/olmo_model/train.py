@@ -221,7 +221,8 @@ def train(config: TrainConfig) -> int:
         log.info("the run in %s is complete: step %d of %d; nothing to do", run.root, standing.step, plan.max_steps)
         return 0
     load_tokenizer(plan.tokens.tokenizer_file)  # every checkpoint needs it
-    model, optimizer = build_model(plan)
+    with within_memory():
+        model, optimizer = build_model(plan)
     evaluate = _evaluation(plan, model)
     run.write(manifest, resolved)
     if standing.rounding:
@@ -250,7 +251,7 @@ def train(config: TrainConfig) -> int:
             describe_batch=lambda step: describe_batch(plan, run, step),
             step=standing.step,
         )
-        with stopping_on_signals(trainer):
+        with stopping_on_signals(trainer), within_memory():
             trainer.fit()
         record.counts = {
             "first_step": standing.step + 1,
@@ -262,6 +263,22 @@ def train(config: TrainConfig) -> int:
         return 0
     log.info("stopped after step %d, which is saved; resume with the same command", trainer.current_step)
     return EXIT_STOPPED
+
+
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """Memory that does not suffice, on a device or in the machine, is a UserError."""
+    try:
+        yield
+    except RuntimeError as error:
+        signs = ("can't allocate memory", "Storage size calculation overflowed")
+        if not isinstance(error, torch.OutOfMemoryError) and not any(sign in str(error) for sign in signs):
+            raise
+        raise UserError(
+            "there is not enough memory for this model and micro-batch",
+            where="configuration",
+            fix="lower micro_batch_size, or choose a smaller model",
+        ) from error
 
 
 def _evaluation(plan: Plan, model: Transformer) -> Callable[[], Row] | None:
