@@ -140,3 +140,13 @@ def test_dolma_takes_along_what_stands_around_and_misses_the_end() -> None:
         "doc_count": [(0, 70, 3.0)],
         "doc_frac": [(0, 70, (18 + 13 + 7 + 70) / 70)],
     }
+
+
+def test_presidio_finds_the_three_types_without_network() -> None:
+    pytest.importorskip("presidio_analyzer", reason="the extra presidio is not installed")
+    text = "Mail jo@example.org or call (212) 555-1234 from 10.0.0.1 now, имя@почта.рф"
+    found = scores_of("pii_presidio_v1", text)
+    assert [text[start:end] for start, end, _ in found["EMAIL_ADDRESS"]] == ["jo@example.org", "имя@почта.рф"]
+    assert [text[start:end] for start, end, _ in found["PHONE_NUMBER"]] == ["(212) 555-1234"]
+    assert [text[start:end] for start, end, _ in found["IP_ADDRESS"]] == ["10.0.0.1"]
+    assert found["doc"] == [(0, len(text), 4 / 10)]

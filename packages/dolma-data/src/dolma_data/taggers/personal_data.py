@@ -90,13 +90,17 @@ def pii_regex_v2(batch: Batch, options: TaggerOptions) -> Iterator[Spans]:
 
 def _regex_v2(batch: Batch, options: TaggerOptions, with_counts: bool = False) -> Iterator[Spans]:
     found = drop_book_numbers(batch, find_all(batch, options, by_paragraph=False), options)
+    yield from spans_and_fraction_of_words(batch, found)
+    if with_counts:
+        yield whole_documents(batch, "doc_count", _counts(batch, found))
+
+
+def spans_and_fraction_of_words(batch: Batch, found: dict[str, list[Row]]) -> Iterator[Spans]:
+    """The rows by type, and ``doc``: their number over that of words, -1 without words."""
     for name, rows in found.items():
         yield listed_spans(name, rows)
     words = np.diff(batch.words.first)
-    counts = _counts(batch, found)
-    yield whole_documents(batch, "doc", np.where(words == 0, -1.0, counts / np.maximum(words, 1)))
-    if with_counts:
-        yield whole_documents(batch, "doc_count", counts)
+    yield whole_documents(batch, "doc", np.where(words == 0, -1.0, _counts(batch, found) / np.maximum(words, 1)))
 
 
 @tagger(
