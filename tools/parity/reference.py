@@ -32,7 +32,7 @@ def prepare(name: str, files: list[str]) -> Any:
 
 
 def main(job_file: str) -> None:
-    """Run the job: ``documents`` (a file), ``taggers`` with their files, ``output`` (a folder)."""
+    """Run the job: ``taggers`` with their ``documents`` (a file) and ``files``, ``output`` (a folder)."""
     import msgspec
 
     logging.disable(logging.CRITICAL)
@@ -40,12 +40,15 @@ def main(job_file: str) -> None:
     job = json.loads(Path(job_file).read_text())
     from dolma.core.data_types import InputSpecWithMetadata  # type: ignore[import-not-found]
 
-    raw = Path(job["documents"]).read_bytes().splitlines()
     decode = msgspec.json.Decoder(InputSpecWithMetadata).decode
-    documents = [decode(line) for line in raw]
-    for name, files in job["taggers"].items():
+    read: dict[str, list[Any]] = {}
+    for name, task in job["taggers"].items():
         begin = time.perf_counter()
-        tagger = prepare(name, files)
+        tagger = prepare(name, task["files"])
+        source = task["documents"]
+        if source not in read:
+            read[source] = [decode(line) for line in Path(source).read_bytes().splitlines()]
+        documents = read[source]
         with open(Path(job["output"]) / f"{name}.jsonl", "w", encoding="utf-8") as stream:
             for document in documents:
                 try:

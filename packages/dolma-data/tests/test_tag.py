@@ -338,3 +338,19 @@ def test_attributes_go_to_the_destinations_of_their_documents(
     two = ["--documents", str(roots[0]), str(twin), "--destination", places[0], places[0]]
     assert run(app, ["tag", *two, *taggers]) == 2
     assert "would be one file" in capsys.readouterr().err
+
+
+def test_the_tagger_of_the_readme_works_and_is_short(
+    write_documents: Any, read_jsonl: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    source = readme.partition("```python\n# shouting.py\n")[2].partition("```")[0]
+    assert 0 < len(source.strip().splitlines()) <= 20
+    (tmp_path / "shouting.py").write_text(source)
+    root = write_documents([{"id": "a", "source": "s", "text": "ABcd"}, {"id": "b", "source": "s", "text": ""}])
+    modules = ("--tagger-modules", str(tmp_path / "shouting.py"))
+    assert tag(root, "--taggers", "shouting_v1", *modules) == 0
+    rows = read_jsonl(root / "attributes/shouting_v1/a.jsonl.gz")
+    assert [row["attributes"]["shouting_v1__shouting_v1__capitals"] for row in rows] == [[[0, 4, 0.5]], [[0, 0, 0.0]]]
+    assert run(app, ["list", *modules]) == 0
+    assert "shouting_v1\n    Fraction of the characters that are capitals.\n" in capsys.readouterr().out
