@@ -78,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         samples = {name: sample(name, documents) for name in names}
         answers = run_dolma(options.dolma, samples, resources, work)
         bad = 0
-        for name in names:
+        for name in set(names) - set(answers):
+            skipped[name] = (work / f"{name}.missing").read_text()
+        for name in answers:
             begin = time.perf_counter()
             equal = nearly_equal if "MODEL_PATH" in theirs[name] else operator.eq
             tallies = compare(name, resources.get(name, ()), samples[name], answers[name], equal)
@@ -142,7 +144,8 @@ def run_dolma(
     with ThreadPoolExecutor(lanes) as pool:
         for future in [pool.submit(work_off, lane) for lane in range(lanes)]:
             future.result()
-    return {name: [json.loads(line) for line in (work / f"{name}.jsonl").open(encoding="utf-8")] for name in samples}
+    found = [name for name in samples if (work / f"{name}.jsonl").exists()]
+    return {name: [json.loads(line) for line in (work / f"{name}.jsonl").open(encoding="utf-8")] for name in found}
 
 
 def score(name: str, files: Iterable[Path], documents: list[Document], differences: Iterable[str]) -> list[Scores]:

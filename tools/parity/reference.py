@@ -44,7 +44,11 @@ def main(job_file: str) -> None:
     read: dict[str, list[Any]] = {}
     for name, task in job["taggers"].items():
         begin = time.perf_counter()
-        tagger = prepare(name, task["files"])
+        try:
+            tagger = prepare(name, task["files"])
+        except ImportError as error:
+            (Path(job["output"]) / f"{name}.missing").write_text(" ".join(str(error).split()))
+            continue
         source = task["documents"]
         if source not in read:
             read[source] = [decode(line) for line in Path(source).read_bytes().splitlines()]
