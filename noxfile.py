@@ -66,7 +66,7 @@ def editable(*names: str, extras: str = "") -> list[str]:
 def tests(session: nox.Session, package: str) -> None:
     """Test each package in an environment that holds it and its test dependencies alone."""
     if package == "tools":
-        install(session, "pytest", *dict.fromkeys([*CHECKER, *REPORT]))
+        install(session, "pytest", "cyclopts", *dict.fromkeys([*CHECKER, *REPORT]))
         folder = ROOT / "tools"
     else:
         install(session, *editable(package, extras="[test]"))

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 from cyclopts.config import Dict
 
 from .errors import UserError
@@ -165,7 +165,10 @@ def parse_and_run(
 
 
 def named(error: CycloptsError) -> str:
-    """The error's text; cyclopts leaves the option out of some."""
+    """The error's text; cyclopts leaves the option out of some, and says of others nothing that helps."""
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        words = " ".join(error.unused_tokens)
+        return f"nothing takes {words!r}; a switch stands alone (--name or --no-name), other values after their option"
     text = one_line(str(error))
     name = "" if error.argument is None else error.argument.name
     return text if name.removeprefix("--") in text.replace("][", ".").replace("_", "-") else f"{name}: {text}"
