@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dolma_data.errors import UserError
-from dolma_data.mix_rules import compile_rule
+from dolma_data.mix.rules import compile_rule
 
 KEYS = ["a", "b", "c", "n", "tags", "url"]
 OPERATORS = ["==", "!=", "<", ">", "<=", ">="] * 2 + ["in", "nin", "size", "anyOf", "noneOf", "subsetOf", "~="]

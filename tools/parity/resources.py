@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dolma_data.model_catalogue import packaged_language_model
+from dolma_data.classifiers.catalogue import packaged_language_model
 from dolma_data.taggers.urls import HOST_LISTS, RULE_LISTS
 
 from .corpus import Document
@@ -71,8 +71,8 @@ def find_resources(
 
 def train_models(work: Path, data: Path, documents: Sequence[Document]) -> dict[str, Path]:
     """Small fastText models with the labels of the published ones, trained on labelled text of the data."""
+    from dolma_data.classifiers.training import train_classifier
     from dolma_data.config.train_classifier import ClassifierSettings, TrainClassifierConfig
-    from dolma_data.train_classifier import train_classifier
 
     labelled = work / "labelled.jsonl"
     work.mkdir()

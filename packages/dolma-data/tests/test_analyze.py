@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_data.analyze import describe_lengths, domain_of
+from dolma_data.analysis.corpus import describe_lengths, domain_of
+from dolma_data.analysis.ngrams import NgramCounters, best, count_cells, follow
 from dolma_data.batch import Batch
-from dolma_data.ngrams import NgramCounters, best, count_cells, follow
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": "1", "source": "web", "text": "the cat sat on the mat", "metadata": {"url": "https://www.a.example/x"}},
@@ -144,7 +144,7 @@ def test_ngrams_are_counted_as_one_would_by_hand(texts: list[str], n: int) -> No
 
 
 def test_a_list_that_may_miss_equally_frequent_ngrams_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dolma_data.ngrams.CELLS_FOLLOWED", 1)
+    monkeypatch.setattr("dolma_data.analysis.ngrams.CELLS_FOLLOWED", 1)
     batch = Batch([{"text": "a a a b b c c"}])
     counters = NgramCounters([1])
     counters.add(count_cells(batch, [1]))

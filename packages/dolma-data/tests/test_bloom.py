@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_data.bloom import expected_rate, new_filter, read_filter, size_filter, write_filter
 from dolma_data.config.dedupe import BloomFilterConfig
+from dolma_data.dedupe.bloom import expected_rate, new_filter, read_filter, size_filter, write_filter
 from dolma_data.errors import UserError
 from dolma_data.files import digest
 from dolma_data.hashes import Hashes, hash_texts

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dolma_data.byte_pairs import CUTS, GPT2, Encoder, UnsupportedTokenizerError, character_kinds, compile_tables
 from dolma_data.kernels.pretokens import LETTER, NUMBER, SPACE
-from dolma_data.tokenizer import CUT, load_tokenizer
+from dolma_data.tokens.byte_pairs import CUTS, GPT2, Encoder, UnsupportedTokenizerError, character_kinds, compile_tables
+from dolma_data.tokens.tokenizer import CUT, load_tokenizer
 
 PROSE = "The cat's hat isn't red; we'll see 1234567 cats. Das Mädchen fährt über die Brücke. Привет, мир! " * 3
 CODE = "def f(x):\n\n    if x == 0x1F:\n\t\treturn [x, 'y']   \r\n        # ----------------\n" * 3
@@ -126,14 +126,14 @@ def test_long_words_and_prose_are_the_library_s(pair):
 
 def test_long_texts_are_normalised_in_pieces(pair, monkeypatch):
     tokenizer, encoder = pair
-    monkeypatch.setattr("dolma_data.byte_pairs.NORMALISED_TOGETHER", 3)
+    monkeypatch.setattr("dolma_data.tokens.byte_pairs.NORMALISED_TOGETHER", 3)
     texts = ["e\u0323\u0301 A\u030a\u0301ngstro\u0308m e\u0301e\u0301e\u0301 \u1112\u1161\u11ab" * 5]
     assert our_ids(encoder, texts) == library_ids(tokenizer, texts)
 
 
 def test_a_remembered_word_can_be_pushed_out(pair, monkeypatch):
     tokenizer, encoder = pair
-    monkeypatch.setattr("dolma_data.byte_pairs.MEMORY", 2)
+    monkeypatch.setattr("dolma_data.tokens.byte_pairs.MEMORY", 2)
     small = Encoder(encoder.tables, lambda: tokenizer)
     texts = [" ".join(f"w{k % 7} cat{k % 5}" for k in range(90))] * 2
     assert our_ids(small, texts) == library_ids(tokenizer, texts)

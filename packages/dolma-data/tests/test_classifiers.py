@@ -16,11 +16,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dolma_data.batch import Batch
-from dolma_data.classifiers import load_classifier, prepare_classifier
+from dolma_data.classifiers.catalogue import packaged_language_model
+from dolma_data.classifiers.fasttext_file import FastTextModel, FastTextSettings, read_fasttext, write_fasttext
+from dolma_data.classifiers.models import load_classifier, prepare_classifier
 from dolma_data.errors import UserError
-from dolma_data.fasttext_file import FastTextModel, FastTextSettings, read_fasttext, write_fasttext
 from dolma_data.kernels.lowercase import GROWTH, lowercase, lowercase_tables
-from dolma_data.model_catalogue import packaged_language_model
 from dolma_data.pieces import paragraphs, sentences, whole_texts
 
 LANGUAGES = packaged_language_model()

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.config.decontaminate import EvaluationRule
-from dolma_data.contamination import make_matcher, self_test, too_short
-from dolma_data.evaluation_texts import Unit, read_units
+from dolma_data.decontaminate.contamination import make_matcher, self_test, too_short
+from dolma_data.decontaminate.evaluation_texts import Unit, read_units
 
 QUERY = "Question: which of these seven technologies was developed most recently of all of them?\nAnswer:"
 LINE = "Question: which of these seven technologies was developed most recently of all of them?"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from dolma_data.cli import app
 from dolma_data.command_line import run
-from dolma_data.contamination import make_matcher, self_test
+from dolma_data.decontaminate.contamination import make_matcher, self_test
+from dolma_data.decontaminate.evaluation_texts import Unit, read_set
 from dolma_data.errors import UserError
-from dolma_data.evaluation_texts import Unit, read_set
 from dolma_data.files import digest
 
 UNITS = [

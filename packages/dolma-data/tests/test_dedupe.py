@@ -18,10 +18,10 @@ from dolma_data.annotate import Chunk
 from dolma_data.cli import app
 from dolma_data.command_line import run
 from dolma_data.config.dedupe import DedupeRule, DocumentKey, NgramKey, ParagraphKey
-from dolma_data.dedupe_exact import find_first_documents, mark_spans
-from dolma_data.dedupe_scratch import Scratch
-from dolma_data.dedupe_units import encode_units, parse_key, value_at, words_in
-from dolma_data.dedupe_write import encode_rows
+from dolma_data.dedupe.by_hash import find_first_documents, mark_spans
+from dolma_data.dedupe.scratch import Scratch
+from dolma_data.dedupe.units import encode_units, parse_key, value_at, words_in
+from dolma_data.dedupe.writing import encode_rows
 from dolma_data.errors import UserError
 from dolma_data.files import digest
 from dolma_data.hashes import HashIndex, first_copies, hash_texts
@@ -264,8 +264,8 @@ def test_parts_of_hashes_find_what_all_of_them_find(monkeypatch: pytest.MonkeyPa
     rows = [document(str(k), f"line {k % 7}\nline {k % 5}\nunique {k}") for k in range(40)]
     chunks = [rows[k : k + 9] for k in range(0, len(rows), 9)]
     whole = mark(PARAGRAPHS, chunks)
-    monkeypatch.setattr("dolma_data.dedupe_exact.MEMORY", 640)
-    monkeypatch.setattr("dolma_data.dedupe_scratch.IN_MEMORY", 10)
+    monkeypatch.setattr("dolma_data.dedupe.by_hash.MEMORY", 640)
+    monkeypatch.setattr("dolma_data.dedupe.scratch.IN_MEMORY", 10)
     assert mark(PARAGRAPHS, chunks) == whole
     assert sum(len(row["dup"]) for row in whole) == 80 - 7
 
@@ -400,7 +400,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     shutil.rmtree(root / "attributes")
     program = (
         "import os, sys\n"
-        "from dolma_data import dedupe\n"
+        "from dolma_data.dedupe import deduplication as dedupe\n"
         "from dolma_data.cli import app\n"
         "from dolma_data.command_line import run\n"
         "kept = dedupe.Scratch.adopt\n"
@@ -420,7 +420,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         encoded.append(chunk.file)
         return kept(rule, compat, chunk)
 
-    monkeypatch.setattr("dolma_data.dedupe.encode_units", counted)
+    monkeypatch.setattr("dolma_data.dedupe.deduplication.encode_units", counted)
     assert dedupe(root, *options) == 0
     assert encoded == [2]  # the two files before were kept
     assert contents(root / "attributes") == expected

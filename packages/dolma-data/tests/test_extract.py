@@ -183,7 +183,7 @@ def test_html_gives_its_main_text_and_a_page_without_one_is_dropped(dolma, docum
 
 
 def test_one_and_two_processes_write_the_same_bytes(dolma, contents, tmp_path, monkeypatch):
-    monkeypatch.setattr("dolma_data.extract.UNIT_BYTES", 10)  # several units of work
+    monkeypatch.setattr("dolma_data.extract.extraction.UNIT_BYTES", 10)  # several units of work
     (tmp_path / "in").mkdir()
     for i in range(5):
         (tmp_path / f"in/{i}.txt").write_text(f"text number {i}")

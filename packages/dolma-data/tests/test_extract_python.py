@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from dolma_data import extract_python
-from dolma_data.extract_python import Module, built_in_docstrings, docstrings, find_modules, read_source
+from dolma_data.extract import python as extract_python
+from dolma_data.extract.python import Module, built_in_docstrings, docstrings, find_modules, read_source
 
 SOURCE = '''"""Module.
 
@@ -119,7 +119,7 @@ def test_a_slice_of_the_library(dolma, read_jsonl, tmp_path):
 
 
 def test_processes_do_not_change_the_bytes(dolma, contents, tmp_path, monkeypatch):
-    monkeypatch.setattr("dolma_data.extract.PYTHON_UNIT_BYTES", 10_000)
+    monkeypatch.setattr("dolma_data.extract.extraction.PYTHON_UNIT_BYTES", 10_000)
     for processes in (1, 2):
         out = tmp_path / str(processes)
         arguments = ("extract", "python-docs", "--packages", "json", "bisect", "--output", out)
@@ -139,7 +139,7 @@ def test_a_source_that_cannot_be_read_fails_with_its_place(dolma, tmp_path, caps
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/good.py").write_text('"""Good."""\n')
     (tmp_path / "lib/bad.py").write_bytes(content)
-    monkeypatch.setattr("dolma_data.extract.library", lambda: tmp_path / "lib")
+    monkeypatch.setattr("dolma_data.extract.extraction.library", lambda: tmp_path / "lib")
     assert dolma("extract", "python-docs", "--packages", "good,bad", "--output", tmp_path / "out") == 2
     assert "bad.py, line 1" in capsys.readouterr().err
     assert (

@@ -11,7 +11,7 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from dolma_data.extract_web import clean_text, decode_html, main_text, read_archive
+from dolma_data.extract.web import clean_text, decode_html, main_text, read_archive
 
 SENTENCE = "Ein Satz über Füchse, der lang genug ist, um als Inhalt der Seite zu gelten und nicht als Menü."
 PARAGRAPHS = "".join(f"<p>{SENTENCE} {i}</p>" for i in range(4))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.errors import UserError
-from dolma_data.jq import compile_jq
-from dolma_data.jq_values import JqError, compare, order_key
+from dolma_data.select.jq import compile_jq
+from dolma_data.select.jq_values import JqError, compare, order_key
 
 DOCUMENT: dict[str, Any] = {
     "id": "1",

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.config.dedupe import MinHashRule
+from dolma_data.dedupe.minhash import curve, found_share, permutations, signatures_of
 from dolma_data.files import digest
 from dolma_data.kernels.minhash import band_keys, find_roots, folded_characters, jaccard, join, shingle, sign
-from dolma_data.minhash import curve, found_share, permutations, signatures_of
 
 SENTENCE = "the quick brown fox jumps over a lazy dog while seven wizards watch from their crooked towers in silence"
 METHOD = ("--dedupe.method", "minhash", "--dedupe.documents.attribute_name", "near")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dolma_data.config.mix import MixFilter, MixOutput, MixStream, SpanReplacement
 from dolma_data.errors import UserError
-from dolma_data.mix_rules import Funnel, Replacer, Rules, apply_rules, compile_rules, replace_spans
-from dolma_data.select import compile_path
+from dolma_data.mix.rules import Funnel, Replacer, Rules, apply_rules, compile_rules, replace_spans
+from dolma_data.select.jsonpath import compile_path
 
 TEXT = "ab cd ef gh"
 

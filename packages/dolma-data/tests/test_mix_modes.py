@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.config.mix import MixFilter, MixOutput, MixStream, SpanReplacement
-from dolma_data.mix_pass import compile_program
-from dolma_data.mix_rules import compile_rules, replace_spans
-from dolma_data.mix_shuffle import Shuffle, order_bucket
+from dolma_data.mix.chunks import compile_program
+from dolma_data.mix.rules import compile_rules, replace_spans
+from dolma_data.mix.shuffle import Shuffle, order_bucket
 
 
 def document(identifier: Any, text: str = "some text", source: str = "s", **more: Any) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class TestShuffle:
 
     @given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 4), st.integers(0, 3))
     def test_buckets_hold_every_line_once_and_files_are_even(self, tmp_path_factory, sizes, files, seed):
-        from dolma_data.mix_pass import Mixed
+        from dolma_data.mix.chunks import Mixed
 
         shuffle = Shuffle(tmp_path_factory.mktemp("s") / "x", (seed, 0), 5 * 16 << 20)
         lines = [json.dumps({"text": "x" * size, "source": str(k)}).encode() + b"\n" for k, size in enumerate(sizes)]

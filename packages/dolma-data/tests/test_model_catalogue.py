@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dolma_data import model_catalogue
 from dolma_data.batch import Batch
+from dolma_data.classifiers import catalogue as model_catalogue
+from dolma_data.classifiers.catalogue import MODELS, installed_model, packaged_language_model
+from dolma_data.classifiers.fasttext_file import FastTextModel, FastTextSettings, write_fasttext
 from dolma_data.errors import UserError
-from dolma_data.fasttext_file import FastTextModel, FastTextSettings, write_fasttext
-from dolma_data.model_catalogue import MODELS, installed_model, packaged_language_model
 from dolma_data.taggers import TaggerOptions, all_differences, find_tagger
 
 

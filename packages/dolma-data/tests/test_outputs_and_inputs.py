@@ -11,8 +11,8 @@ import pytest
 from dolma_data.config.extract import ExtractConfig
 from dolma_data.config.tokens import TokenizerSettings
 from dolma_data.errors import UserError
-from dolma_data.extract import extract
-from dolma_data.tokenizer import special_ids
+from dolma_data.extract.extraction import extract
+from dolma_data.tokens.tokenizer import special_ids
 
 
 def write_rows(path: Path, *texts: str) -> Path:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from dolma_data.config.run import RunConfig
-from dolma_data.recipe import fill, find_recipe, load_recipe, recipe_names
+from dolma_data.recipe.recipe import fill, find_recipe, load_recipe, recipe_names
 
 ROWS = [
     {"id": "1", "source": "s", "text": "one two three four"},

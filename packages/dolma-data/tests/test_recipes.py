@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dolma_data.recipe import recipe_names
+from dolma_data.recipe.recipe import recipe_names
 
 EXPECTED = Path(__file__).parent / "expected" / "recipes.json"
 TEXTS = ("technical/eips.jsonl.gz", "multilingual/xquad.jsonl.gz", "speeches/presidential.jsonl.gz")
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif("DATA_DIR" not in os.environ, reason="DATA_DIR i
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dolma_data.config.extract import ExtractConfig
-    from dolma_data.extract import extract
+    from dolma_data.extract.extraction import extract
 
     folder = tmp_path_factory.mktemp("recipes") / "raw"
     corpora = Path(os.environ["DATA_DIR"]) / "corpora"

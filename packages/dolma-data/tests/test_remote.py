@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from moto.server import ThreadedMotoServer
 
 from dolma_data import remote
@@ -239,9 +240,9 @@ def test_an_output_of_something_else_is_not_replaced(
 def test_a_dry_run_names_urls_and_writes_nothing(bucket: Any, write_documents: Any, dolma: Any, capsys: Any) -> None:
     corpus = put(bucket, write_documents(ROWS), "corpus")
     assert dolma("tag", "--documents", corpus, *TAG, "--dry-run") == 0
-    printed = capsys.readouterr().out
-    assert f"- {corpus}/documents/a.jsonl.gz" in printed
-    assert "dolma-data-remote" not in printed
+    plan = yaml.safe_load(capsys.readouterr().out)
+    assert plan["documents"] == [corpus]
+    assert plan["missing"] == [f"{corpus} {remote.REMOTE}"]  # to look would mean to fetch
     assert sorted(content(bucket, corpus)) == ["documents/a.jsonl.gz"]
 
 

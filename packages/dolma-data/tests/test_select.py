@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.errors import UserError
-from dolma_data.select import compile_path, spans
-from dolma_data.select_compare import equal
+from dolma_data.select.jsonpath import compile_path, spans
+from dolma_data.select.jsonpath_compare import equal
 
 DOCUMENT = {
     "id": "a",

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dolma_data.analysis.attributes import Summary, summarise
 from dolma_data.attributes import encode_row
 from dolma_data.cli import app
 from dolma_data.command_line import run
-from dolma_data.stat import Summary, summarise
 
 
 def write(root: Path, name: str, rows: list[dict[str, Any]], tree: str = "a.jsonl") -> Path:
@@ -49,7 +49,7 @@ def test_every_value_lies_in_one_bin(
     folder = tmp_path_factory.mktemp("stat")
     path = write(folder, "x", [{"k": [(0, 1, value)]} for value in values])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dolma_data.stat.BATCH_VALUES", batch)
+        patch.setattr("dolma_data.analysis.attributes.BATCH_VALUES", batch)
         summary = next(summary for summary in summarise([path], bins) if summary.name == "k/score")
     assert sum(summary.counts) == summary.total == len(values)
     assert len(summary.bins) == len(summary.counts) + 1

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.config.dedupe import SubstringRule
+from dolma_data.dedupe.substring import SEPARATOR, find_repeats
 from dolma_data.files import digest
 from dolma_data.kernels.substring import longest_previous_factors
-from dolma_data.substring import SEPARATOR, find_repeats
 
 METHOD = ("--dedupe.method", "substring", "--dedupe.documents.attribute_name", "again")
 

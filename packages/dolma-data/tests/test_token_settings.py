@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dolma_data.byte_pairs import UnsupportedTokenizerError
-from dolma_data.tokenizer import load_tokenizer, tokenizer_file
+from dolma_data.tokens.byte_pairs import UnsupportedTokenizerError
+from dolma_data.tokens.tokenizer import load_tokenizer, tokenizer_file
 
 EOS, PAD = 0, 1
 TEXT = "The cat sat.\n\nThe  dog ran <|endoftext|> away. "
@@ -164,14 +164,14 @@ def test_a_tokenizer_of_another_shape_is_left_to_the_library(encode, ids, monkey
     def refuse(*_: object) -> None:
         raise UnsupportedTokenizerError("odd parts")
 
-    monkeypatch.setattr("dolma_data.byte_pairs.compile_tables", refuse)
+    monkeypatch.setattr("dolma_data.tokens.byte_pairs.compile_tables", refuse)
     found, _ = encode([row(TEXT), row("a")])
     assert found == {1: ("x", [*ids(TEXT), EOS]), 2: ("x", [*ids("a"), EOS])}
     assert caplog.text.count("several times slower: the tokenizer has odd parts") == 1
 
 
 def test_work_can_lie_elsewhere(encode, tmp_path, monkeypatch):
-    from dolma_data import token_units
+    from dolma_data.tokens import units as token_units
 
     whole = token_units.encode_unit
     scratch: list[Path] = []
@@ -228,7 +228,7 @@ def test_no_token_is_lost(encode, ids, tmp_path, texts, size):
 
 
 def test_finished_units_are_kept(dolma, write_documents, tokenizer, contents, tmp_path, monkeypatch):
-    from dolma_data import token_units
+    from dolma_data.tokens import units as token_units
 
     monkeypatch.setattr(token_units, "SMALLEST_UNIT", 300)
     root = write_documents([row(f"cat {k} " * 20, id=str(k)) for k in range(12)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from dolma_data.errors import UserError
-from dolma_data.token_spans import character_spans
+from dolma_data.tokens.spans import character_spans
 
 TEXTS = st.text(alphabet="ae \n\u0301\u0323\u030a\u1100\u1161\u11a8각한é\u212b\u0344😀<m>", max_size=20)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.files import digest_file
-from dolma_data.tokenizer import load_tokenizer
+from dolma_data.tokens.tokenizer import load_tokenizer
 
 TEXT = "def f(x):\n    return x + 1  # the answer is 42, not 1234567\n" * 3
 

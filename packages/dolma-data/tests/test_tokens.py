@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from dolma_data.documents import find_documents
 from dolma_data.files import digest_file
-from dolma_data.token_parts import cut_into_files
-from dolma_data.token_units import read_units
-from dolma_data.tokenizer import load_tokenizer
+from dolma_data.tokens.parts import cut_into_files
+from dolma_data.tokens.tokenizer import load_tokenizer
+from dolma_data.tokens.units import read_units
 
 TEXTS = [f"Document {i} says: " + "the quick brown fox " * (i % 7) for i in range(40)]
 
@@ -143,9 +143,9 @@ def place(*numbers: int) -> int:
 
 
 def test_order_depends_on_the_seed_alone(dolma, corpus, tokenizer, contents, tmp_path, monkeypatch):
-    monkeypatch.setattr("dolma_data.tokens.SMALL_CORPUS", 0)
-    monkeypatch.setattr("dolma_data.token_units.SMALLEST_UNIT", 500)
-    monkeypatch.setattr("dolma_data.token_parts.RANGE_DOCUMENTS", 7)
+    monkeypatch.setattr("dolma_data.tokens.writer.SMALL_CORPUS", 0)
+    monkeypatch.setattr("dolma_data.tokens.units.SMALLEST_UNIT", 500)
+    monkeypatch.setattr("dolma_data.tokens.parts.RANGE_DOCUMENTS", 7)
     assert len(list(read_units(find_documents([corpus]), 500))) > 5
     orders = {}
     for name, options in {"one": ("--processes", 1), "two": ("--processes", 2), "seed": ("--seed", 1)}.items():

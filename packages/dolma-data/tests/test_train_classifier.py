@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_data.classifier_report import f1, make_report, threshold_curve, wilson
+from dolma_data.classifiers.report import f1, make_report, threshold_curve, wilson
+from dolma_data.classifiers.training import Example, split_examples, train_classifier
 from dolma_data.config.train_classifier import ClassifierSettings, TrainClassifierConfig
 from dolma_data.errors import UserError
 from dolma_data.files import digest_file
-from dolma_data.train_classifier import Example, split_examples, train_classifier
 
 np = pytest.importorskip("numpy")
 GREEK = "αβγδεζηθικλμ"
@@ -74,7 +74,7 @@ def test_two_alphabets_are_told_apart_and_the_model_is_a_tagger_at_once(dolma, l
 def test_the_library_gives_what_we_do_with_a_model_of_ours(labelled, tmp_path):
     fasttext = pytest.importorskip("fasttext", reason="the fastText library, which has to read our files")
     from dolma_data.batch import Batch
-    from dolma_data.classifiers import load_classifier
+    from dolma_data.classifiers.models import load_classifier
     from dolma_data.pieces import whole_texts
 
     train_classifier(config_of(labelled, tmp_path / "model"))

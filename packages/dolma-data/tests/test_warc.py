@@ -10,8 +10,8 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from dolma_data.linearizers import normalise_address, resiliparse_text
-from dolma_data.warc import output_name, sent_time
+from dolma_data.extract.linearizers import normalise_address, resiliparse_text
+from dolma_data.extract.warc import output_name, sent_time
 
 SENTENCE = "A sentence about foxes that is long enough to count as content of the page, and not as a menu."
 PARAGRAPHS = "".join(f"<p>{SENTENCE} {i}</p>" for i in range(4))

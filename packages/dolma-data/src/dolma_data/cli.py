@@ -32,8 +32,8 @@ from .remote import REMOTE, remote_paths, shown, split_url
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .pipeline import Bound
-    from .recipe import Step
+    from .recipe.pipeline import Bound
+    from .recipe.recipe import Step
 
 app = make_app(
     "dolma-data",
@@ -54,7 +54,7 @@ def extract(*paths: str, config: Annotated[ExtractConfig, Parameter(name="*")]) 
     paths
         Files and folders, or `python-docs`: documentation, docstrings and sources of the Python that runs this.
     """
-    from .extract import extract, plan
+    from .extract.extraction import extract, plan
 
     if config.dry_run:
         return print_plan(config, units=len(plan(paths, config)), paths=list(paths))
@@ -100,8 +100,8 @@ def list_taggers(*, tagger_modules: Annotated[tuple[str, ...], Several] = ()) ->
 @remote_paths
 def dedupe(*, config: Annotated[DedupeConfig, Parameter(name="*")]) -> None:
     """Find repeated documents or paragraphs and write them as attributes."""
-    from .dedupe import dedupe
-    from .dedupe_settings import check_settings, choose_method
+    from .dedupe.deduplication import dedupe
+    from .dedupe.settings import check_settings, choose_method
 
     if config.dry_run:
         output, method = check_settings(config), choose_method(config)
@@ -114,8 +114,8 @@ def dedupe(*, config: Annotated[DedupeConfig, Parameter(name="*")]) -> None:
 @remote_paths
 def decontaminate(*, config: Annotated[DecontaminateConfig, Parameter(name="*")]) -> None:
     """Find evaluation text in documents and write it as attributes."""
-    from .decontaminate import decontaminate
-    from .evaluation_texts import read_units
+    from .decontaminate.decontamination import decontaminate
+    from .decontaminate.evaluation_texts import read_units
 
     if config.dry_run:
         units = len(read_units(config.decontamination_set, config.evaluation))
@@ -128,8 +128,8 @@ def decontaminate(*, config: Annotated[DecontaminateConfig, Parameter(name="*")]
 @remote_paths
 def stat(*, config: Annotated[StatConfig, Parameter(name="*")]) -> None:
     """Summarise attributes as histograms, and print a table of them."""
+    from .analysis.attributes import format_table, stat
     from .attributes import find_attributes
-    from .stat import format_table, stat
 
     if config.dry_run:
         return print_plan(config, **_listed(config.attributes, lambda folder: find_attributes([folder])))
@@ -141,7 +141,7 @@ def stat(*, config: Annotated[StatConfig, Parameter(name="*")]) -> None:
 @remote_paths
 def analyze(*, config: Annotated[AnalyzeConfig, Parameter(name="*")]) -> None:
     """Describe a corpus: by source, language, domain and length, duplicates, frequent n-grams; with plots."""
-    from .analyze import PAGE, analyze
+    from .analysis.corpus import PAGE, analyze
 
     if config.dry_run:
         return print_plan(config, **listed(config.documents))
@@ -154,8 +154,8 @@ def analyze(*, config: Annotated[AnalyzeConfig, Parameter(name="*")]) -> None:
 @remote_paths
 def mix(config: Annotated[MixConfig, Parameter(name="*")]) -> None:
     """Join attributes, keep or leave out documents by rules, replace spans: streams of a file."""
-    from .mix import mix
-    from .mix_plan import make_plan
+    from .mix.mixer import mix
+    from .mix.plan import make_plan
 
     if config.dry_run:
         plan = make_plan(config, dry_run=True)
@@ -169,7 +169,7 @@ def mix(config: Annotated[MixConfig, Parameter(name="*")]) -> None:
 @remote_paths
 def train_tokenizer(config: Annotated[TrainTokenizerConfig, Parameter(name="*")]) -> None:
     """Train a byte-level BPE tokenizer on documents."""
-    from .tokenizer import train_tokenizer
+    from .tokens.tokenizer import train_tokenizer
 
     if config.dry_run:
         return print_plan(config)
@@ -181,7 +181,7 @@ def train_tokenizer(config: Annotated[TrainTokenizerConfig, Parameter(name="*")]
 @remote_paths
 def tokens(config: Annotated[TokensConfig, Parameter(name="*")]) -> None:
     """Encode documents, in a seeded order over the whole corpus, into files of token ids."""
-    from .tokens import plan, tokens
+    from .tokens.writer import plan, tokens
 
     if config.dry_run:
         return print_plan(config, **plan(config, listed(config.documents)))
@@ -193,7 +193,7 @@ def tokens(config: Annotated[TokensConfig, Parameter(name="*")]) -> None:
 @remote_paths
 def reshard(config: Annotated[ReshardConfig, Parameter(name="*")]) -> None:
     """Mix folders of tokens by ratio into one, in a new random order."""
-    from .reshard import plan, reshard
+    from .tokens.reshard import plan, reshard
 
     if config.dry_run:
         return print_plan(config, **plan(config))
@@ -205,7 +205,7 @@ def reshard(config: Annotated[ReshardConfig, Parameter(name="*")]) -> None:
 @remote_paths
 def warc(config: Annotated[WarcConfig, Parameter(name="*")]) -> None:
     """Write documents out of web archives, scored by taggers before and after their text is taken."""
-    from .warc import plan, warc
+    from .extract.warc import plan, warc
 
     if config.dry_run:
         return print_plan(config, files={str(unit.file): str(unit.root / unit.name) for unit in plan(config)})
@@ -222,7 +222,7 @@ def why(identifier: str, /, *, config: Annotated[WhyConfig, Parameter(name="*")]
     identifier
         The document's id.
     """
-    from .why import format_accounts, why
+    from .analysis.why import format_accounts, why
 
     accounts = why(identifier, config)
     print(json.dumps(accounts, indent=2, ensure_ascii=False) if config.json else format_accounts(accounts))
@@ -232,8 +232,8 @@ def why(identifier: str, /, *, config: Annotated[WhyConfig, Parameter(name="*")]
 @remote_paths
 def train_classifier(*, config: Annotated[TrainClassifierConfig, Parameter(name="*")]) -> None:
     """Train a fastText classifier on labelled text, measured on a part held out; a tagger: fasttext:FOLDER."""
-    from .classifier_report import format_report
-    from .train_classifier import train_classifier
+    from .classifiers.report import format_report
+    from .classifiers.training import train_classifier
 
     if config.dry_run:
         return print_plan(config)
@@ -249,7 +249,7 @@ app.command(models)
 @models.command(name="list")
 def list_models(*, config: Annotated[ModelListConfig | None, Parameter(name="*")] = None) -> None:
     """List the models: what for, where from, whether on this machine."""
-    from .model_catalogue import describe_models
+    from .classifiers.catalogue import describe_models
 
     print(describe_models((config or ModelListConfig()).folder))
 
@@ -263,7 +263,7 @@ def get_model(name: str, *, config: Annotated[ModelGetConfig | None, Parameter(n
     name
         One of `dolma-data models list`.
     """
-    from .model_catalogue import find_named_model, get_model
+    from .classifiers.catalogue import find_named_model, get_model
 
     config = config or ModelGetConfig()
     if config.dry_run:
@@ -282,7 +282,7 @@ def run_recipe(recipe: str, /, *, config: Annotated[RunConfig, Parameter(name="*
         A YAML file, or one of the recipes of this package: c4-like, dclm-like, dolma-v1.5-like, dolma-v1.7-like,
         fineweb-like, gopher-like.
     """
-    from .pipeline import format_summary, plan, run
+    from .recipe.pipeline import format_summary, plan, run
 
     if config.dry_run:
         return print_plan(config, steps=plan(recipe, config))
@@ -296,7 +296,7 @@ def bind(step: Step) -> Bound:
 
     from cyclopts.config import Dict
 
-    from .pipeline import Bound, bound_settings, paths_of
+    from .recipe.pipeline import Bound, bound_settings, paths_of
 
     settings = prepare_settings(step.command, {key: value for key, value in step.settings.items() if key != "paths"})
     before = app.config

@@ -1,7 +1,7 @@
 """What in the settings of a command would not have done in Dolma what was meant: one line for each.
 
 Looked at are the settings as written, before any file is opened; rules of the mixer are looked at in
-:mod:`dolma_data.mix_lint`.
+:mod:`dolma_data.mix.lint`.
 """
 
 from __future__ import annotations

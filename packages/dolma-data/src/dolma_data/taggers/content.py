@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..batch import Batch, Floats, Integers, Spans, whole_documents
-from ..classifier_folder import find_classifier
-from ..classifiers import Classifier, load_classifier
+from ..classifiers.catalogue import MODELS, check_digest, installed_model
+from ..classifiers.fasttext_file import LABEL_PREFIX, Bytes
+from ..classifiers.folder import find_classifier
+from ..classifiers.models import Classifier, load_classifier
 from ..errors import UserError
-from ..fasttext_file import LABEL_PREFIX, Bytes
-from ..model_catalogue import MODELS, check_digest, installed_model
 from ..pieces import Pieces, broken_lines, paragraphs, sentences, whole_texts
 from .registry import Need, PreparedTagger, Tagger, TaggerOptions, add, add_kind, first_line, tagger_names
 

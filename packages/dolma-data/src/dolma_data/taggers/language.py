@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..batch import Batch, Floats, Spans, whole_documents
-from ..classifiers import Classifier, load_classifier
+from ..classifiers.catalogue import check_digest, packaged_language_model
+from ..classifiers.models import Classifier, load_classifier
 from ..errors import UserError
-from ..model_catalogue import check_digest, packaged_language_model
 from ..pieces import Pieces, paragraphs, whole_texts
 from .registry import Need, PreparedTagger, Tagger, TaggerOptions, add, first_line
 

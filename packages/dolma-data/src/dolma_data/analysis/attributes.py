@@ -1,0 +1,217 @@
+"""Summaries of attributes: a histogram of the scores and of the span lengths of every key."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..attributes import encode_json, find_attributes, read_attribute_rows
+from ..config.stat import StatConfig
+from ..errors import UserError
+from ..execute import map_ordered
+from ..files import atomic_write
+from ..progress import Progress
+from ..provenance import recorded
+
+SUMMARIES = "summaries.jsonl.gz"
+BATCH_VALUES = 200_000
+PERCENTILES = (0.1, 0.5, 0.9)
+LABEL = "__label__"  # keys of fastText probabilities, which may exceed 1 a little
+Extremes = tuple[float, float]
+Counts = dict[str, npt.NDArray[np.int64]]
+Result = TypeVar("Result")
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Range:
+    """First pass over one property: number of values, exact parts of their sum, smallest and largest."""
+
+    total: int = 0
+    sum: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+
+    def add(self, values: npt.NDArray[np.float64]) -> None:
+        self.total += len(values)
+        self.sum = math.fsum((self.sum, *values.tolist()))
+        self.low = min(self.low, float(values.min()))
+        self.high = max(self.high, float(values.max()))
+
+    def merge(self, other: Range) -> None:
+        self.total += other.total
+        self.sum += other.sum
+        self.low = min(self.low, other.low)
+        self.high = max(self.high, other.high)
+
+
+@dataclass
+class Summary:
+    """A histogram: ``counts`` between the edges ``bins``; a bin is without its upper edge, but for the last one."""
+
+    name: str
+    counts: list[int]
+    bins: list[float]
+    total: int
+    sum: float
+    low: float = field(default=0.0, repr=False)
+    high: float = field(default=0.0, repr=False)
+
+    def row(self) -> dict[str, Any]:
+        """Row of ``summaries.jsonl.gz``."""
+        return {name: getattr(self, name) for name in ("name", "counts", "bins", "total", "sum")}
+
+    def percentile(self, share: float) -> float:
+        """Lower edge of the bin that holds the value below which ``share`` of the values lie."""
+        passed = np.cumsum(self.counts)
+        return self.bins[int(np.searchsorted(passed, share * self.total))]
+
+
+def read_values(path: Path, pattern: str = "") -> Iterator[dict[str, npt.NDArray[np.float64]]]:
+    """Yield values of ``KEY/score`` and ``KEY/length`` of an attribute file, a bounded number at a time.
+
+    Taken are the keys in which ``pattern`` is found. A key without spans counts as one zero, as in allenai/dolma.
+    """
+    wanted = re.compile(pattern).search
+    values: dict[str, list[float]] = {}
+    count = 0
+    for _, row in read_attribute_rows(path):
+        for key, spans in row.attributes.items():
+            if not wanted(key):
+                continue
+            scores = values.setdefault(f"{key}/score", [])
+            lengths = values.setdefault(f"{key}/length", [])
+            for start, end, score in spans or ((0, 0, 0.0),):
+                scores.append(min(score, 1.0) if LABEL in key else score)
+                lengths.append(end - start)
+            count += 2 * max(len(spans), 1)
+        if count >= BATCH_VALUES:
+            yield {name: np.array(found, dtype=np.float64) for name, found in values.items()}
+            values, count = {}, 0
+    if values:
+        yield {name: np.array(found, dtype=np.float64) for name, found in values.items()}
+
+
+def find_ranges(pattern: str, path: Path) -> dict[str, Range]:
+    """First pass over a file."""
+    ranges: dict[str, Range] = {}
+    for values in read_values(path, pattern):
+        for name, found in values.items():
+            ranges.setdefault(name, Range()).add(found)
+    return ranges
+
+
+def count_values(
+    extremes: dict[str, Extremes], bins: int, pattern: str, path: Path
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Second pass over a file: counts in equal bins between the extremes."""
+    counts: dict[str, npt.NDArray[np.int64]] = {}
+    for values in read_values(path, pattern):
+        for name, found in values.items():
+            edges = bin_edges(extremes[name], bins)
+            places = np.clip(np.searchsorted(edges, found, side="right") - 1, 0, len(edges) - 2)
+            total = counts.setdefault(name, np.zeros(len(edges) - 1, dtype=np.int64))
+            total += np.bincount(places, minlength=len(edges) - 1)
+    return counts
+
+
+def bin_edges(extremes: Extremes, bins: int) -> npt.NDArray[np.float64]:
+    """Edges of equal bins from the smallest to the largest value; of one bin where these are equal."""
+    low, high = extremes
+    return np.linspace(low, high, bins + 1) if high > low else np.array([low, high])
+
+
+def summarise(files: Sequence[Path], bins: int, processes: int = 1, pattern: str = "") -> list[Summary]:
+    """Summaries of attribute files, sorted by name; memory does not depend on the size of the files."""
+    ranges: dict[str, Range] = {}
+    for found in _with_progress(
+        "stat: ranges", map_ordered(partial(find_ranges, pattern), files, processes), len(files)
+    ):
+        for name, part in found.items():
+            ranges.setdefault(name, Range()).merge(part)
+    extremes = {name: (part.low, part.high) for name, part in ranges.items()}
+    counts: dict[str, npt.NDArray[np.int64]] = {}
+    work = map_ordered(partial(count_values, extremes, bins, pattern), files, processes)
+    for counted in _with_progress("stat: counts", work, len(files)):
+        for name, numbers in counted.items():
+            counts[name] = counts[name] + numbers if name in counts else numbers
+    return [
+        Summary(
+            name,
+            counts[name].tolist(),
+            bin_edges(extremes[name], bins).tolist(),
+            ranges[name].total,
+            ranges[name].sum,
+            *extremes[name],
+        )
+        for name in sorted(ranges)
+    ]
+
+
+def _with_progress(what: str, results: Iterator[Result], total: int) -> Iterator[Result]:
+    with Progress(what, total, "files") as progress:
+        for result in results:
+            yield result
+            progress.advance()
+
+
+def format_table(summaries: Sequence[Summary], total: bool = False) -> str:
+    """A table to read: number of values, mean, extremes and percentiles of every property, with ``total`` its sum."""
+    header = (
+        "attribute",
+        "values",
+        "mean",
+        "least",
+        *(f"{share:.0%}" for share in PERCENTILES),
+        "most",
+        *(["sum"] if total else []),
+    )
+    rows = [header]
+    for summary in summaries:
+        numbers = (summary.sum / summary.total, summary.low, *map(summary.percentile, PERCENTILES), summary.high)
+        numbers += (summary.sum,) if total else ()
+        rows.append((summary.name, f"{summary.total:,}", *(f"{number:.5g}" for number in numbers)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def stat(config: StatConfig) -> list[Summary]:
+    """Run ``stat``: write ``summaries.jsonl.gz`` to the report folder, if one is given, and return the summaries."""
+    if config.bins < 1:
+        raise UserError(f"bins is {config.bins}", fix="give 1 or more")
+    try:
+        re.compile(config.regex or "")
+    except re.error as error:
+        raise UserError(f"no regular expression: {error}", where="regex", fix="mend it") from error
+    files = find_attributes(config.attributes)
+    if config.report is None:
+        return _summaries(config, files)
+    with recorded("dolma-data", "stat", folder=config.report, config=asdict(config), inputs=files) as record:
+        summaries = _summaries(config, files)
+        with atomic_write(config.report / SUMMARIES) as stream:
+            for summary in summaries:
+                stream.write(encode_json(summary.row()) + b"\n")
+        record.outputs.append(config.report / SUMMARIES)
+        record.counts["summaries"] = len(summaries)
+    return summaries
+
+
+def _summaries(config: StatConfig, files: Sequence[Path]) -> list[Summary]:
+    summaries = summarise(files, config.bins, config.processes, config.regex or "")
+    if not summaries:
+        which = f" in which {config.regex!r} is found" if config.regex else " at all"
+        raise UserError(f"the attributes hold no key{which}", where=config.attributes[0], fix="give other attributes")
+    return summaries

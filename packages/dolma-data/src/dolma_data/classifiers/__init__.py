@@ -1,0 +1,1 @@
+"""fastText models: read, scored, trained, kept by name."""

@@ -1,0 +1,1 @@
+"""``dolma-data decontaminate``: evaluation text in training documents."""

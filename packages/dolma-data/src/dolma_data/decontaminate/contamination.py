@@ -1,0 +1,224 @@
+"""Where evaluation text stands in documents: equal lines and documents, or overlap of n-grams of words.
+
+Both compare 128-bit hashes exactly: what is found is there, and everything that is there is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..batch import Batch, Integers
+from ..config.decontaminate import EvaluationRule
+from ..dedupe.units import words_in
+from ..errors import UserError
+from ..hashes import Hashes, HashIndex, first_copies, hash_texts
+from ..kernels.deduplication import count_points
+from ..kernels.minhash import folded_characters
+from ..kernels.ngrams import all_ngrams, hash_folded
+from .evaluation_texts import UNITS, Unit
+
+SELF_TEST_BATCH = 10_000
+
+
+class Hit(NamedTuple):
+    """``unit`` (its number in the set) found in code points ``start`` to ``end`` of document ``document`` of a list."""
+
+    document: int
+    start: int
+    end: int
+    unit: int
+    score: float = 1.0
+
+
+class Matches(Protocol):
+    """Finds units in documents."""
+
+    def find(self, documents: Sequence[dict[str, Any]]) -> list[Hit]:
+        """All hits, in the order of documents."""
+        ...
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """Hashes of the units of a set, by kind; results are numbers of units."""
+
+    paragraphs: HashIndex
+    paragraph_units: Any  # [P] number of the unit for each position in ``paragraphs``
+    documents: HashIndex
+    document_units: Any
+    shortest: int  # code points of the shortest paragraph
+
+    def find(self, documents: Sequence[dict[str, Any]]) -> list[Hit]:
+        """All hits, in the order of documents; hits of the whole document come before those of its lines."""
+        places: list[tuple[int, int, int]] = []
+        lines: list[bytes] = []
+        for number, document in enumerate(documents):
+            start = 0
+            text = document["text"]
+            for line in text.split("\n"):
+                end = min(start + len(line) + 1, len(text))
+                if len(line) >= self.shortest:
+                    stripped = line.strip()
+                    if len(stripped) >= self.shortest:
+                        places.append((number, start, end))
+                        lines.append(stripped.encode())
+                start = end
+        hits = self.find_documents(documents)
+        found = self.paragraphs.find(hash_texts(lines)).tolist()
+        hits += [Hit(*place, int(self.paragraph_units[at])) for place, at in zip(places, found, strict=True) if at >= 0]
+        return sorted(hits, key=lambda hit: hit.document)
+
+    def find_documents(self, documents: Sequence[dict[str, Any]]) -> list[Hit]:
+        """Documents that are units themselves, by source and id."""
+        keys = hash_texts(_document_key(document["source"], document["id"]) for document in documents)
+        return [
+            Hit(number, 0, len(documents[number]["text"]), int(self.document_units[at]))
+            for number, at in enumerate(self.documents.find(keys).tolist())
+            if at >= 0
+        ]
+
+
+@dataclass(frozen=True)
+class NgramMatcher:
+    """N-grams of the units' texts; N different ones, each with the units that hold it."""
+
+    exact: Matcher  # whole documents alone
+    length: int
+    threshold: float
+    ngrams: HashIndex  # [N]
+    owner_edges: Integers  # [N + 1]: units of n-gram k are ``owners[owner_edges[k]:owner_edges[k + 1]]``
+    owners: Integers
+    totals: Integers  # [U] different n-grams of each unit
+
+    def find(self, documents: Sequence[dict[str, Any]]) -> list[Hit]:
+        """All hits, in the order of documents; one for every run of n-grams that a unit and the document share."""
+        hits = self.exact.find_documents(documents)
+        batch = Batch(documents)
+        hashes, edges, first, after, word_edges = ngrams_of(batch, self.length)
+        found = self.ngrams.find(hashes)
+        owners = np.repeat(np.arange(len(documents)), np.diff(edges))
+        for document in np.unique(owners[found >= 0]).tolist():
+            shared = found[edges[document] : edges[document + 1]]
+            starts = np.flatnonzero(shared >= 0)
+            for unit, score, ngrams in self._units_of(shared[starts]):
+                of_unit = starts[np.isin(shared[starts], ngrams)]
+                for one, last in _runs(of_unit):
+                    word = int(word_edges[document])
+                    places = np.array([first[word + one], after[word + last + self.length - 1]])
+                    base = np.full(2, batch.offsets[document])
+                    start, end = count_points(batch.buffer, base, places).tolist()
+                    hits.append(Hit(document, start, end, unit, score))
+        return sorted(hits, key=lambda hit: (hit.document, hit.start, hit.end, hit.unit))
+
+    def _units_of(self, ngrams: Integers) -> list[tuple[int, float, list[int]]]:
+        """Units of which enough n-grams are among ``ngrams``, with the share and these n-grams."""
+        held: dict[int, list[int]] = {}
+        for ngram in np.unique(ngrams).tolist():
+            for unit in self.owners[self.owner_edges[ngram] : self.owner_edges[ngram + 1]].tolist():
+                held.setdefault(unit, []).append(ngram)
+        shares = [(unit, len(mine) / int(self.totals[unit]), mine) for unit, mine in sorted(held.items())]
+        return [entry for entry in shares if entry[1] >= self.threshold]
+
+
+def _runs(places: Integers) -> list[tuple[int, int]]:
+    """Runs of successive numbers: first and last of each."""
+    breaks = np.flatnonzero(np.diff(places) > 1)
+    firsts = places[np.concatenate([[0], breaks + 1])]
+    lasts = places[np.concatenate([breaks, [len(places) - 1]])]
+    return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
+
+
+def ngrams_of(batch: Batch, length: int) -> tuple[Hashes, Integers, Integers, Integers, Integers]:
+    """Hashes of the n-grams of all texts and their edges; first and last byte of the words, and edges of these.
+
+    Words are those of Unicode Standard Annex 29 that hold a letter or digit, in lower case.
+    """
+    edges, first, after, spelled = words_in(batch.buffer, batch.offsets[:-1], batch.offsets[1:])
+    before = np.concatenate([[0], np.cumsum(spelled)])
+    first, after = first[spelled], after[spelled]
+    word_edges = before[edges]
+    words = hash_folded(batch.buffer, first, after, folded_characters())
+    hashes, ngram_edges = all_ngrams(words, word_edges, length)
+    return hashes, ngram_edges, first, after, word_edges
+
+
+def make_matcher(units: Sequence[Unit], rule: EvaluationRule | None = None) -> Matches:
+    """Index the units; of equal ones the first is named by hits."""
+    texts = [(number, unit.text) for number, unit in enumerate(units) if unit.text is not None]
+    whole = [(number, unit) for number, unit in enumerate(units) if unit.text is None]
+    by_ngram = rule is not None and rule.ngram_length > 0
+    lines = [] if by_ngram else texts
+    exact = Matcher(
+        HashIndex(hash_texts(text.encode() for _, text in lines)),
+        [number for number, _ in lines],
+        HashIndex(hash_texts(_document_key(unit.source, unit.id) for _, unit in whole)),
+        [number for number, _ in whole],
+        min((len(text) for _, text in lines), default=0),
+    )
+    if rule is None or not by_ngram:
+        return exact
+    batch = Batch([{"text": unit.text or ""} for unit in units])
+    hashes, edges, _, _, _ = ngrams_of(batch, rule.ngram_length)
+    first = first_copies(hashes)
+    pairs = np.unique(np.stack([first, np.repeat(np.arange(len(units)), np.diff(edges))], axis=1), axis=0)
+    different, counts = np.unique(pairs[:, 0], return_counts=True)
+    return NgramMatcher(
+        exact,
+        rule.ngram_length,
+        rule.ngram_threshold,
+        HashIndex(hashes[different]),
+        np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)]),
+        pairs[:, 1],
+        np.bincount(pairs[:, 1], minlength=len(units)),
+    )
+
+
+def _document_key(source: str, name: str) -> bytes:
+    return f"{source}\0{name}".encode()
+
+
+def too_short(matcher: Matches) -> frozenset[int]:
+    """Units of fewer words than an n-gram: nothing of them can be compared."""
+    if not isinstance(matcher, NgramMatcher):
+        return frozenset()
+    whole = {int(unit) for unit in matcher.exact.document_units}
+    return frozenset(np.flatnonzero(matcher.totals == 0).tolist()) - whole
+
+
+def self_test(matcher: Matches, units: Sequence[Unit], where: Path | None) -> int:
+    """Plant every unit that can be compared in a document and look for it; returns how many were found.
+
+    One that is not found is a UserError, before any work.
+    """
+    short = too_short(matcher)
+    planted = 0
+    for begin in range(0, len(units), SELF_TEST_BATCH):
+        batch = units[begin : begin + SELF_TEST_BATCH]
+        found: dict[int, set[str | None]] = {}
+        for hit in matcher.find([_plant(number, unit) for number, unit in enumerate(batch)]):
+            found.setdefault(hit.document, set()).add(units[hit.unit].text)
+        for number, unit in enumerate(batch):
+            if begin + number in short:
+                continue
+            planted += 1
+            if unit.text not in found.get(number, set()):
+                raise UserError(
+                    f"self-test: the unit of {unit.id!r} ({unit.source}) is not found where it is planted; "
+                    "a paragraph must be one line without white space at its ends",
+                    where=None if where is None else where / UNITS,
+                    line=None if where is None else begin + number + 1,
+                    fix="make the set again",
+                )
+    return planted
+
+
+def _plant(number: int, unit: Unit) -> dict[str, Any]:
+    if unit.text is None:
+        return {"id": unit.id, "source": unit.source, "text": "planted"}
+    # No source can hold a NUL of ours, so that a planted paragraph is never hit as a document.
+    return {"id": str(number), "source": "\0planted", "text": f"before\n\t{unit.text} \nafter"}

@@ -1,0 +1,130 @@
+"""What of the evaluation text was found: by source of documents, by source of evaluation, by item with the text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..config.decontaminate import EvaluationRule
+from ..files import atomic_write, write_json
+from .evaluation_texts import Unit
+
+EXAMPLES = 5  # places of a unit that are shown
+SHOWN = 300  # characters of a text in the readable report
+
+
+@dataclass
+class UnitHits:
+    """Where a unit was found."""
+
+    hits: int = 0
+    documents: set[tuple[str, str]] = field(default_factory=set)
+    best: float = 0.0
+    places: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Contamination:
+    """Counts by source of the documents, and hits by unit."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self.units = units
+        self.sources: dict[str, list[int]] = {}  # documents, documents hit, characters, characters covered
+        self.found: dict[int, UnitHits] = {}
+
+    def add_documents(self, source: str, counts: Sequence[int]) -> None:
+        total = self.sources.setdefault(source, [0, 0, 0, 0])
+        self.sources[source] = [before + now for before, now in zip(total, counts, strict=True)]
+
+    def add_hit(self, unit: int, document: str, source: str, start: int, end: int, score: float, text: str) -> None:
+        found = self.found.setdefault(unit, UnitHits())
+        found.hits += 1
+        found.documents.add((source, document))
+        found.best = max(found.best, score)
+        if len(found.places) < EXAMPLES:
+            place = {"id": document, "source": source, "start": start, "end": end, "score": score, "text": text}
+            found.places.append(place)
+
+    def summary(self) -> list[str]:
+        """One line for each source of the documents."""
+        return [
+            f"{source}: {hit} of {documents} documents hit ({hit / documents:.3%}), "
+            f"{covered} of {characters} characters ({covered / max(characters, 1):.3%})"
+            for source, (documents, hit, characters, covered) in sorted(self.sources.items())
+        ]
+
+    def evaluation(self) -> list[dict[str, Any]]:
+        """For each source of the evaluation its units, its items, and how many of them were found."""
+        rows: dict[str, dict[str, Any]] = {}
+        items: dict[str, tuple[set[str], set[str]]] = {}
+        for number, unit in enumerate(self.units):
+            row = rows.setdefault(unit.source, {"source": unit.source, "units": 0, "units_found": 0})
+            every, found = items.setdefault(unit.source, (set(), set()))
+            row["units"] += 1
+            every.add(unit.id)
+            if number in self.found:
+                row["units_found"] += 1
+                found.add(unit.id)
+        for source, (every, found) in items.items():
+            rows[source] |= {"items": len(every), "items_found": len(found)}
+        return [rows[source] for source in sorted(rows)]
+
+    def items(self) -> list[dict[str, Any]]:
+        """Units that were found, those of the most documents first."""
+        ranked = sorted(self.found.items(), key=lambda entry: (-len(entry[1].documents), entry[0]))
+        return [
+            {
+                "unit_id": self.units[number].id,
+                "unit_source": self.units[number].source,
+                "unit_domain": self.units[number].domain,
+                "kind": self.units[number].kind,
+                "text": self.units[number].text,
+                "documents": len(found.documents),
+                "hits": found.hits,
+                "best_score": found.best,
+                "places": found.places,
+            }
+            for number, found in ranked
+        ]
+
+
+def write_report(folder: Path, contamination: Contamination, rule: EvaluationRule, too_short: int) -> None:
+    """Write ``report.json`` and ``report.md`` into ``folder``."""
+    names = ("documents", "documents_hit", "characters", "characters_covered")
+    report = {
+        "rule": asdict(rule),
+        "texts_too_short": too_short,
+        "documents": [
+            {"source": source} | dict(zip(names, counts, strict=True))
+            for source, counts in sorted(contamination.sources.items())
+        ],
+        "evaluation": contamination.evaluation(),
+        "found": contamination.items(),
+    }
+    write_json(folder / "report.json", report)
+    with atomic_write(folder / "report.md") as stream:
+        stream.write("\n".join(_readable(report, contamination)).encode() + b"\n")
+
+
+def _readable(report: dict[str, Any], contamination: Contamination) -> Iterator[str]:
+    yield "# Evaluation text in the documents\n"
+    yield from (f"- {line}" for line in contamination.summary())
+    yield "\n| evaluation source | units | found | items | found |\n| --- | --- | --- | --- | --- |"
+    for row in report["evaluation"]:
+        cells = ("source", "units", "units_found", "items", "items_found")
+        yield "| " + " | ".join(str(row[cell]) for cell in cells) + " |"
+    for item in report["found"]:
+        yield f"\n## {item['unit_source']}: {item['unit_id']}\n"
+        yield f"{item['kind']}, in {item['documents']} documents, best score {item['best_score']:.3f}\n"
+        if item["text"] is not None:
+            yield _quoted(item["text"])
+        for place in item["places"]:
+            where = f"{place['start']} to {place['end']}, score {place['score']:.3f}"
+            yield f"\n- {place['source']} `{place['id']}`, {where}:\n"
+            yield _quoted(place["text"])
+
+
+def _quoted(text: str) -> str:
+    shown = text if len(text) <= SHOWN else text[:SHOWN] + " …"
+    return "\n".join("> " + line for line in shown.strip().split("\n"))

@@ -1,0 +1,1 @@
+"""``dolma-data dedupe``: repeated documents, paragraphs and substrings."""

@@ -1,0 +1,96 @@
+"""Which units a Bloom filter has seen: looked up and added in the order of files and rows, by one process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..batch import Integers
+from ..config.dedupe import BloomFilterConfig
+from ..errors import UserError
+from .bloom import (
+    Addition,
+    BloomFilter,
+    check_settings,
+    expected_rate,
+    leftovers,
+    read_filter,
+    size_filter,
+)
+from .scratch import Scratch
+
+log = logging.getLogger(__name__)
+
+
+def open_filter(config: BloomFilterConfig, files: Sequence[tuple[str, str]], tolerant: bool) -> BloomFilter | None:
+    """The filter that lies there, None where there is none yet; before any work.
+
+    A filter that already holds one of ``files`` (path and digest) would mark all of it: a UserError unless the filter
+    is only read or ``tolerant`` is set, then a warning.
+    """
+    if not Path(config.file).exists():
+        if config.read_only:
+            raise UserError("no such filter, and it is read only", where=config.file, fix="check the path")
+        check_settings(config)
+        return None
+    held = read_filter(config.file)
+    again = leftovers(held, list(files))
+    if again and not config.read_only:
+        path, then = again[0]
+        what = f"the filter already holds {path} (added as {then}) and {len(again) - 1} other files of this run"
+        if not tolerant:
+            raise UserError(
+                f"{what}, so that everything would be marked",
+                where=config.file,
+                fix="remove the filter, or name another",
+            )
+        log.warning("%s: everything in them will be marked (%s)", what, config.file)
+    if config.size_in_bytes or config.estimated_doc_count:
+        log.info("bloom filter: %s exists, so the settings of its size are not used", config.file)
+    return held
+
+
+def look_up_all(
+    config: BloomFilterConfig, held: BloomFilter | None, scratch: Scratch, files: Sequence[tuple[str, str]]
+) -> tuple[BloomFilter, npt.NDArray[np.bool_]]:
+    """Look all hashes of ``scratch`` up, adding them unless read only; which were held, [H]."""
+    units = scratch.hashes
+    if held is None:
+        held = size_filter(config, units)
+        count = config.estimated_doc_count or units
+        if config.size_in_bytes and not config.estimated_doc_count:
+            log.info("bloom filter: size_in_bytes without estimated_doc_count; probes are chosen for %d units", units)
+        expected = expected_rate(held.bits, held.probes, max(count, 1))
+        log.info("bloom filter: new, %s; %.3g expected with %s units", held.describe(), expected, f"{count:,}")
+    else:
+        log.info("bloom filter: before, %s", held.describe())
+    seen = np.zeros(units, dtype=np.bool_)
+    for number, before in scratch.chunks():
+        hashes = scratch.hashes_of(number)
+        seen[before.hashes : before.hashes + len(hashes)] = held.look_up(hashes, not config.read_only)
+    if not config.read_only:
+        held.history += [Addition(path, digest) for path, digest in files]
+        log.info("bloom filter: after, %s", held.describe())
+        if config.estimated_doc_count and held.added > config.estimated_doc_count:
+            log.warning("bloom filter: sized for %d units, but %d are held", config.estimated_doc_count, held.added)
+    return held, seen
+
+
+def verify(seen: npt.NDArray[np.bool_], firsts: Integers, units_before: int) -> tuple[npt.NDArray[np.bool_], str]:
+    """What stays marked after an exact comparison, and a line about it.
+
+    ``firsts`` [H] are documents of first copies. What is seen without one is a false positive where the filter was
+    empty (``units_before`` is 0); otherwise it may repeat what the filter held before, and stays.
+    """
+    copies = np.asarray(firsts) >= 0
+    found, alone = int((seen & copies).sum()), int((seen & ~copies).sum())
+    new = max(len(seen) - int(copies.sum()), 1)
+    if units_before:
+        line = f"{found} marks verified, {alone} are of what the filter held before (or false positives)"
+        return seen, line
+    line = f"{found} marks verified, {alone} false positives unmarked ({alone / new:.3g} of {new} new units)"
+    return seen & copies, line

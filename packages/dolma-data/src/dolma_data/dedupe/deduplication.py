@@ -1,0 +1,183 @@
+"""Deduplication of documents, paragraphs and substrings: which copy is the first, which ones repeat it.
+
+Workers turn chunks of documents into columns of hashes and spans (``dedupe_units``), kept on disk (``dedupe_scratch``);
+the method finds what repeats (``dedupe_exact``, ``dedupe_bloom``, ``minhash``, ``substring``); rows are written from
+the columns (``dedupe_write``). The survivor is the first in the order of files and rows, whatever the number of
+processes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from .. import __version__
+from ..annotate import Annotation, Chunk, read_chunks
+from ..config.dedupe import DedupeConfig
+from ..documents import DocumentFile, find_documents
+from ..errors import UserError
+from ..execute import map_ordered
+from ..files import digest_file
+from ..progress import Progress
+from . import minhash as minhash
+from . import substring as substring
+from .bloom import BloomFilter, write_filter
+from .by_bloom import look_up_all, open_filter, verify
+from .by_hash import Marks, find_first_documents, mark_spans
+from .scratch import Before, Meta, Scratch, write_chunk
+from .settings import attribute_key, check_names, check_settings, choose_method
+from .units import UnitChunk, encode_units
+from .writing import write_attributes
+
+Encode = Callable[[Chunk], tuple[UnitChunk, dict[str, Any]]]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method found: marks of each chunk, whether it knows what they repeat, and how it is described."""
+
+    marks_of: Callable[[UnitChunk, int, Before], Marks]
+    matches: bool
+    source: str
+    summary: list[str]
+    filter: BloomFilter | None = None
+
+
+def find_files(config: DedupeConfig) -> tuple[list[DocumentFile], list[DocumentFile]]:
+    """Files of ``dedupe.against`` and of ``documents``, those of other parts of a ``file_partition`` left out."""
+    rule = config.dedupe
+    files = find_documents(config.documents, rule.document_dir)
+    if rule.num_partitions > 1 and rule.file_partition:
+        parts = [xxhash.xxh3_64_intdigest(file.tree.encode()) % rule.num_partitions for file in files]
+        files = [file for file, part in zip(files, parts, strict=True) if part == rule.partition_index]
+        if not files:
+            raise UserError(
+                f"no file falls into partition {rule.partition_index} of {rule.num_partitions}",
+                fix="leave this partition out",
+            )
+    old = find_documents(rule.against, rule.document_dir) if rule.against else []
+    again = {file.path.absolute() for file in old} & {file.path.absolute() for file in files}
+    if again:
+        raise UserError(
+            "the file is among the documents and in dedupe.against, so that all of it would be marked",
+            where=min(again),
+            fix="name it once",
+        )
+    return old, files
+
+
+def dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
+    """Run ``dedupe``; returns the folders written and the counts of rows."""
+    rule = config.dedupe
+    name = check_settings(config)
+    key = attribute_key(rule)
+    old, files = find_files(config)
+    check_names(config.compression, [str(file.path) for file in files])
+    bloom = config.bloom_filter if choose_method(config) == "bloom" else None
+    digests = [(str(file.path), digest_file(file.path)) for file in ([*old, *files] if bloom else old)]
+    held = open_filter(bloom, digests, config.compat == "dolma") if bloom else None
+    state = [__version__, asdict(rule), config.compat, bloom and asdict(bloom), held and held.describe(), digests]
+    work = Annotation("dedupe", files, [name], state, depends_on_all=True)
+    with work.recorded("dedupe", config, [file.path for file in old]):
+        scratch = Scratch(next(iter(work.outputs.values())).progress / "units")  # an interrupted run goes on there
+        encode(encoder(config), [*old, *files], scratch, config.processes)
+        found = find(config, scratch, held, digests)
+        marked = write_attributes(
+            work,
+            scratch,
+            [*old, *files],
+            name,
+            key,
+            found.marks_of,
+            always=rule.paragraphs is not None,
+            matches=found.matches,
+        )
+        work.check(config.max_failed)
+        written = work.commit(name, [{"name": name, "keys": [key], "source": found.source, "digest": None}])
+    if bloom and found.filter and not bloom.read_only:
+        write_filter(bloom.file, found.filter)
+    for line in found.summary:
+        log.info("dedupe: %s", line)
+    log.info("dedupe: %d marked, attributes in %s", marked, ", ".join(map(str, written)))
+    return written, work.counts()
+
+
+def encoder(config: DedupeConfig) -> Encode:
+    """First half of the method, to be run in the workers."""
+    method = choose_method(config)
+    if method == "minhash":
+        log.info("minhash: %s", minhash.curve(config.dedupe.minhash))
+        return partial(minhash.encode_signatures, config.dedupe)
+    if method == "substring":
+        return partial(substring.encode_texts, config.dedupe)
+    return partial(encode_units, config.dedupe, config.compat)
+
+
+def encode(score: Encode, files: Sequence[DocumentFile], scratch: Scratch, processes: int) -> None:
+    """The columns of all files that ``scratch`` does not hold yet."""
+    todo = [(number, file) for number, file in enumerate(files) if number not in scratch.finished]
+    with Progress("dedupe: units") as progress:
+        for path, meta in map_ordered(partial(store, score, scratch.folder), read_chunks(todo), processes):
+            scratch.adopt(path, meta)
+            progress.advance(meta.documents)
+
+
+def store(score: Encode, folder: Path, chunk: Chunk) -> tuple[Path, Meta]:
+    """Columns of a chunk, written by the worker, so that they need not go through a pipe."""
+    units, more = score(chunk)
+    return write_chunk(folder, units, more)
+
+
+def find(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Sequence[tuple[str, str]]) -> Found:
+    """Second half: what repeats, by the method of the settings."""
+    rule = config.dedupe
+    method = choose_method(config)
+    if method == "minhash":
+        clusters = minhash.Clusters(rule.minhash, scratch)
+        kind = "exact" if rule.minhash.verify else "estimated"
+        source = f"MinHash, {minhash.curve(rule.minhash)}; score: {kind} Jaccard similarity to the copy that is kept"
+        return Found(lambda chunk, number, _: clusters.marks_of(chunk, number), True, source, [clusters.describe()])
+    if method == "substring":
+        repeats = substring.Repeats(rule.substring, scratch)
+        source = f"substrings of {rule.substring.min_length} {rule.substring.unit} or more that occur before"
+        return Found(lambda chunk, _, before: repeats.marks_of(chunk.documents, before.documents), True, source, [])
+    return find_units(config, scratch, held, digests)
+
+
+def find_units(
+    config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Sequence[tuple[str, str]]
+) -> Found:
+    """Units that repeat, exactly or by a Bloom filter."""
+    rule = config.dedupe
+    by_ngram = rule.paragraphs.by_ngram if rule.paragraphs else None
+    threshold = by_ngram.overlap_threshold if by_ngram else 1.0
+    of = rule.documents.key if rule.documents else "paragraphs"
+    bloom = config.bloom_filter if choose_method(config) == "bloom" else None
+    summary: list[str] = []
+    firsts = find_first_documents(scratch) if bloom is None or rule.verify else None
+    if bloom is None:
+        assert firsts is not None
+        seen: Any = None
+        source = f"exact, 128-bit hashes of {of}; the first copy is kept"
+    else:
+        added = held.added if held else 0
+        held, seen = look_up_all(bloom, held, scratch, digests)
+        source = f"Bloom filter of {of}, false-positive rate {held.false_positive_rate:.3g}"
+        if firsts is not None:
+            seen, line = verify(seen, firsts, added)
+            summary.append(line)
+
+    def marks_of(chunk: UnitChunk, _: int, before: Before) -> Marks:
+        part = slice(before.hashes, before.hashes + len(chunk.hashes))
+        known = np.full(len(chunk.hashes), -1) if firsts is None else np.asarray(firsts[part])
+        return mark_spans(chunk, known >= 0 if seen is None else seen[part], known, threshold)
+
+    return Found(marks_of, firsts is not None, source, summary, held)

@@ -1,0 +1,1 @@
+"""``dolma-data extract`` and ``warc``: documents out of files, web archives and Python itself."""

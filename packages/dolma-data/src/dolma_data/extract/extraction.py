@@ -1,0 +1,266 @@
+"""``dolma-data extract``: documents out of text, Markdown, JSON Lines, HTML, web archives and Python itself."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..config.extract import ExtractConfig
+from ..documents import (
+    DOCUMENTS,
+    DocumentsArtifact,
+    Shard,
+    ShardWriter,
+    documents_artifact,
+    is_blank,
+    read_rows,
+    refuse_own_input,
+)
+from ..errors import UserError
+from ..execute import map_ordered
+from ..progress import Progress
+from ..provenance import recorded
+from .files import InputFile, find_input_files, read_records
+from .python import (
+    BUILT_IN,
+    TOPICS,
+    TOPICS_FILE,
+    Module,
+    built_in_docstrings,
+    built_in_modules,
+    docstrings,
+    find_modules,
+    library,
+    only_packages,
+    read_source,
+    topics,
+)
+
+log = logging.getLogger(__name__)
+
+PYTHON_DOCS = "python-docs"
+DOCS_SOURCE, CODE_SOURCE = "python_docs", "python_code"
+UNIT_BYTES = 32 << 20  # of input that a unit of work takes, about
+UNIT_FILES = 5000
+PYTHON_UNIT_BYTES = 4 << 20
+FILE_TEXT_BYTES = 256 << 20  # of text that an output file holds, about
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a worker does at a time; ``number`` names its output files."""
+
+    number: int
+    files: tuple[InputFile, ...] = ()
+    modules: tuple[Module, ...] = ()
+    with_topics: bool = False
+
+
+def extract(paths: Sequence[str], config: ExtractConfig) -> dict[str, int]:
+    """Write the documents found in ``paths`` (or, for ``["python-docs"]``, in the installed Python) to an artifact.
+
+    Returns the counts. Raises UserError for inputs that cannot be read, for nothing to read at all, for more than
+    ``max_failed`` bad records and for two documents of one source with the same id.
+    """
+    units = plan(paths, config)
+    refuse_own_input(config.output, (Path(path) for path in paths))
+    inputs = [] if list(paths) == [PYTHON_DOCS] else paths
+    with recorded("dolma-data", "extract", folder=config.output, config=config, inputs=inputs) as record:
+        with documents_artifact(config.output, config.max_failed) as artifact, Progress("extract") as progress:
+            work = partial(_write_unit, folder=artifact.folder, text_field=config.text_field)
+            keys = []
+            for shards, unit_keys in map_ordered(work, units, config.processes):
+                keys.append(unit_keys)
+                for shard in shards:
+                    artifact.add(shard)
+                    progress.advance(shard.read)
+            counts = artifact.counts()
+            if not counts["read"]:
+                raise UserError("nothing to read: every input is empty", where=", ".join(paths), fix="check the paths")
+            _refuse_duplicates(artifact, b"".join(keys))
+            for reason, number in sorted(artifact.dropped().items()):
+                log.info("dropped: %d, %s", number, reason)
+        record.outputs.append(config.output / DOCUMENTS)
+        record.counts.update(counts)
+    log.info("extract: %(read)d read, %(kept)d kept, %(dropped)d dropped, %(failed)d failed", counts)
+    return counts
+
+
+def plan(paths: Sequence[str], config: ExtractConfig) -> list[Unit]:
+    """Divide the inputs into units of work, the same for any number of processes."""
+    if PYTHON_DOCS in paths:
+        if len(paths) > 1 or config.source is not None or config.text_field != "text":
+            raise UserError(f"{PYTHON_DOCS} goes with no path, --source or --text-field", fix="extract them apart")
+        return _plan_python(config)
+    if config.include_tests or config.packages:
+        raise UserError(f"--include-tests and --packages belong to {PYTHON_DOCS}", fix="leave them out")
+    if not paths:
+        raise UserError("no path is given", fix=f"name files or folders, or {PYTHON_DOCS}")
+    files: dict[Path, InputFile] = {}
+    for path in paths:
+        for file in find_input_files(Path(path), config.source):
+            files.setdefault(file.path.absolute(), file)
+    groups = _group([(file, file.path.stat().st_size) for file in files.values()], UNIT_BYTES)
+    return [Unit(number, files=tuple(group)) for number, group in enumerate(groups)]
+
+
+def _plan_python(config: ExtractConfig) -> list[Unit]:
+    root = library()
+    modules = find_modules(root, include_tests=config.include_tests)
+    built_in = built_in_modules()
+    packages = [name for item in config.packages for name in item.split(",") if name]
+    with_topics = not packages or TOPICS in packages
+    if packages:
+        chosen = frozenset(only_packages([*modules, *built_in], packages))
+        modules = [module for module in modules if module in chosen]
+        built_in = [module for module in built_in if module in chosen]
+    groups = _group([(module, (root / module.file).stat().st_size) for module in modules], PYTHON_UNIT_BYTES)
+    units = [Unit(number, modules=tuple(group)) for number, group in enumerate(groups)]
+    if built_in or with_topics:
+        units.append(Unit(len(units), modules=tuple(built_in), with_topics=with_topics))
+    return units
+
+
+def _group(items: Sequence[tuple[Item, int]], limit: int) -> list[list[Item]]:
+    """Cut ``(item, size)`` in order into groups that each stop growing at ``limit``."""
+    groups: list[list[Item]] = []
+    size = limit
+    for item, item_size in items:
+        if size >= limit or len(groups[-1]) >= UNIT_FILES:
+            groups.append([])
+            size = 0
+        groups[-1].append(item)
+        size += item_size
+    return groups
+
+
+class _Writer:
+    """A :class:`ShardWriter` that remembers eight bytes of each document's source and id."""
+
+    def __init__(self, writer: ShardWriter) -> None:
+        self.writer = writer
+        self.keys = bytearray()
+
+    def keep(self, document: dict[str, Any]) -> None:
+        self.writer.keep(document)
+        self.keys += _key(document)
+
+
+def _key(document: dict[str, Any]) -> bytes:
+    return hashlib.sha256(f"{document['source']}\0{document['id']}".encode()).digest()[:8]
+
+
+def _write_unit(unit: Unit, folder: Path, text_field: str) -> tuple[list[Shard], bytes]:
+    if unit.files:
+        with ShardWriter(folder, partial(_file_name, "part", unit.number), FILE_TEXT_BYTES) as shard_writer:
+            writer = _Writer(shard_writer)
+            _write_files(unit.files, writer, text_field)
+        return [shard_writer.shard], bytes(writer.keys)
+    with ExitStack() as stack:
+        docs, code = (
+            _Writer(stack.enter_context(ShardWriter(folder, partial(_file_name, f"{source}/{source}", unit.number))))
+            for source in (DOCS_SOURCE, CODE_SOURCE)
+        )
+        if unit.with_topics:
+            for name, text in topics().items():
+                docs.keep(_python_document(DOCS_SOURCE, Module(name, TOPICS, TOPICS_FILE), "topic", text))
+        for module in unit.modules:
+            if module.file == BUILT_IN:
+                _write_docstrings(docs, module, built_in_docstrings(module.name))
+            else:
+                _write_module(docs, code, module)
+    return [docs.writer.shard, code.writer.shard], bytes(docs.keys + code.keys)
+
+
+def _file_name(stem: str, unit: int, part: int) -> str:
+    return f"{DOCUMENTS}/{stem}-{unit:04d}-{part:02d}.jsonl.gz"
+
+
+def _write_files(files: Sequence[InputFile], writer: _Writer, text_field: str) -> None:
+    for file in files:
+        for record in read_records(file, text_field):
+            if record.document is not None:
+                writer.keep(record.document)
+            elif record.dropped is not None:
+                writer.writer.drop(record.dropped)
+            else:
+                writer.writer.fail(file.path, record.line, record.failed or "")
+
+
+def _write_module(docs: _Writer, code: _Writer, module: Module) -> None:
+    try:
+        source = read_source(library() / module.file)
+    except (SyntaxError, UnicodeDecodeError) as error:
+        for writer in (docs, code):
+            writer.writer.fail(module.file, getattr(error, "lineno", None) or 1, f"not readable: {error}")
+        return
+    try:
+        _write_docstrings(docs, module, docstrings(source, module.name))
+    except (SyntaxError, ValueError) as error:
+        docs.writer.fail(module.file, getattr(error, "lineno", None) or 1, f"not of this Python: {error}")
+    if module.file == TOPICS_FILE:
+        code.writer.drop("taken as documentation topics")
+    elif is_blank(source):
+        code.writer.drop("blank text")
+    else:
+        code.keep(_python_document(CODE_SOURCE, module, "source", source))
+
+
+def _write_docstrings(docs: _Writer, module: Module, text: str) -> None:
+    if is_blank(text):
+        docs.writer.drop("no docstring")
+    else:
+        docs.keep(_python_document(DOCS_SOURCE, module, "docstring", text))
+
+
+def _python_document(source: str, module: Module, kind: str, text: str) -> dict[str, Any]:
+    place = module.file.removesuffix(".py")
+    if kind == "topic" or module.file == BUILT_IN:
+        place = f"{TOPICS if kind == 'topic' else BUILT_IN}/{module.name}"
+    return {
+        "id": f"{source}/{place}",
+        "text": text,
+        "source": source,
+        "metadata": {"file": module.file, "module": module.name, "package": module.package, "kind": kind},
+    }
+
+
+def _refuse_duplicates(artifact: DocumentsArtifact, keys: bytes) -> None:
+    """Raise UserError where two documents of one source have one id, naming both places."""
+    import numpy as np
+
+    values, counts = np.unique(np.frombuffer(keys, dtype="<u8"), return_counts=True)
+    suspects = {value.tobytes() for value in values[counts > 1].astype("<u8")}
+    if not suspects:
+        return
+    seen: dict[tuple[str, str], str] = {}
+    for document in _written(artifact):
+        if _key(document) not in suspects:
+            continue
+        name = (document["source"], document["id"])
+        metadata = document["metadata"]
+        place = metadata["file"]
+        if "line" in metadata:
+            place += f", line {metadata['line']}"
+        elif "uncompressed_offset" in metadata:
+            place += f", byte {metadata['uncompressed_offset']}"
+        if name in seen:
+            raise UserError(
+                f"two documents of source {name[0]!r} have the id {name[1]!r}: {seen[name]} and {place}",
+                fix="leave one out, or tell them apart with --source",
+            )
+        seen[name] = place
+
+
+def _written(artifact: DocumentsArtifact) -> Iterator[dict[str, Any]]:
+    for file in artifact.manifest()["files"]:
+        for row in read_rows(artifact.folder / file["path"]):
+            assert row.document is not None
+            yield row.document

@@ -1,0 +1,219 @@
+"""The records of one input file: text, Markdown, JSON Lines, HTML and web archives."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ..documents import is_blank, read_physical_lines
+from ..errors import UserError
+from ..files import PARTIAL
+from ..reading import DAMAGE, open_read
+from ..remote import shown
+from .web import clean_text, decode_html, main_text, read_archive
+
+log = logging.getLogger(__name__)
+
+KINDS = {
+    ".txt": "text",
+    ".md": "text",
+    ".jsonl": "lines",
+    ".html": "html",
+    ".htm": "html",
+    ".warc": "archive",
+    ".wet": "archive",
+    ".arc": "archive",
+}
+PACKED = (".gz", ".zst")
+ACCEPTED = f"accepted are {', '.join(KINDS)}, each also with {' or '.join(PACKED)}"
+# Fields of a row that keep their place, with the types they must have; all others go to metadata.
+OWN_FIELDS: dict[str, tuple[type, ...]] = {
+    "added": (str,),
+    "created": (str,),
+    "version": (str, type(None)),
+    "attributes": (dict,),
+}
+_decode = msgspec.json.Decoder().decode
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file to read: where it lies, its ``name`` for ids, its kind and the source of its documents."""
+
+    path: Path
+    name: str
+    kind: str
+    source: str
+
+
+class Record(NamedTuple):
+    """A ``document``, or why there is none; ``line`` counts the records of the file from 1."""
+
+    line: int
+    document: dict[str, Any] | None = None
+    dropped: str | None = None
+    failed: str | None = None
+
+
+def find_input_files(path: Path, source: str | None) -> Iterator[InputFile]:
+    """List what can be read at ``path``, sorted by name; another kind of file named by itself is a UserError."""
+    if not path.exists():
+        raise UserError("no such file or folder", where=path, fix="check the path")
+    if path.is_file():
+        kind, stem = _kind(path)
+        if kind is None:
+            raise UserError("a file of unknown kind", where=path, fix=ACCEPTED)
+        yield InputFile(path, path.name, kind, source or stem)
+        return
+    found = other = 0
+    for file in sorted(path.rglob("*"), key=lambda file: file.relative_to(path).as_posix()):
+        if not file.is_file() or file.name.endswith(PARTIAL):
+            continue
+        kind, stem = _kind(file)
+        if kind is None:
+            other += 1
+            continue
+        found += 1
+        stem = stem if kind == "lines" else path.resolve().name
+        yield InputFile(file, file.relative_to(path).as_posix(), kind, source or stem)
+    if not found:
+        raise UserError("the folder holds no file that can be read", where=path, fix=ACCEPTED)
+    if other:
+        log.info("%s: %d files of other kinds are left out", path, other)
+
+
+def _kind(path: Path) -> tuple[str | None, str]:
+    """The kind of file, None for one that is not read, and its name without suffixes."""
+    name = path.name
+    for packed in PACKED:
+        name = name.removesuffix(packed)
+    for suffix, kind in KINDS.items():
+        if name.lower().endswith(suffix):
+            return kind, name[: -len(suffix)]
+    return None, name
+
+
+def read_records(file: InputFile, text_field: str) -> Iterator[Record]:
+    """Yield every record of ``file`` once, as a document, dropped or failed."""
+    if file.path.stat().st_size == 0:
+        log.warning("%s is empty", file.path)
+        return
+    if file.kind == "lines":
+        records = _read_lines(file, text_field)
+    elif file.kind == "archive":
+        records = _read_archive(file)
+    else:
+        records = iter([_read_whole(file)])
+    for record in records:
+        if record.document is not None and is_blank(record.document["text"]):
+            yield Record(record.line, dropped="blank text")
+        else:
+            yield record
+
+
+def _read_whole(file: InputFile) -> Record:
+    try:
+        with open_read(file.path) as stream:
+            content = stream.read()
+        text = content.decode("utf-8-sig") if file.kind == "text" else main_text(decode_html(content))
+    except DAMAGE as error:
+        return Record(1, failed=f"the compressed file is damaged or cut off: {error}")
+    except UnicodeDecodeError as error:
+        return Record(1, failed=f"invalid UTF-8 at byte {error.start}")
+    except Exception as error:  # the extraction library may raise anything on an odd page
+        return Record(1, failed=f"no text from the page: {type(error).__name__}: {error}")
+    if file.kind == "html" and is_blank(text):
+        return Record(1, dropped="no main text")
+    metadata = {"file": shown(str(file.path))}
+    return Record(1, {"id": file.name, "text": clean_text(text), "source": file.source, "metadata": metadata})
+
+
+def _read_lines(file: InputFile, text_field: str) -> Iterator[Record]:
+    for line, raw, damage in read_physical_lines(file.path):
+        if damage is not None:
+            yield Record(line, failed=damage)
+        elif not raw.strip():
+            yield Record(line, dropped="blank line")
+        else:
+            yield _read_line(file, text_field, line, raw.removeprefix(b"\xef\xbb\xbf") if line == 1 else raw)
+
+
+def _read_line(file: InputFile, text_field: str, line: int, raw: bytes) -> Record:
+    try:
+        row = _decode_leniently(raw)
+    except UnicodeDecodeError:
+        return Record(line, failed="invalid UTF-8")
+    except (ValueError, RecursionError) as error:
+        return Record(line, failed=f"not JSON: {error}")
+    if type(row) is not dict:
+        return Record(line, failed="not a JSON object")
+    text = row.pop(text_field, None)
+    if type(text) is not str:
+        return Record(line, failed=f"no {text_field}" if text is None else f"{text_field} is not a string")
+    identifier = row.pop("id", None)
+    if identifier is None:
+        identifier = f"{file.name}:{line}"
+    elif type(identifier) is not str:
+        identifier = encode_id(identifier)
+    source = row.pop("source", None)
+    document: dict[str, Any] = {
+        "id": clean_text(identifier),
+        "text": clean_text(text),
+        "source": clean_text(source) if isinstance(source, str) and source else file.source,
+    }
+    metadata = row.pop("metadata", None)
+    kept = dict(metadata) if isinstance(metadata, dict) else {} if metadata is None else {"metadata": metadata}
+    for name, value in row.items():
+        if name in OWN_FIELDS and isinstance(value, OWN_FIELDS[name]):
+            document[name] = value
+        else:
+            kept.setdefault(name, value)
+    kept.update(file=shown(str(file.path)), line=line)
+    return Record(line, {**document, "metadata": kept})
+
+
+def encode_id(identifier: Any) -> str:
+    """An id that is a number or the like, as its JSON text."""
+    return msgspec.json.encode(identifier).decode()
+
+
+def _decode_leniently(raw: bytes) -> Any:
+    """Decode JSON; lone surrogates, which Python's own encoder writes, become U+FFFD."""
+    try:
+        return _decode(raw)
+    except msgspec.DecodeError:
+        if b"\\ud" not in raw.lower():
+            raise
+    return _without_surrogates(json.loads(raw, parse_constant=_refuse_constant))
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return value
+
+
+def _read_archive(file: InputFile) -> Iterator[Record]:
+    for record in read_archive(file.path):
+        if record.failed is not None or record.dropped is not None:
+            yield Record(record.number, dropped=record.dropped, failed=record.failed)
+            continue
+        document = {"id": record.id, "text": record.text, "source": file.source}
+        if record.created:
+            document["created"] = record.created
+        metadata = {**record.metadata, "file": shown(str(file.path))}
+        yield Record(record.number, {**document, "metadata": metadata})

@@ -1,0 +1,202 @@
+"""One chunk of ``mix``: from lines of documents and attributes to the lines that are kept.
+
+A line is decoded as far as the rules look; only documents that are kept are put together anew, of the pieces of their
+line, so that fields which nothing touches come out as they went in.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import msgspec
+from msgspec import Raw
+
+from ..config.mix import MixStream
+from ..documents import Failure, parse_document
+from ..errors import UserError
+from ..reading import pack
+from .reading import REMAKE, MixChunk
+from .rules import Funnel, Rules, apply_rules, compile_rules, utf8_length
+
+Fields = dict[str, Any]
+encode = msgspec.json.Encoder().encode
+_decode_pieces = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode = msgspec.json.Decoder().decode
+PROVENANCE = "provenance"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A stream, compiled: its rules, and decoders that know what they look at."""
+
+    rules: Rules
+    document: Callable[[bytes], Fields]
+    row: Callable[[bytes], Any]
+    looked_at: frozenset[str] | None  # keys of attributes; None: all
+    write_attributes: bool
+
+
+_programs: dict[str, Program] = {}  # streams hold lists and cannot be keys themselves
+
+
+def program_of(stream: MixStream, compat: str | None) -> Program:
+    """The compiled program, made once in each process."""
+    key = f"{stream!r} {compat}"
+    if key not in _programs:
+        _programs[key] = compile_program(stream, compat)
+    return _programs[key]
+
+
+def compile_program(stream: MixStream, compat: str | None) -> Program:
+    rules = compile_rules(stream, compat)
+    needs = rules.needs()
+    write_attributes = "attributes" not in rules.discard
+    document = _object_of(None if needs.fields is None else {"id", "text", "source", "attributes", *needs.fields})
+    attributes = dict[str, Raw] if write_attributes else _object_of(needs.attributes)
+    row = msgspec.defstruct("row", [("attributes", attributes), ("id", Any, None)])
+    decode_document, decode_row = msgspec.json.Decoder(document).decode, msgspec.json.Decoder(row).decode
+    return Program(rules, decode_document, decode_row, needs.attributes, write_attributes)
+
+
+def _object_of(names: Collection[str] | None) -> Any:
+    """A type of objects of which only ``names`` are decoded; None: all."""
+    if names is None:
+        return dict[str, Any]
+    return types.new_class(
+        "Fields", (TypedDict,), {"total": False}, lambda body: body.update(__annotations__=dict.fromkeys(names, Any))
+    )
+
+
+@dataclass
+class Mixed:
+    """What became of a chunk."""
+
+    number: int
+    stream: int
+    lines: list[bytes] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)  # bytes of text, of each line
+    line_sources: list[str] = field(default_factory=list)
+    read: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    funnel: Funnel = field(default_factory=Funnel)
+    packed: bytes = b""
+
+
+def mix_chunk(
+    chunk: MixChunk, streams: Sequence[MixStream], compat: str | None, packings: Sequence[str | None]
+) -> Mixed:
+    """Mix a chunk of one of the streams. UserError for rows that do not fit.
+
+    ``packings`` says for every stream how the lines come back packed (gz, zst, ""), or that they come as they are.
+    """
+    program, packing = program_of(streams[chunk.stream], compat), packings[chunk.stream]
+    mixed = Mixed(chunk.number, chunk.stream)
+    dolma = compat == "dolma"
+    for place, raw in enumerate(chunk.documents):
+        mixed.read += 1
+        line = chunk.first_line + place
+        reason = chunk.failed.get(place)
+        document, reason = (None, reason) if reason else _parse(raw, program, dolma)
+        if document is None and dolma:
+            raise UserError(reason or "", where=chunk.path, line=line, fix="mend the line")
+        pieces = _join(chunk, place, document, program, dolma)
+        if document is None:
+            mixed.failures.append(Failure(str(chunk.path), line, reason or ""))
+            continue
+        text = document["text"]
+        try:
+            dropped = apply_rules(program.rules, document, mixed.funnel)
+        except ValueError as error:
+            raise UserError(str(error), where=chunk.path, line=line, fix="mend the rule or the attributes") from error
+        if dropped is not None:
+            mixed.dropped[dropped] = mixed.dropped.get(dropped, 0) + 1
+            continue
+        new = document["text"]
+        provenance = f"{chunk.path.name}:{line}"
+        mixed.lines.append(_put_together(raw, None if new is text else new, pieces, provenance, program.rules))
+        mixed.sizes.append(utf8_length(new))
+        mixed.line_sources.append(document["source"])
+    if packing is not None:
+        mixed.packed = pack(b"".join(mixed.lines), packing)
+        mixed.lines = []
+    return mixed
+
+
+def _parse(raw: bytes, program: Program, dolma: bool) -> tuple[Fields | None, str | None]:
+    """As :func:`documents.parse_document`, decoding what the rules look at; Dolma's mixer asks less of a document."""
+    try:
+        if not raw.isascii():
+            raw.decode()  # the decoder does not look at text that it passes over
+        document = program.document(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        document = {}
+    if type(document.get("text")) is str:
+        if type(document.get("source")) is str and type(document.get("id")) is str:
+            return document, None
+        if dolma:
+            document["source"] = str(document.get("source") or "")
+            return document, None
+    _, reason = parse_document(raw)
+    return None, reason
+
+
+def _join(chunk: MixChunk, place: int, document: Fields | None, program: Program, dolma: bool) -> Fields | None:
+    """Put the attributes of a line into ``document``; returns all of them in pieces where they are written again."""
+    if not chunk.attributes:
+        return None
+    expected = None if document is None else document.get("id")
+    merged: Fields = {}
+    for path, rows in zip(chunk.attribute_paths, chunk.attributes, strict=True):
+        if dolma and place >= len(rows):
+            break  # Dolma reads no attributes that are named later either
+        raw = rows[place]
+        try:
+            if not raw.isascii():
+                raw.decode()
+            row = program.row(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            line = chunk.first_line + place
+            raise UserError(f"not a row of attributes: {error}", where=path, line=line, fix=REMAKE) from error
+        if row.id != expected or type(row.id) is not type(expected):
+            raise UserError(
+                f"the attributes of id {row.id!r} stand beside the document {expected!r} of {chunk.path}",
+                where=path,
+                line=chunk.first_line + place,
+                fix=REMAKE,
+            )
+        merged.update(row.attributes)
+    if document is None:
+        return None
+    own = document.get("attributes")
+    own = own if type(own) is dict else {}
+    if not program.write_attributes:
+        document["attributes"] = {**own, **merged}
+        return None
+    keys = merged if program.looked_at is None else program.looked_at & merged.keys()
+    document["attributes"] = {**own, **{key: _decode(merged[key]) for key in keys}}
+    return {**own, **merged}
+
+
+def _put_together(raw: bytes, text: str | None, attributes: Fields | None, provenance: str, rules: Rules) -> bytes:
+    """The new line: the pieces of the old one, with text, attributes and provenance put in."""
+    pieces: Fields = _decode_pieces(raw)
+    if text is not None:
+        pieces["text"] = text
+    if attributes is not None:
+        pieces["attributes"] = attributes
+    for name in rules.discard:
+        pieces.pop(name, None)
+    metadata = pieces.get("metadata")
+    # a piece may go on into the line's memory, so that it is looked at as bytes
+    piece = b"" if metadata is None else bytes(metadata).strip()
+    if piece[:1] != b"{" or piece[1:-1].isspace() or len(piece) == 2:
+        pieces["metadata"] = {PROVENANCE: provenance}
+    elif b'"provenance"' in piece or b"\\" in piece:
+        pieces["metadata"] = {**_decode_pieces(piece), PROVENANCE: provenance}
+    else:
+        pieces["metadata"] = Raw(piece[:-1] + b',"provenance":' + encode(provenance) + b"}")
+    return encode(pieces) + b"\n"

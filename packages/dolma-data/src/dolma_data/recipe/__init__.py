@@ -1,0 +1,1 @@
+"""``dolma-data run``: whole pipelines in one file."""

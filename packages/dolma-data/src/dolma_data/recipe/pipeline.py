@@ -1,0 +1,169 @@
+"""``dolma-data run``: the steps of a recipe, one after the other, and the funnel at the end.
+
+A step is skipped where its record of provenance says that the same settings have already made what lies there from what
+lies there: same version, same content of inputs and outputs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..config.run import RunConfig
+from ..documents import ATTRIBUTES, find_documents
+from ..errors import UserError
+from ..files import digest, read_json, write_json
+from .recipe import Recipe, Step, find_recipe, load_recipe
+
+SUMMARY = "summary.json"
+FORMAT_VERSION = 1
+NOT_COMPARED = ("processes", "debug", "dry_run")  # settings that change no content
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A step whose settings are checked: ``work`` does it; ``config`` is what its record will hold."""
+
+    step: Step
+    config: dict[str, Any]
+    work: Callable[[], None]
+
+
+Bind = Callable[[Step], Bound]
+
+
+def run(name: str, config: RunConfig, bind: Bind) -> dict[str, Any]:
+    """Run a recipe; returns the summary that is written to ``summary.json``.
+
+    ``bind`` turns a step into its checked settings and the call of its command. All steps are bound before the first
+    one runs, so that a mistake in the last step is told at once. Raises UserError of a step with the step's name.
+    """
+    recipe = load_recipe(find_recipe(name), config)
+    bound: list[Bound] = [_named(step, partial(bind, step)) for step in recipe.steps]
+    digests: dict[Path, str] = {}
+    rows = []
+    for item in bound:
+        record = find_record(item, recipe, config, digests)
+        if record is not None:
+            log.info("✓ %s: nothing changed, skipped", item.step.name)
+        else:
+            log.info("▶ %s", item.step.name)
+            started = time.monotonic()
+            _named(item.step, item.work)
+            digests.clear()
+            record = find_record(item, recipe, config, digests)
+            if record is None:
+                raise UserError(
+                    f"step {item.step.name}: another program changes its files", where=config.output, fix="run it again"
+                )
+            log.info("✓ %s: %.1f s", item.step.name, time.monotonic() - started)
+        rows.append({"step": item.step.name, "command": item.step.command, "counts": record["counts"]})
+    summary = {
+        "format_version": FORMAT_VERSION,
+        "recipe": recipe.name,
+        "steps": rows,
+        "funnels": {step.name: funnel for step, funnel in _funnels(recipe)},
+    }
+    write_json(config.output / SUMMARY, summary)
+    return summary
+
+
+def _named(step: Step, work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except UserError as error:
+        raise UserError(f"step {step.name}: {error.what}", where=error.where, line=error.line, fix=error.fix) from error
+
+
+def find_record(item: Bound, recipe: Recipe, config: RunConfig, digests: dict[Path, str]) -> dict[str, Any] | None:
+    """A record of provenance that covers the step: made by these settings, from and to what is there now."""
+    wanted = comparable(item.config)
+    newest_first = sorted(_records(item.step.command, recipe, config), key=lambda path: path.name, reverse=True)
+    for path in newest_first:
+        record = read_json(path)
+        if record.get("package_version") != __version__ or comparable(record.get("config") or {}) != wanted:
+            continue
+        files = {**record["inputs"], **record["outputs"]}
+        if record["outputs"] and all(_digest(Path(file), digests) == stated for file, stated in files.items()):
+            return dict(record)
+    return None
+
+
+def comparable(config: dict[str, Any]) -> Any:
+    """Settings as they stand in a record, without those that change no content."""
+    kept = {key: value for key, value in config.items() if key not in NOT_COMPARED}
+    return json.loads(json.dumps(kept, default=str))
+
+
+def _records(command: str, recipe: Recipe, config: RunConfig) -> Iterator[Path]:
+    pattern = f"provenance/*-{command}-*.json"
+    yield from config.output.glob(f"**/{pattern}")
+    roots: set[Path] = set()
+    for item in recipe.variables["documents"]:
+        try:
+            roots.update(file.root for file in find_documents([item]))
+        except UserError:
+            continue  # not extracted yet
+    for root in roots:
+        if not root.resolve().is_relative_to(config.output.resolve()):
+            yield from (root / ATTRIBUTES).glob(f"*/{pattern}")
+
+
+def _digest(path: Path, digests: dict[Path, str]) -> str:
+    if path not in digests:
+        digests[path] = digest(path) if path.exists() else "missing"
+    return digests[path]
+
+
+def _funnels(recipe: Recipe) -> Iterator[tuple[Step, list[dict[str, Any]]]]:
+    """What each mixture read, dropped by rule, and kept, over all sources."""
+    for step in recipe.steps:
+        if step.command != "mix":
+            continue
+        for output in dict.fromkeys(stream["output"]["path"] for stream in step.settings["streams"]):
+            funnel = read_json(Path(output) / "funnel.json")
+            rows = [{"rule": "read", "documents": sum(funnel["read"].values())}]
+            rows += [
+                {"rule": rule["rule"], "documents": -sum(rule["dropped"].values())}
+                for rule in funnel["rules"]
+                if rule["dropped"]
+            ]
+            rows.append({"rule": "kept", "documents": sum(funnel["kept"].values())})
+            yield step, rows
+
+
+def format_summary(summary: dict[str, Any]) -> str:
+    """The counts of every step and the funnels, to read."""
+    lines = []
+    for row in summary["steps"]:
+        counts = row["counts"]
+        told = ", ".join(f"{value:,} {name}" for name, value in counts.items() if isinstance(value, int))
+        lines.append(f"{row['step']}: {told}")
+    for name, rows in summary["funnels"].items():
+        lines.append(f"funnel of {name}")
+        lines += [f"{row['documents']:>12,}  {row['rule']}" for row in rows]
+    return "\n".join(lines)
+
+
+def plan(name: str, config: RunConfig) -> list[dict[str, Any]]:
+    """The steps with their settings, for a dry run."""
+    recipe = load_recipe(find_recipe(name), config)
+    return [{"step": step.name, "command": step.command, "settings": step.settings} for step in recipe.steps]
+
+
+def bound_settings(config: Any) -> dict[str, Any]:
+    """Settings as a record holds them."""
+    return dict(asdict(config))
+
+
+def paths_of(step: Step) -> Sequence[str]:
+    """Positional arguments of a step."""
+    return [str(path) for path in step.settings.get("paths", ())]

@@ -1,0 +1,162 @@
+"""Recipes: a whole pipeline in one YAML file, its variables filled in.
+
+A recipe has a `name`, a `description`, `variables` with their defaults, and `steps`. A step has one key, a command of
+dolma-data, with the settings of that command; `when` names a variable (or `not` one; several in a list) that must be
+set, `name` tells steps apart. `${name}` stands for a variable, in a list for the entries of one that is a list; beside
+the recipe's own there are `documents`, `output` and `processes`. A variable may hold others.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..command_line import load_yaml
+from ..config.run import RunConfig
+from ..errors import UserError
+
+KEYS = {"name", "description", "variables", "steps"}
+STEP_KEYS = {"name", "when", "description"}
+COMMANDS = ("extract", "warc", "tag", "dedupe", "decontaminate", "mix", "stat", "analyze", "train-tokenizer", "tokens")
+WITH_DOCUMENTS = ("tag", "dedupe", "decontaminate")  # where `documents` may be left out
+SUFFIX = ".yaml"
+RAW = "raw"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command with its settings; ``name`` is unique in the recipe."""
+
+    name: str
+    command: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe whose variables are filled in."""
+
+    name: str
+    description: str
+    variables: dict[str, Any]
+    steps: list[Step]
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in this package."""
+    folder = resources.files("dolma_data") / "recipes"
+    return sorted(entry.name.removesuffix(SUFFIX) for entry in folder.iterdir() if entry.name.endswith(SUFFIX))
+
+
+def find_recipe(name: str) -> Path:
+    """A file, or one of the recipes in this package; UserError for neither."""
+    if Path(name).is_file():
+        return Path(name)
+    names = recipe_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        fix = f"did you mean {near[0]}?" if near else f"give a file or one of {', '.join(names)}"
+        raise UserError(f"there is no recipe {name!r}", fix=fix)
+    return Path(str(resources.files("dolma_data") / "recipes" / f"{name}{SUFFIX}"))
+
+
+def load_recipe(path: Path, config: RunConfig) -> Recipe:
+    """Read a recipe and fill in its variables; UserError for what makes no sense, with the step."""
+    content = load_yaml(path)
+    unknown = sorted(set(content) - KEYS)
+    if unknown or not {"name", "steps"} <= set(content):
+        problem = f"unknown key {unknown[0]!r}" if unknown else "name or steps are missing"
+        raise UserError(problem, where=path, fix=f"a recipe has {', '.join(sorted(KEYS))}")
+    if bool(config.documents) == bool(config.input):
+        raise UserError("give one of --documents and --input", fix="documents that exist, or raw files")
+    variables = dict(content.get("variables") or {})
+    for name, value in config.set.items():
+        if name not in variables:
+            near = difflib.get_close_matches(name, variables, 1)
+            fix = f"did you mean {near[0]}?" if near else f"variables: {', '.join(sorted(variables)) or 'none'}"
+            raise UserError(f"the recipe has no variable {name!r}", where=path, fix=fix)
+        variables[name] = _parse(value)
+    raw = str(config.output / RAW)
+    variables |= {
+        "documents": list(config.documents) or [raw],
+        "output": str(config.output),
+        "processes": config.processes,
+    }
+    variables = {name: fill(value, variables, str(path)) for name, value in variables.items()}
+    steps = [Step("extract", "extract", {"paths": list(config.input), "output": raw})] if config.input else []
+    for number, entry in enumerate(content["steps"], start=1):
+        step = _step(entry, variables, path, number)
+        if step is not None:
+            if step.name in {other.name for other in steps}:
+                raise UserError(f"two steps are called {step.name!r}", where=path, fix="give one another name")
+            steps.append(step)
+    for step in steps:
+        step.settings["processes"] = config.processes
+    return Recipe(content["name"], " ".join(str(content.get("description", "")).split()), variables, steps)
+
+
+def _parse(value: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+
+
+def _step(entry: Any, variables: Mapping[str, Any], path: Path, number: int) -> Step | None:
+    where = f"{path}, step {number}"
+    commands = [key for key in entry if key not in STEP_KEYS] if isinstance(entry, dict) else []
+    if len(commands) != 1 or commands[0] not in COMMANDS or not isinstance(entry[commands[0]], dict):
+        raise UserError("a step has one command with its settings", where=where, fix=f"one of {', '.join(COMMANDS)}")
+    if not _wanted(entry.get("when"), variables, where):
+        return None
+    command = commands[0]
+    settings = fill(entry[command], variables, where)
+    if command in WITH_DOCUMENTS:
+        settings.setdefault("documents", variables["documents"])
+    return Step(str(entry.get("name", command)), command, settings)
+
+
+def _wanted(conditions: Any, variables: Mapping[str, Any], where: str) -> bool:
+    for condition in conditions if isinstance(conditions, list) else [conditions]:
+        if condition is None:
+            continue
+        name = str(condition).removeprefix("not ")
+        if name not in variables:
+            raise UserError(f"unknown variable {name!r} in when", where=where, fix="name one of the recipe's variables")
+        if bool(variables[name]) == str(condition).startswith("not "):
+            return False
+    return True
+
+
+def fill(value: Any, variables: Mapping[str, Any], where: str) -> Any:
+    """Variables in place of ``${name}``; a text that is one ``${name}`` alone keeps the variable's type."""
+    if isinstance(value, dict):
+        return {key: fill(entry, variables, where) for key, entry in value.items()}
+    if isinstance(value, list):
+        return _fill_list(value, variables, where)
+    if not isinstance(value, str):
+        return value
+
+    def look_up(match: re.Match[str]) -> Any:
+        if match[1] not in variables:
+            raise UserError(f"unknown variable ${{{match[1]}}}", where=where, fix="name it under variables")
+        return variables[match[1]]
+
+    whole = re.fullmatch(r"\$\{(\w+)\}", value)
+    return look_up(whole) if whole else re.sub(r"\$\{(\w+)\}", lambda match: str(look_up(match)), value)
+
+
+def _fill_list(values: Sequence[Any], variables: Mapping[str, Any], where: str) -> list[Any]:
+    filled: list[Any] = []
+    for entry in values:
+        value = fill(entry, variables, where)
+        spread = isinstance(entry, str) and isinstance(value, list)
+        filled += value if spread else [value]
+    return filled

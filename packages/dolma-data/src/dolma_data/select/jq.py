@@ -1,0 +1,440 @@
+"""jq programs compiled once to Python functions, as a language for rules beside JSONPath.
+
+An include rule matches where it gives something and all of it is truthy, an exclude rule where any of it is; numbers
+other than 0, non-empty strings, arrays and objects are truthy, as in Python. A program that fails stops the run: write
+``.a?`` or ``.a // 0`` where a value may be absent.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, NoReturn, assert_never
+
+from ..errors import UserError
+from .jq_functions import DEFINED, FUNCTIONS, VALUE_FUNCTIONS
+from .jq_needs import program_needs
+from .jq_syntax import (
+    Array,
+    Binary,
+    Call,
+    Comma,
+    Constant,
+    Define,
+    Fold,
+    Identity,
+    If,
+    Negate,
+    Node,
+    Object,
+    Pipe,
+    Recurse,
+    Suffix,
+    Template,
+    Try,
+    Variable,
+    parse,
+)
+from .jq_values import ARITHMETIC, JqError, children, compare, cut, fail, index, is_true, subtract, text_of
+from .needs import Needs
+
+Variables = dict[str, Any]
+One = Callable[[Any, Variables], Any]
+Many = Callable[[Any, Variables], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A compiled node: ``one`` where it always gives exactly one value, ``many`` in any case."""
+
+    many: Many
+    one: One | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled jq program."""
+
+    text: str
+    node: Node
+    code: Code
+    dolma: bool = False  # decimal numbers as they stand in a document are all truthy
+
+    def find(self, document: Any) -> list[Any]:
+        """All that it gives for the document. JqError where it fails."""
+        if self.code.one is not None:
+            return [self.code.one(document, {})]
+        return list(self.code.many(document, {}))
+
+    def matches(self, document: Any) -> bool:
+        found = self.find(document)
+        return bool(found) and all(map(self.is_truthy, found))
+
+    def excludes(self, document: Any) -> bool:
+        """Whether any of what it gives is truthy."""
+        return any(map(self.is_truthy, self.find(document)))
+
+    def is_truthy(self, value: Any) -> bool:
+        return bool(value) or (self.dolma and type(value) is float)
+
+    def needs(self) -> Needs:
+        """The fields and attributes that the program looks at."""
+        return program_needs(self.node)
+
+
+def compile_jq(text: str, *, dolma: bool = False) -> Program:
+    """Parse and compile ``text``; UserError with the place where it makes no sense.
+
+    With ``dolma``, 0.0 is truthy where a program gives it as it stands in the document, as in allenai/dolma 1.2.1.
+    """
+    node = parse(text)
+    return Program(text, node, _Compiler(text).compile(node, Scope()), dolma and _gives_parts(node))
+
+
+def _gives_parts(node: Node) -> bool:
+    """Whether a program gives parts of its input as they are."""
+    match node:
+        case Identity() | Recurse() | Array() | Object() | Template() | Call("select" | "empty", _, _):
+            return True
+        case Constant(constant):
+            return type(constant) is not float
+        case Suffix(of, _, _, _, _):
+            return _gives_parts(of)
+        case Pipe(left, right, None) | Comma(left, right) | Binary("//", left, right) | If(_, left, right):
+            return _gives_parts(left) and _gives_parts(right)
+        case Try(body, None):
+            return _gives_parts(body)
+        case _:
+            return False
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What names mean at a place of the program."""
+
+    variables: Mapping[str, str] = field(default_factory=dict)  # to the places where values lie, each bound once
+    functions: Mapping[tuple[str, int], Callable[[list[Code]], Code]] | None = None
+
+    def binding(self, name: str, place: str) -> Scope:
+        return Scope({**self.variables, name: place}, self.functions)
+
+    def defining(self, name: str, parameters: int, make: Callable[[list[Code]], Code]) -> Scope:
+        return Scope(self.variables, {**(self.functions or {}), (name, parameters): make})
+
+
+def single(one: One) -> Code:
+    return Code(lambda value, variables: (one(value, variables),), one)
+
+
+class _Compiler:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.places = count()
+
+    def place(self, name: str) -> str:
+        """A place of its own for what is bound to ``name`` here."""
+        return f"{name} {next(self.places)}"
+
+    def compile(self, node: Node, scope: Scope) -> Code:
+        match node:
+            case Identity():
+                return single(lambda value, variables: value)
+            case Constant(constant):
+                return single(lambda value, variables: constant)
+            case Recurse():
+                return Code(lambda value, variables: _below(value))
+            case Variable(name):
+                if name not in scope.variables:
+                    self.refuse(f"the variable ${name} is not known")
+                place = scope.variables[name]
+                return single(lambda value, variables: variables[place])
+            case Suffix():
+                return self.suffix(node, scope)
+            case Pipe(left, right, None):
+                return self.pipe(self.compile(left, scope), self.compile(right, scope))
+            case Pipe(left, right, name):
+                assert name is not None
+                place = self.place(name)
+                return self.bind(self.compile(left, scope), place, self.compile(right, scope.binding(name, place)))
+            case Comma(left, right):
+                parts = (self.compile(left, scope), self.compile(right, scope))
+                return Code(lambda value, variables: (one for part in parts for one in part.many(value, variables)))
+            case Binary("and" | "or" as operator, left, right):
+                return self.logic(operator == "or", self.compile(left, scope), self.compile(right, scope))
+            case Binary("//", left, right):
+                return self.alternative(self.compile(left, scope), self.compile(right, scope))
+            case Binary(operator, left, right):
+                return self.binary(operator, self.compile(left, scope), self.compile(right, scope))
+            case Negate(of):
+                return self.combine([self.compile(of, scope)], lambda value: subtract(0, value))
+            case If(test, yes, no):
+                return self.condition(*(self.compile(part, scope) for part in (test, yes, no)))
+            case Try(body, handler):
+                return self.attempt(
+                    self.compile(body, scope), None if handler is None else self.compile(handler, scope)
+                )
+            case Fold():
+                return self.fold(node, scope)
+            case Array(of):
+                inner = Code(lambda value, variables: ()) if of is None else self.compile(of, scope)
+                return single(lambda value, variables: list(inner.many(value, variables)))
+            case Template(pieces):
+                return self.combine(
+                    [self.compile(piece, scope) for piece in pieces], lambda *all: "".join(map(text_of, all))
+                )
+            case Object(entries):
+                parts_of = [self.compile(part, scope) for entry in entries for part in entry]
+                return self.combine(parts_of, _object)
+            case Call(name, arguments, at):
+                return self.call(name, [self.compile(argument, scope) for argument in arguments], at, scope)
+            case Define():
+                return self.define(node, scope)
+            case _:
+                assert_never(node)
+
+    def refuse(self, problem: str, fix: str = "mend the program") -> NoReturn:
+        raise UserError(f"cannot compile the jq program {self.text!r}: {problem}", fix=fix)
+
+    def pipe(self, left: Code, right: Code) -> Code:
+        first, second = left.one, right.one
+        if first is not None and second is not None:
+            return single(lambda value, variables: second(first(value, variables), variables))
+        return Code(
+            lambda value, variables: (
+                one for middle in left.many(value, variables) for one in right.many(middle, variables)
+            )
+        )
+
+    def bind(self, left: Code, place: str, right: Code) -> Code:
+        first, second = left.one, right.one
+        if first is not None and second is not None:
+            return single(lambda value, variables: second(value, {**variables, place: first(value, variables)}))
+        return Code(
+            lambda value, variables: (
+                one for bound in left.many(value, variables) for one in right.many(value, {**variables, place: bound})
+            )
+        )
+
+    def combine(self, parts: list[Code], function: Callable[..., Any]) -> Code:
+        """``function`` of every combination of what the parts give; the first part changes slowest."""
+        ones = [part.one for part in parts if part.one is not None]
+        if len(ones) == len(parts):
+            if len(ones) == 1:
+                only = ones[0]
+                return single(lambda value, variables: function(only(value, variables)))
+            if len(ones) == 2:
+                left, right = ones
+                return single(lambda value, variables: function(left(value, variables), right(value, variables)))
+            return single(lambda value, variables: function(*(one(value, variables) for one in ones)))
+
+        def every(value: Any, variables: Variables, taken: tuple[Any, ...] = ()) -> Iterator[Any]:
+            if len(taken) == len(parts):
+                yield function(*taken)
+                return
+            given: Iterator[Any] | None = None
+            while True:
+                try:
+                    given = given or iter(parts[len(taken)].many(value, variables))
+                    one = next(given)
+                except StopIteration:
+                    return
+                except JqError:
+                    # as in jaq, a failure is a value: where a later part gives nothing, it comes to nothing too
+                    if all(any(True for _ in part.many(value, variables)) for part in parts[len(taken) + 1 :]):
+                        raise
+                    return
+                yield from every(value, variables, (*taken, one))
+
+        return Code(every)
+
+    def binary(self, operator: str, left: Code, right: Code) -> Code:
+        if operator in ARITHMETIC:
+            return self.combine([left, right], ARITHMETIC[operator])
+        return self.combine([left, right], lambda one, other: compare(operator, one, other))
+
+    def logic(self, stop: bool, left: Code, right: Code) -> Code:
+        first, second = left.one, right.one
+        if first is not None and second is not None:
+            return single(
+                lambda value, variables: (
+                    stop if is_true(first(value, variables)) is stop else is_true(second(value, variables))
+                )
+            )
+
+        def every(value: Any, variables: Variables) -> Iterator[bool]:
+            for one in left.many(value, variables):
+                if is_true(one) is stop:
+                    yield stop
+                else:
+                    yield from (is_true(other) for other in right.many(value, variables))
+
+        return Code(every)
+
+    def alternative(self, left: Code, right: Code) -> Code:
+        first, second = left.one, right.one
+        if first is not None and second is not None:
+            return single(
+                lambda value, variables: one if is_true(one := first(value, variables)) else second(value, variables)
+            )
+
+        def every(value: Any, variables: Variables) -> Iterator[Any]:
+            found = False
+            for one in left.many(value, variables):
+                if is_true(one):
+                    found = True
+                    yield one
+            if not found:
+                yield from right.many(value, variables)
+
+        return Code(every)
+
+    def condition(self, test: Code, yes: Code, no: Code) -> Code:
+        asked, first, second = test.one, yes.one, no.one
+        if asked is not None and first is not None and second is not None:
+            return single(
+                lambda value, variables: (first if is_true(asked(value, variables)) else second)(value, variables)
+            )
+        return Code(
+            lambda value, variables: (
+                one
+                for answer in test.many(value, variables)
+                for one in (yes if is_true(answer) else no).many(value, variables)
+            )
+        )
+
+    def attempt(self, body: Code, handler: Code | None) -> Code:
+        def every(value: Any, variables: Variables) -> Iterator[Any]:
+            try:
+                yield from body.many(value, variables)
+            except JqError as error:
+                if handler is not None:
+                    yield from handler.many(error.value, variables)
+
+        return Code(every)
+
+    def suffix(self, node: Suffix, scope: Scope) -> Code:
+        of = self.compile(node.of, scope)
+        places = (node.index, node.end) if node.is_slice else () if node.index is None else (node.index,)
+        parts = [self.compile(place or Call("null", (), 0), scope) for place in places]
+        take = cut if node.is_slice else index
+        if node.index is not None or node.is_slice:
+            if not node.optional:
+                if not node.is_slice and isinstance(node.index, Constant):
+                    at = node.index.value
+                    return self.combine([of], lambda whole: index(whole, at))
+                return self.combine([of, *parts], take)
+            found = self.combine([of, *parts], lambda *taken: _optional(take, *taken))
+            return Code(lambda value, variables: (one for some in found.many(value, variables) for one in some))
+        each = _children_if_any if node.optional else children
+        return Code(lambda value, variables: (one for whole in of.many(value, variables) for one in each(whole)))
+
+    def fold(self, node: Fold, scope: Scope) -> Code:
+        source, start = self.compile(node.source, scope), self.compile(node.start, scope)
+        place = self.place(node.name)
+        inner = scope.binding(node.name, place)
+        update = self.compile(node.update, inner)
+        extract = self.compile(node.extract or Identity(), inner)
+
+        def every(value: Any, variables: Variables) -> Iterator[Any]:
+            states = list(start.many(value, variables))
+            for one in source.many(value, variables):
+                within = {**variables, place: one}
+                states = [new for state in states for new in update.many(state, within)]
+                if node.kind == "foreach":
+                    yield from (shown for state in states for shown in extract.many(state, within))
+            if node.kind == "reduce":
+                yield from states
+
+        return Code(every)
+
+    def define(self, node: Define, scope: Scope) -> Code:
+        # A call compiles the body anew with the parameters put in, one level at a time, so that recursion ends.
+        def make(arguments: list[Code], outer: Scope = scope) -> Code:
+            inner = outer.defining(node.name, len(node.parameters), make)
+            bound: list[tuple[str, Code]] = []
+            for parameter, argument in zip(node.parameters, arguments, strict=True):
+                if parameter.startswith("$"):
+                    bound.append((self.place(parameter), argument))
+                    inner = inner.binding(parameter[1:], bound[-1][0])
+                    continue
+                inner = inner.defining(parameter, 0, lambda _, argument=argument: argument)  # type: ignore[misc]
+            body = _Later(lambda: self.compile(node.body, inner)).code
+            for at, argument in reversed(bound):
+                body = self.bind(argument, at, body)
+            return body
+
+        if node.name in [name for name, _ in FUNCTIONS]:
+            self.refuse(f"{node.name} is defined already", "choose another name")
+        return self.compile(node.rest, scope.defining(node.name, len(node.parameters), make))
+
+    def call(self, name: str, arguments: list[Code], at: int, scope: Scope) -> Code:
+        key = (name, len(arguments))
+        if scope.functions and key in scope.functions:
+            return scope.functions[key](arguments)
+        if key in VALUE_FUNCTIONS:
+            function = VALUE_FUNCTIONS[key]
+            return self.combine([single(lambda value, variables: value), *arguments], function)
+        if key in FUNCTIONS:
+            give = FUNCTIONS[key]
+            return Code(lambda value, variables: give(value, variables, *(argument.many for argument in arguments)))
+        if key in DEFINED:
+            return self.defined(DEFINED[key], arguments)
+        known = sorted({known for known, _ in [*VALUE_FUNCTIONS, *FUNCTIONS, *DEFINED]})
+        near = difflib.get_close_matches(name, known, 1)
+        fix = f"did you mean {near[0]}?" if near and near[0] != name else "see dolma_data.select.jq_functions"
+        return self.refuse(f"there is no {name}/{len(arguments)} (character {at + 1})", fix)
+
+    def defined(self, definition: tuple[tuple[str, ...], str], arguments: list[Code]) -> Code:
+        """A function that is written in the language itself."""
+        parameters, body = definition
+        scope = Scope()
+        for parameter, argument in zip(parameters, arguments, strict=True):
+            scope = scope.defining(parameter, 0, lambda _, argument=argument: argument)  # type: ignore[misc]
+        return self.compile(parse(body), scope)
+
+
+class _Later:
+    """Code that is compiled when it first runs."""
+
+    def __init__(self, make: Callable[[], Code]) -> None:
+        self.make = make
+        self.made: Code | None = None
+        self.code = Code(self.many)
+
+    def many(self, value: Any, variables: Variables) -> Iterable[Any]:
+        if self.made is None:
+            self.made = self.make()
+        return self.made.many(value, variables)
+
+
+def _optional(take: Callable[..., Any], *parts: Any) -> tuple[Any, ...]:
+    """What is found at a place, nothing where that is an error."""
+    try:
+        return (take(*parts),)
+    except JqError:
+        return ()
+
+
+def _children_if_any(value: Any) -> list[Any]:
+    return children(value) if type(value) in (list, tuple, dict) else []
+
+
+def _below(value: Any) -> Iterator[Any]:
+    yield value
+    if type(value) in (list, tuple, dict):
+        for child in children(value):
+            yield from _below(child)
+
+
+def _object(*parts: Any) -> dict[str, Any]:
+    made = {}
+    for place in range(0, len(parts), 2):
+        if type(parts[place]) is not str:
+            raise fail(parts[place], "use as a key")
+        made[parts[place]] = parts[place + 1]
+    return made
+
+
+__all__ = ["JqError", "Program", "compile_jq"]

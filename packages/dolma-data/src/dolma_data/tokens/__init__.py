@@ -1,0 +1,1 @@
+"""``dolma-data tokens``, ``train-tokenizer`` and ``reshard``: documents as token ids."""

@@ -1,0 +1,272 @@
+"""``dolma-data tokens``: documents in a seeded order as raw token ids, as Dolma writes and OLMo reads them.
+
+Two passes: :mod:`token_units` encodes the documents into scratch files, which outlive an interrupted run;
+:mod:`token_parts` puts them in the order of the shuffle. The order depends on the seed and the documents' places alone,
+memory on neither the number of documents nor their length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..config.tokens import TokenizerSettings, TokensConfig
+from ..documents import (
+    QUARANTINE,
+    DocumentFile,
+    check_failures,
+    common_root,
+    encode_json,
+    find_documents,
+    write_quarantine,
+)
+from ..errors import UserError
+from ..execute import map_ordered
+from ..files import PARTIAL, atomic_artifact, atomic_write, digest_file, write_json
+from ..progress import Progress
+from ..provenance import recorded
+from .tokenizer import TOKENIZER_FILE, SpecialIds, load_tokenizer, special_ids, tokenizer_file
+
+log = logging.getLogger(__name__)
+
+ARTIFACT = "tokens"
+SCRATCH_VERSION = 1  # of the scratch files; another one's are not used
+SMALL_VOCABULARY = 1 << 16  # ids that fit into uint16
+SMALL_CORPUS = 1 << 20  # bytes on disk that are not worth a second process
+
+
+def tokens(config: TokensConfig) -> dict[str, Any]:
+    """Write the tokens artifact; returns its manifest.
+
+    Raises UserError for a tokenizer that cannot be used, a ``dtype`` that is not the vocabulary's, no document at all
+    and more than ``max_failed`` unreadable ones.
+    """
+    from .parts import RANGE_DOCUMENTS, Merge, write_parts
+    from .units import Encoded
+
+    tokenizer_path, special, dtype = check(config)
+    files = find_documents(config.documents)
+    inputs = [tokenizer_path, *(file.path for file in files)]
+    processes = (
+        1 if config.debug or sum(file.path.stat().st_size for file in files) < SMALL_CORPUS else config.processes
+    )
+    with recorded(
+        "dolma-data", "tokens", folder=config.destination, config=config, inputs=inputs, seed=config.seed
+    ) as record:
+        scratch = open_scratch(config, files, tokenizer_path, special, dtype)
+        encoded: list[Encoded] = _encode_all(files, config, tokenizer_path, special, dtype, scratch, processes)
+        failures = [failure for unit in encoded for failure in unit.failures]
+        check_failures(failures, config.max_failed, config.destination)
+        counts = {
+            "read": sum(unit.read for unit in encoded),
+            "kept": sum(unit.kept for unit in encoded),
+            "dropped": sum(unit.read - unit.kept - len(unit.failures) for unit in encoded),
+            "failed": len(failures),
+        }
+        if not counts["kept"]:
+            shutil.rmtree(scratch)
+            raise UserError("no document has any text", where=", ".join(config.documents), fix="check the input")
+        with atomic_artifact(config.destination, ARTIFACT) as folder:
+            if failures:
+                write_quarantine(folder / QUARANTINE, failures)
+            root = common_root(files)
+            merge = Merge(
+                scratch=scratch,
+                units=tuple(unit.number for unit in encoded if unit.kept),
+                ranges=-(-counts["kept"] // RANGE_DOCUMENTS),
+                dtype=dtype,
+                names=tuple(file.path.absolute().relative_to(root).as_posix() for file in files),
+                folder=folder,
+            )
+            written = write_parts(merge, counts["kept"], config.max_size, processes)
+            assert sum(file["tokens"] for file in written) == sum(unit.tokens for unit in encoded)
+            shutil.copyfile(tokenizer_path, folder / TOKENIZER_FILE)
+            manifest = {
+                "artifact": ARTIFACT,
+                "format_version": 1,
+                "dtype": dtype,
+                "vocab_size": special.vocab_size,
+                "eos_token_id": special.eos,
+                "pad_token_id": special.pad,
+                "bos_token_id": special.bos,
+                "tokenizer_digest": digest_file(folder / TOKENIZER_FILE),
+                "files": written,
+                "tokens": sum(file["tokens"] for file in written),
+                "documents": counts["kept"],
+                "counts": counts,
+                "fingerprint": fingerprint(folder, written),
+            }
+            if config.compat is not None:
+                manifest["compat"] = config.compat
+            write_json(folder / "manifest.json", manifest)
+        shutil.rmtree(scratch)
+        record.outputs.append(config.destination)
+        record.counts.update(counts, tokens=manifest["tokens"])
+    log.info(
+        "tokens: %d tokens of %d documents in %d files; %d dropped, %d failed",
+        manifest["tokens"],
+        counts["kept"],
+        len(written),
+        counts["dropped"],
+        counts["failed"],
+    )
+    return manifest
+
+
+def tokenizer_settings(config: TokensConfig) -> TokenizerSettings:
+    """The settings of the tokenizer, in whichever spelling; UserError where there are none or two."""
+    old = config.tokenizer_name_or_path
+    if (config.tokenizer is None) == (old is None):
+        raise UserError(
+            "no tokenizer is given" if old is None else "the tokenizer is given twice",
+            where="--tokenizer.name-or-path",
+            fix="give it" if old is None else "leave --tokenizer-name-or-path out",
+        )
+    return config.tokenizer or TokenizerSettings(name_or_path=str(old))
+
+
+def plan(config: TokensConfig, inputs: dict[str, list[str]]) -> dict[str, Any]:
+    """``inputs``, which names files and what is missing, and what is known of the tokenizer, missing too if it is."""
+    try:
+        tokenizer_file(tokenizer_settings(config).name_or_path)
+    except UserError as error:
+        return inputs | {"missing": [*inputs["missing"], str(error)]}
+    _, special, dtype = check(config)
+    return inputs | {"dtype": dtype, "eos_token_id": special.eos, "pad_token_id": special.pad}
+
+
+def check(config: TokensConfig) -> tuple[Path, SpecialIds, str]:
+    """The tokenizer's file, its special ids and the type of the ids; UserError where they do not go together."""
+    settings = tokenizer_settings(config)
+    path = tokenizer_file(settings.name_or_path)
+    special = special_ids(load_tokenizer(path), settings, last_is_eos=config.tokenizer is None)
+    dtype = "uint16" if special.vocab_size <= SMALL_VOCABULARY else "uint32"
+    if config.dtype not in (None, dtype):
+        raise UserError(
+            f"dtype {config.dtype} does not go with a vocabulary of {special.vocab_size} ids",
+            where="--dtype",
+            fix=f"leave it out or give {dtype}",
+        )
+    if config.max_size < 1:
+        raise UserError(f"max_size is {config.max_size}", where="--max-size", fix="give 1 or more tokens")
+    names = (config.fields.text_field_name, config.fields.id_field_name or "")
+    if any(f"{longer}.".startswith(f"{shorter}.") for longer, shorter in (names, names[::-1])):
+        raise UserError("text and id are the same field, or one in the other", where="--fields", fix="give two fields")
+    if settings.encode_special_tokens is False and config.compat is None:
+        log.warning(
+            "tokenizer.encode_special_tokens is false, but text that spells a special token stays text; "
+            "--compat dolma makes it the token"
+        )
+    return path, special, dtype
+
+
+def open_scratch(
+    config: TokensConfig, files: Sequence[DocumentFile], tokenizer: Path, special: SpecialIds, dtype: str
+) -> Path:
+    """The folder of the scratch files: that of an interrupted run with the same inputs and settings, else a new one."""
+    parent = config.work_dir.output or config.destination.parent
+    scratch = parent / f"{config.destination.name}.progress{PARTIAL}"
+    state = {
+        "version": SCRATCH_VERSION,
+        "inputs": [[str(file.path), digest_file(file.path)] for file in files],
+        "tokenizer": digest_file(tokenizer),
+        "special": [special.bos, special.eos],
+        "settings": [config.seed, dtype, config.compat, tokenizer_settings(config), config.fields],
+    }
+    mark = scratch / "state.json"
+    text = encode_json(state)
+    if not mark.is_file() or mark.read_bytes() != text:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        with atomic_write(mark) as stream:
+            stream.write(text)
+    return scratch
+
+
+def fingerprint(folder: Path, files: Sequence[dict[str, Any]]) -> str:
+    """Digest of the lines ``path NUL tokens NUL digest-of-file LF`` in reading order."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file['path']}\0{file['tokens']}\0{digest_file(folder / file['path'])}\n".encode())
+    return "sha256:" + total.hexdigest()
+
+
+def _encode_all(
+    files: Sequence[DocumentFile],
+    config: TokensConfig,
+    tokenizer: Path,
+    special: SpecialIds,
+    dtype: str,
+    scratch: Path,
+    processes: int,
+) -> list[Any]:
+    """Encode what no interrupted run has; returns what became of every unit, in order."""
+    from .units import Encoded, Unit, Work, encode_unit, finished_unit, read_units, unit_bytes
+
+    settings = tokenizer_settings(config)
+    special_is_text = config.compat is None or bool(settings.encode_special_tokens)
+    work = Work(
+        tokenizer=tokenizer,
+        tokenizer_digest=digest_file(tokenizer),
+        tables=_save_tables(tokenizer, special_is_text, scratch),
+        special=special,
+        dtype=dtype,
+        seed=config.seed,
+        fields=config.fields,
+        segment=settings.segment_before_tokenization,
+        strip=config.compat is not None,
+        special_is_text=special_is_text,
+        names=tuple(str(file.path) for file in files),
+        scratch=scratch,
+    )
+    encoded: dict[int, Encoded] = {}
+
+    def unfinished() -> Iterator[Unit]:
+        for unit in read_units(files, unit_bytes(files)):
+            found = finished_unit(scratch, unit.number)
+            if found is None:
+                yield unit
+            else:
+                encoded[unit.number] = found
+
+    with _one_thread(), Progress("tokens", unit="bytes of lines") as progress:
+        for result in map_ordered(partial(encode_unit, work=work), unfinished(), processes):
+            encoded[result.number] = result
+            progress.advance(result.text_bytes)
+    return [encoded[number] for number in sorted(encoded)]
+
+
+def _save_tables(tokenizer: Path, special_is_text: bool, scratch: Path) -> Path | None:
+    """Tables of the encoder for all processes; None where only the library can encode with the tokenizer."""
+    from .byte_pairs import UnsupportedTokenizerError, compile_tables
+
+    path = scratch / "tables.npz"
+    try:
+        compile_tables(tokenizer, load_tokenizer(tokenizer, special_is_text)).save(path)
+    except UnsupportedTokenizerError as reason:
+        log.warning("the tokenizers library encodes, several times slower: the tokenizer has %s", reason)
+        return None
+    return path
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have the tokenizers library use one thread in this process and those it starts."""
+    settings = {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
