@@ -33,6 +33,7 @@ CHECKS = {
     "attributes": ("attributes", "check_attributes"),
     "summaries": ("attributes", "check_summaries"),
     "decontamination_set": ("suite", "check_decontamination_set"),
+    "classifier": ("classifier", "check_classifier"),
     "tokens": ("tokens", "check_tokens"),
     "tokenizer": ("vocabulary", "check_tokenizer_folder"),
     "suite": ("suite", "check_suite"),

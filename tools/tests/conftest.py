@@ -17,7 +17,7 @@ from builders import corpus, evaluation, training
 
 BUILDERS = (
     *(corpus.documents, corpus.mixed, corpus.plain, corpus.attributes, corpus.duplicates, corpus.summaries),
-    *(corpus.decontamination_set, corpus.tokenizer, corpus.tokens),
+    *(corpus.classifier, corpus.decontamination_set, corpus.tokenizer, corpus.tokens),
     *(evaluation.suite, evaluation.windows, evaluation.perplexity_results, evaluation.unigram, evaluation.comparison),
     *(evaluation.task, evaluation.requests, evaluation.predictions, evaluation.predictions_comparison),
     *(training.checkpoint, training.run, training.provenance),

@@ -312,6 +312,29 @@ def test_a_funnel_beside_documents_in_dolmas_places_is_checked_by_its_sums(
     assert lines[0] == f"{folder / FUNNEL}: books: read 3 - dropped 0 = 3, but kept = 2"
 
 
+CLASSIFIER: list[Damage] = [
+    ("other model", lambda f: write(f / "model.bin", b"abd"), M, None, "digest"),
+    ("no model", lambda f: (f / "model.bin").unlink(), "model.bin", None, "missing"),
+    ("no report", lambda f: (f / "report.json").unlink(), "report.json", None, "missing"),
+    ("label twice", manifest(lambda m: m["labels"].append("loud")), M, None, "one comes twice"),
+    ("one label", manifest(lambda m: m["labels"].pop()), M, None, "is too short"),
+    ("held out", manifest(lambda m: m["examples"].update(held_out=3)), "report.json", None, "examples is 2, but"),
+    (
+        "confusion",
+        lambda f: edit_json(f / "report.json", lambda m: m["confusion"]["calm"].update(loud=4)),
+        "report.json",
+        None,
+        "the sum of confusion is 6, but the content gives 2",
+    ),
+    ("shape", lambda f: edit_json(f / "report.json", lambda m: m.pop("labels")), "report.json", None, "not the report"),
+]
+
+
+@cases(CLASSIFIER)
+def test_damaged_classifier(damage: Damage, build: SimpleNamespace, check: Check) -> None:
+    assert_found(check, damage, build.classifier())
+
+
 @cases(DUPLICATES)
 def test_damaged_matches(damage: Damage, build: SimpleNamespace, check: Check) -> None:
     assert_found(check, damage, build.duplicates())

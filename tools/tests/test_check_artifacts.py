@@ -35,6 +35,7 @@ KINDS = {
     "attributes": "attributes",
     "duplicates": "attributes",
     "summaries": "summaries",
+    "classifier": "classifier",
     "decontamination_set": "decontamination_set",
     "tokens": "tokens",
     "suite": "suite",

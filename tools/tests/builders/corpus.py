@@ -153,6 +153,29 @@ def duplicates(root: Path) -> Path:
     return folder
 
 
+def classifier(root: Path) -> Path:
+    """A classifier of two labels, its model three bytes long, with two held-out examples."""
+    folder = root / "classifier"
+    write(folder / "model.bin", b"abc")
+    write(folder / "report.txt", b"accuracy\n")
+    labels = {"calm": {"examples": 1, "hits": 1}, "loud": {"examples": 1, "hits": 0}}
+    confusion = {"calm": {"calm": 1}, "loud": {"calm": 1}}
+    write_json(folder / "report.json", {"examples": 2, "labels": labels, "confusion": confusion})
+    manifest = {
+        "artifact": "classifier",
+        "format_version": 1,
+        "name": "tone",
+        "labels": ["calm", "loud"],
+        "digest": digest(folder / "model.bin"),
+        "lower": True,
+        "settings": {"dimension": 16},
+        "seed": 0,
+        "examples": {"training": 8, "held_out": 2},
+    }
+    write_json(folder / "manifest.json", manifest)
+    return folder
+
+
 def summaries(root: Path) -> Path:
     folder = root / "report"
     row = {
