@@ -405,6 +405,11 @@ def run_recipe(options: argparse.Namespace) -> int:
     for path in [*options.input, *([options.tokenizer] if options.tokenizer else [])]:
         if not path.exists():
             raise RecipeError(f"no such file or folder: {path}")
+    if options.tokenizer and options.tokenizer.is_file():
+        try:
+            json.loads(options.tokenizer.read_bytes())
+        except ValueError as error:
+            raise RecipeError(f"{options.tokenizer} is not a tokenizer.json: {error}") from error
     data = os.environ.get("DATA_DIR")
     if data and not Path(data).is_dir():
         raise RecipeError(f"DATA_DIR={data} is not a folder; unset it or mend it")

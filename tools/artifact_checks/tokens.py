@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +28,7 @@ from artifact_checks.reading import (
 from artifact_checks.report import Options, Report
 from artifact_checks.vocabulary import check_tokenizer
 
+SEGMENT = re.compile(r"(^\n*|\n+)[^\n]*")  # a line with the newlines before it
 CHUNK = 1 << 22  # token ids looked at together
 INDEX_RECORD = np.dtype([("hash", "<u8"), ("file", "<u4"), ("row", "<u4"), ("offset", "<u8")])
 SOURCE_RECORD = np.dtype(
@@ -214,10 +217,12 @@ def check_sources(folder: Path, manifest: Any, table: Table, tokenizer: Any, opt
                 csv_path = folder / (manifest["files"][records["file"][at]]["path"].removesuffix(".npy") + ".csv.gz")
                 row = int(records["row"][at]) + 1
                 document, wrong = parse(line)
+                if wrong is None and "fields" in manifest:
+                    document, wrong = at_fields(document, manifest["fields"])
                 wrong = wrong or complaint("document", document)
                 if wrong is not None:
                     report.problem(csv_path, f"{name}, line {number} is no document: {wrong}", row)
-                elif key(document["id"]) != int(records["id"][at]):
+                elif document["id"] and key(document["id"]) != int(records["id"][at]):
                     report.problem(csv_path, f"{name}, line {number} has id {document['id']!r}", row)
                 elif at % step == 0:
                     check_encoding(folder, manifest, records[at], document, tokenizer, csv_path, row, report)
@@ -236,10 +241,11 @@ def check_encoding(
     ids = np.memmap(folder / manifest["files"][record["file"]]["path"], dtype=dtype, mode="r")
     found = ids[int(record["start"]) : int(record["end"])].tolist()
     text = document["text"] if "compat" not in manifest else document["text"].strip()
-    expected = with_ends(tokenizer.encode(text, add_special_tokens=False).ids, manifest)
+    pieces = [match[0] for match in SEGMENT.finditer(text)] if "segment_before_tokenization" in manifest else [text]
+    expected = with_ends(encode(tokenizer, pieces), manifest)
     if found != expected and "compat" in manifest:
         tokenizer.encode_special_tokens = False
-        expected = with_ends(tokenizer.encode(text, add_special_tokens=False).ids, manifest)
+        expected = with_ends(encode(tokenizer, pieces), manifest)
         tokenizer.encode_special_tokens = True
     if found != expected:
         place = next(
@@ -250,6 +256,25 @@ def check_encoding(
             f"the text of {document['id']!r} gives {len(expected)} ids; {len(found)} here, other from token {place} on",
             row,
         )
+
+
+def encode(tokenizer: Any, pieces: list[str]) -> list[int]:
+    """The ids of the pieces, one after the other."""
+    return [number for piece in pieces for number in tokenizer.encode(piece, add_special_tokens=False).ids]
+
+
+def at_fields(row: Any, fields: Any) -> tuple[Any, str | None]:
+    """A document of the row's text and id where the manifest says they stand (no id where it is null), or a reason."""
+    found = {"source": "", "id": ""}
+    for name in ("text", "id"):
+        value = row
+        for part in (fields[name] or "").split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if fields[name] is not None and value is None:
+            return None, f"no {fields[name]}"
+        if value is not None:
+            found[name] = value if isinstance(value, str) else json.dumps(value)
+    return found, None
 
 
 def with_ends(ids: list[int], manifest: Any) -> list[int]:

@@ -419,6 +419,24 @@ def test_copies_that_were_mixed_lead_back_though_they_are_not_counted_as_the_doc
     assert check(folder, "--documents", documents)[0] == 0
 
 
+def test_text_that_was_cut_at_newlines_is_cut_by_the_check(build: SimpleNamespace, check: Check) -> None:
+    from artifact_checks.tokens import SEGMENT
+
+    assert [match[0] for match in SEGMENT.finditer("\n\na b\n\n\nc\n")] == ["\n\na b", "\n\n\nc", "\n"]
+    folder = build.tokens()
+    edit_json(folder / M, lambda m: m.update(segment_before_tokenization=True))
+    assert check(folder, "--documents", folder.parent / "documents_artifact")[0] == 0  # bytes are cut anywhere alike
+
+
+def test_texts_are_looked_for_where_the_manifest_says(build: SimpleNamespace, check: Check) -> None:
+    folder = build.tokens()
+    documents = folder.parent / "documents_artifact"
+    edit_json(folder / M, lambda m: m.update(fields={"text": "text", "id": None}))
+    assert check(folder, "--documents", documents)[0] == 0
+    edit_json(folder / M, lambda m: m.update(fields={"text": "metadata.body", "id": "id"}))
+    assert any("is no document: no metadata.body" in line for line in check(folder, "--documents", documents)[1])
+
+
 @cases(FROM_DOCUMENTS)
 def test_tokens_that_do_not_lead_back(damage: Damage, build: SimpleNamespace, check: Check) -> None:
     folder = build.tokens()

@@ -192,3 +192,16 @@ def test_two_runs_into_one_folder_are_refused_even_when_the_first_runner_was_kil
         assert "another run still works in" in second.stderr
     finally:
         os.killpg(first.pid, signal.SIGKILL)
+
+
+def test_a_tokenizer_that_is_no_json_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tokenizer.json").write_text("{broken")
+    (tmp_path / "two.yaml").write_text(TWO_STAGES)
+
+    arguments = ["--output", str(tmp_path / "out"), "--tokenizer", str(tmp_path / "tokenizer.json")]
+    assert recipe.main([str(tmp_path / "two.yaml"), *arguments]) == 2
+
+    assert "tokenizer.json is not a tokenizer.json: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -130,3 +130,17 @@ def test_a_damaged_table_names_file_and_line(reshard, sources, capsys):
     table.write_bytes(gzip.compress(rows[0] + b"".join(rows[2:])))
     assert reshard({"tokens-one": 1}, max_num_files=1) == 2
     assert "does not go on" in capsys.readouterr().err
+
+
+def test_one_source_named_twice_stays_what_it_is(reshard, sources):
+    settings = {"prefix": str(sources / "tokens-one"), "sample_rate": 1}
+    assert reshard({"tokens-two": 1}, max_num_files=1, source_prefixes=[settings, settings]) == 0
+    assert "compat" not in json.loads((sources / "mixed/manifest.json").read_bytes())
+
+
+def test_sources_that_were_cut_otherwise_are_refused(dolma, reshard, sources, capsys):
+    arguments = ("--tokenizer.name-or-path", sources / "tok", "--tokenizer.segment-before-tokenization")
+    assert dolma("tokens", "--documents", sources / "two", "--destination", sources / "cut", *arguments) == 0
+    assert json.loads((sources / "cut/manifest.json").read_bytes())["segment_before_tokenization"] is True
+    assert reshard({"tokens-one": 1, "cut": 1}, max_num_files=1) == 2
+    assert "the sources differ in segment_before_tokenization" in capsys.readouterr().err

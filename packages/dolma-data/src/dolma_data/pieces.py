@@ -105,7 +105,7 @@ def sentences(batch: Batch) -> Pieces:
 def sentence_splitter() -> Callable[[bytes], tuple[Integers, Integers]]:
     """A function from UTF-8 text to the bytes at which its sentences start and end."""
     try:
-        import blingfire  # type: ignore[import-untyped]
+        import blingfire
     except ImportError as error:
         fix = "run pip install 'dolma-data[sentences]'"
         raise UserError("the BlingFire library, which finds sentences, is not installed", fix=fix) from error

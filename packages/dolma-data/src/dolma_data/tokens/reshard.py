@@ -184,7 +184,14 @@ def describe(config: ReshardConfig) -> tuple[Path, dict[str, Any]]:
         for prefix, manifest in manifests.items():
             if any(manifest[name] != known[name] for name in FROM_TOKENIZER):
                 raise UserError("the tokens have other special ids", where=prefix, fix="mix sources of one setting")
-        if len(manifests) < len(config.source_prefixes) or any("compat" in one for one in manifests.values()):
+        for name in ("segment_before_tokenization", "fields"):
+            if any(manifest.get(name) != first.get(name) for manifest in manifests.values()):
+                raise UserError(f"the sources differ in {name}", where=name, fix="mix sources of one setting")
+            if name in first:
+                known[name] = first[name]
+        if len(manifests) < len({source.prefix for source in config.source_prefixes}) or any(
+            "compat" in one for one in manifests.values()
+        ):
             known["compat"] = "dolma"
         return tokenizer, known
     special = special_ids(load_tokenizer(tokenizer), TokenizerSettings(name_or_path=str(tokenizer)))

@@ -105,6 +105,10 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
             }
             if config.compat is not None:
                 manifest["compat"] = config.compat
+            if tokenizer_settings(config).segment_before_tokenization:
+                manifest["segment_before_tokenization"] = True
+            if (config.fields.text_field_name, config.fields.id_field_name) != ("text", "id"):
+                manifest["fields"] = {"text": config.fields.text_field_name, "id": config.fields.id_field_name}
             write_json(folder / "manifest.json", manifest)
         shutil.rmtree(scratch)
         record.outputs.append(config.destination)
