@@ -40,7 +40,7 @@ def main() -> int:
         rows = dolma.bench(Path(data), Path(work), tools, options.jobs, options.repeat)
     if options.output:
         options.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    return 0
+    return 1 if any("failed" in row for row in rows) else 0
 
 
 if __name__ == "__main__":

