@@ -120,7 +120,7 @@ def bench(session: nox.Session) -> None:
     """Benchmarks against other tools: `nox -s bench -- dolma [JOB …]`; needs DATA_DIR."""
     install(session, *editable("dolma-data"), "pyyaml")
     dolma = peer(session, "dolma", "dolma==1.2.1", "setuptools<81")
-    datatrove = peer(session, "datatrove", "datatrove[io,processing]==0.10.1", "xxhash", "orjson")
+    datatrove = peer(session, "datatrove", "datatrove[io,processing]==0.10.1", "xxhash", "orjson", "spacy")
     session.run(
         "python", "tools/bench.py", *(session.posargs or ["dolma"]), "--dolma", str(dolma.with_name("dolma")),
         "--datatrove", str(datatrove),
