@@ -37,7 +37,7 @@ import yaml
 TOOLS = Path(__file__).resolve().parent
 NOT_CONTENT = ("provenance",)
 STAGE_KEYS = {"name", "description", "run", "when", "inputs", "outputs", "config", "resumes"}
-RECIPE_KEYS = {"name", "description", "extends", "variables", "stages"}
+RECIPE_KEYS = {"name", "description", "extends", "variables", "at_most", "stages"}
 
 
 class RecipeError(Exception):
@@ -370,6 +370,14 @@ def parse_set(assignments: list[str], variables: dict[str, Any]) -> dict[str, An
     return changed
 
 
+def check_bounds(at_most: Mapping[str, str], variables: Mapping[str, Any]) -> None:
+    """Refuse a variable that is larger than the one that bounds it, before hours of work come to the same."""
+    for name, bound in at_most.items():
+        if variables[name] > variables[bound]:
+            told = f"{name} is {variables[name]}, more than {bound}, {variables[bound]}"
+            raise RecipeError(f"{told}; add --set {name}={variables[bound]} or a smaller number")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recipe.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("recipe", help="recipe file, for example recipes/quickstart.yaml")
@@ -416,6 +424,7 @@ def run_recipe(options: argparse.Namespace) -> int:
     output = options.output.resolve()
     variables: dict[str, Any] = dict(recipe["variables"])
     variables |= parse_set(options.set, variables)
+    check_bounds(recipe.get("at_most", {}), variables)
     variables |= {
         "output": str(output),
         "input": [str(path.resolve()) for path in options.input],

@@ -194,6 +194,17 @@ def test_two_runs_into_one_folder_are_refused_even_when_the_first_runner_was_kil
         os.killpg(first.pid, signal.SIGKILL)
 
 
+def test_a_variable_beyond_its_bound_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "two.yaml").write_text(TWO_STAGES + "at_most: {rate: times}\n")
+    arguments = [str(tmp_path / "two.yaml"), "--output", str(tmp_path / "out"), "--dry-run"]
+
+    assert recipe.main(arguments) == 0
+    assert recipe.main([*arguments, "--set", "rate=1.5"]) == 2
+    assert "rate is 1.5, more than times, 1; add --set rate=1" in capsys.readouterr().err
+
+
 def test_a_tokenizer_that_is_no_json_is_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
