@@ -91,3 +91,11 @@ def test_without_streams_the_attributes_are_told(dolma: Any, corpus: Path, capsy
 def test_an_unknown_id_is_one_line(dolma: Any, corpus: Path, capsys: Any) -> None:
     assert dolma("why", "nobody", "-c", corpus) == 2
     assert "no document has the id 'nobody'" in capsys.readouterr().err
+
+
+def test_attributes_that_do_not_fit_the_document_are_one_line(dolma: Any, corpus: Path, capsys: Any) -> None:
+    settings = yaml.safe_load(corpus.read_text())
+    settings["streams"][0]["span_replacement"][0]["span"] = f"$.attributes.{KEY}[0][2]"
+    corpus.write_text(yaml.safe_dump(settings))
+    assert dolma("why", "1", "-c", corpus) == 2
+    assert "not a span: 9.0" in capsys.readouterr().err.splitlines()[-1]

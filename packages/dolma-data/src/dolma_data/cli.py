@@ -292,21 +292,24 @@ def run_recipe(recipe: str, /, *, config: Annotated[RunConfig, Parameter(name="*
 
 def bind(step: Step) -> Bound:
     """A step of a recipe as a call of its command, its settings checked as those of a file given with -c are."""
+    from dataclasses import asdict
     from functools import partial
 
     from cyclopts.config import Dict
 
-    from .recipe.pipeline import Bound, bound_settings, paths_of
+    from .recipe.pipeline import Bound
 
-    settings = prepare_settings(step.command, {key: value for key, value in step.settings.items() if key != "paths"})
+    settings = dict(step.settings)
+    paths = [str(path) for path in settings.pop("paths", ())]
+    settings = prepare_settings(step.command, settings)
     before = app.config
     app.config = Dict({step.command: settings}, source=f"step {step.name}", use_commands_as_keys=True)
     try:
-        command, arguments, _ = app.parse_args([step.command, *paths_of(step)], exit_on_error=False, print_error=False)
+        command, arguments, _ = app.parse_args([step.command, *paths], exit_on_error=False, print_error=False)
     finally:
         app.config = before
     config = arguments.arguments["config"]
-    return Bound(step, bound_settings(config), partial(command, *arguments.args, **arguments.kwargs))
+    return Bound(step, asdict(config), partial(command, *arguments.args, **arguments.kwargs))
 
 
 def listed(documents: Sequence[str]) -> dict[str, list[str]]:

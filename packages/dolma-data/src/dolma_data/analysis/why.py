@@ -16,8 +16,7 @@ from ..documents import ATTRIBUTES, DOCUMENTS, DocumentFile, find_documents, par
 from ..errors import UserError
 from ..files import read_lines
 from ..mix.plan import make_plan, root_of
-from ..mix.rules import Funnel, Replacer, Rule, Rules, apply_rules, compile_rules
-from ..select.jsonpath import spans
+from ..mix.rules import Funnel, Rule, Rules, apply_rules, compile_rules, spans_to_replace
 
 SHOWN = 60  # characters of a text in a line
 MOST_SPANS = 10  # of a key that are printed
@@ -96,8 +95,8 @@ def explain(
         if names:
             document["attributes"] = joined
         rules = compile_rules(stream, config.compat)
-        account |= {"stream": stream.name, "rules": _rules(rules, document), "replaced": _replaced(rules, document)}
         try:
+            account |= {"stream": stream.name, "rules": _rules(rules, document), "replaced": _replaced(rules, document)}
             dropped = apply_rules(rules, document, Funnel())
         except ValueError as error:
             raise UserError(str(error), where=file.path, line=line, fix="make the attributes again") from error
@@ -161,17 +160,11 @@ def looked_at(rule: Rule, document: dict[str, Any]) -> dict[str, Any]:
 
 def _replaced(rules: Rules, document: dict[str, Any]) -> list[dict[str, Any]]:
     """Spans of the replacements whose score asks for it; of overlapping ones the first counts."""
-    found: list[tuple[int, int, float, Replacer]] = [
-        (start, end, score, replacer)
-        for replacer in rules.replace
-        for start, end, score in spans(replacer.selector.find(document))
-        if replacer.low <= score < replacer.high
-    ]
     text = document["text"]
     return [
         {"rule": replacer.selector.text, "start": start, "end": end, "score": score}
         | {"text": text[start:end], "replacement": replacer.replacement(document)}
-        for start, end, score, replacer in sorted(found, key=lambda item: item[0])
+        for start, end, score, replacer in spans_to_replace(document, rules)
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..config.mix import MixStream, SpanReplacement, Syntax
+from ..documents import is_blank
 from ..errors import UserError
 from ..select.jq import JqError, compile_jq
 from ..select.jsonpath import compile_path, spans
@@ -119,10 +120,6 @@ def utf8_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def is_blank(text: str) -> bool:
-    return not text or text.isspace()
-
-
 def compile_rules(stream: MixStream, compat: str | None = None) -> Rules:
     """Compile the rules of a stream; UserError for what cannot work."""
     where = f"stream {stream.name}"
@@ -206,6 +203,17 @@ def _dropped(matched: list[str], source: str, funnel: Funnel) -> str:
     return matched[0]
 
 
+def spans_to_replace(document: dict[str, Any], rules: Rules) -> list[tuple[int, int, float, Replacer]]:
+    """``(start, end, score, replacer)`` of the spans whose score asks for it, by their starts (then as named)."""
+    found = [
+        (start, end, score, replacer)
+        for replacer in rules.replace
+        for start, end, score in spans(replacer.selector.find(document))
+        if replacer.low <= score < replacer.high
+    ]
+    return sorted(found, key=lambda item: item[0])
+
+
 def replace_spans(document: dict[str, Any], rules: Rules, replaced: Counter) -> str:
     """The text with spans replaced; of overlapping spans the one that starts first (then: is named first) counts.
 
@@ -213,15 +221,9 @@ def replace_spans(document: dict[str, Any], rules: Rules, replaced: Counter) -> 
     that lie outside otherwise.
     """
     text = document["text"]
-    found = [
-        (start, end, replacer)
-        for replacer in rules.replace
-        for start, end, score in spans(replacer.selector.find(document))
-        if replacer.low <= score < replacer.high
-    ]
+    found = [(start, end, replacer) for start, end, _, replacer in spans_to_replace(document, rules)]
     if not found:
         return str(text)
-    found.sort(key=lambda item: item[0])
     if rules.dolma and any(start < 0 or start >= end or start >= len(text) for start, end, _ in found):
         return _replace_as_dolma(document, found, replaced)
     parts = []

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -157,13 +157,3 @@ def plan(name: str, config: RunConfig) -> list[dict[str, Any]]:
     """The steps with their settings, for a dry run."""
     recipe = load_recipe(find_recipe(name), config)
     return [{"step": step.name, "command": step.command, "settings": step.settings} for step in recipe.steps]
-
-
-def bound_settings(config: Any) -> dict[str, Any]:
-    """Settings as a record holds them."""
-    return dict(asdict(config))
-
-
-def paths_of(step: Step) -> Sequence[str]:
-    """Positional arguments of a step."""
-    return [str(path) for path in step.settings.get("paths", ())]
