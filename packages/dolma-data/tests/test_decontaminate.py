@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_data.cli import app
-from dolma_data.command_line import run
+from dolma_data.cli import execute
 from dolma_data.decontaminate.contamination import make_matcher, self_test
 from dolma_data.decontaminate.evaluation_texts import Unit, read_set
 from dolma_data.errors import UserError
@@ -42,7 +41,7 @@ def write_set(folder: Path, units: list[dict[str, Any]], **manifest: Any) -> Pat
 
 
 def decontaminate(root: Path, units: Path, *options: str) -> int:
-    return run(app, ["decontaminate", "--documents", str(root), "--decontamination-set", str(units), *options])
+    return execute(["decontaminate", "--documents", str(root), "--decontamination-set", str(units), *options])
 
 
 def test_hits_are_spans_and_name_the_evaluation_unit(

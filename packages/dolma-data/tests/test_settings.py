@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import logging
 import os
+import pkgutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from dolma_data.dolma_settings import WITHOUT_EFFECT, prepare_arguments, prepare_settings
+from dolma_data import config
+from dolma_data.dolma_settings import NAMED_BY_USERS, WITHOUT_EFFECT, prepare_arguments, prepare_settings
 from dolma_data.errors import UserError
 from dolma_data.interpolation import resolve
 from dolma_data.settings_lint import lint_settings
@@ -132,10 +136,23 @@ class TestCommandLine:
             ("tag --documents a_b c_d --tagger_modules m_n.py", "tag --documents a_b c_d --tagger-modules m_n.py"),
             ("mix --work_dir.input a --work_dir.output=b --processes 2", "mix --processes 2"),
             ("extract x -- --a_b", "extract x -- --a_b"),
+            ("tag --resources.c4_v2 a_b --resources.x-y=c", "tag --resources.c4_v2 a_b --resources.x-y=c"),
+            ("run x --set.minimum_words 20 --dry_run", "run x --set.minimum_words 20 --dry-run"),
         ],
     )  # fmt: skip
     def test_dolmas_spelling_becomes_ours(self, line, prepared):
         assert prepare_arguments(line.split()) == prepared.split()
+
+    def test_names_below_every_open_mapping_are_the_users(self):
+        open_mappings = {
+            each.name
+            for module in pkgutil.iter_modules(config.__path__, config.__name__ + ".")
+            for kind in vars(importlib.import_module(module.name)).values()
+            if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+            for each in dataclasses.fields(kind)
+            if str(each.type).startswith("dict[")
+        }
+        assert open_mappings == NAMED_BY_USERS
 
     def test_compat_needs_a_value_and_a_command(self):
         for line in (["--compat"], ["--compat", "dolma"]):

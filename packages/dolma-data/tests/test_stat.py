@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from dolma_data.analysis.attributes import Summary, summarise
 from dolma_data.attributes import encode_row
-from dolma_data.cli import app
-from dolma_data.command_line import run
+from dolma_data.cli import execute
 
 
 def write(root: Path, name: str, rows: list[dict[str, Any]], tree: str = "a.jsonl") -> Path:
@@ -72,14 +71,14 @@ def test_stat_writes_summaries_and_prints_a_table(
     write(tmp_path, "x", [{"k": [(0, 4, 0.25)]}, {"k": [(0, 2, 0.75)]}])
     folders = ["--attributes", str(tmp_path / "attributes/x"), "--report", str(tmp_path / "report")]
     arguments = ["stat", *folders, "--bins", "2"]
-    assert run(app, arguments) == 0
+    assert execute(arguments) == 0
     rows = read_jsonl(tmp_path / "report/summaries.jsonl.gz")
     assert rows[1] == {"name": "k/score", "counts": [1, 1], "bins": [0.25, 0.5, 0.75], "total": 2, "sum": 1.0}
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["attribute", "values", "mean", "least", "10%", "50%", "90%", "most"]
     assert table[2].split() == ["k/score", "2", "0.5", "0.25", "0.25", "0.25", "0.5", "0.75"]
     before = (tmp_path / "report/summaries.jsonl.gz").read_bytes()
-    assert run(app, [*arguments, "--processes", "2"]) == 0
+    assert execute([*arguments, "--processes", "2"]) == 0
     assert (tmp_path / "report/summaries.jsonl.gz").read_bytes() == before
     assert len(list((tmp_path / "report/provenance").iterdir())) == 2
 
@@ -93,13 +92,13 @@ def test_mistakes_are_told(
 ) -> None:
     write(tmp_path, "x", rows)
     folders = ("--attributes", str(tmp_path / "attributes/x"), "--report", str(tmp_path / "report"))
-    assert run(app, ["stat", *folders, *options]) == 2
+    assert execute(["stat", *folders, *options]) == 2
     assert what in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
 
 
 def test_a_folder_without_attributes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(app, ["stat", "--attributes", str(tmp_path), "--report", str(tmp_path / "r")]) == 2
+    assert execute(["stat", "--attributes", str(tmp_path), "--report", str(tmp_path / "r")]) == 2
     assert "no attribute files here" in capsys.readouterr().err
 
 

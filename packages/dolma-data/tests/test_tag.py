@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from dolma_data.annotate import CHUNK_BYTES, SMALL_FILE_BYTES, read_chunks
-from dolma_data.cli import app
-from dolma_data.command_line import run
+from dolma_data.cli import execute
 from dolma_data.documents import find_documents
 from dolma_data.files import digest
 from dolma_data.reading import split_lines
@@ -42,7 +41,7 @@ def documents(prefix: str, count: int) -> list[dict[str, Any]]:
 
 
 def tag(root: Path, *options: str) -> int:
-    return run(app, ["tag", "--documents", str(root), *options])
+    return execute(["tag", "--documents", str(root), *options])
 
 
 def test_rows_stand_beside_their_documents_with_keys_of_experiment_tagger_and_type(
@@ -284,7 +283,7 @@ def test_finished_files_of_changed_documents_are_made_again(write_documents: Any
 
 
 def test_list_names_every_tagger_with_types_and_source(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(app, ["list"]) == 0
+    assert execute(["list"]) == 0
     output = capsys.readouterr().out
     assert "char_length_v1\n    Code points of the text.\n    types: length\n    source: code points\n" in output
     assert "has_naughty_word: a list of words and phrases, one a line, --resources.c4_v2 FILE" in output
@@ -325,19 +324,19 @@ def test_attributes_go_to_the_destinations_of_their_documents(
     taggers = ("--taggers", "char_length_v1", "doc_count_v1")
     places = [str(tmp_path / "out" / name) for name in "ab"]
     line = ["tag", "--documents", *map(str, roots), "--destination", *places, *taggers]
-    assert run(app, line) == 0
+    assert execute(line) == 0
     (row, _) = read_jsonl(tmp_path / "out/b/deep/b.jsonl.gz")
     assert sorted(row["attributes"]) == ["char_length_v1__char_length_v1__length", "doc_count_v1__doc_count_v1__docs"]
     assert json.loads((tmp_path / "out/a/manifest.json").read_bytes())["files"][0]["path"] == "deep/a.jsonl.gz"
     assert not any((root / "attributes").exists() for root in roots)
-    assert run(app, [*line, "--experiment", "e"]) == 0
+    assert execute([*line, "--experiment", "e"]) == 0
     (row, _) = read_jsonl(tmp_path / "out/a/deep/a.jsonl.gz")
     assert sorted(row["attributes"]) == ["e__char_length_v1__length", "e__doc_count_v1__docs"]
-    assert run(app, ["tag", "--documents", *map(str, roots), "--destination", places[0], *taggers]) == 2
+    assert execute(["tag", "--documents", *map(str, roots), "--destination", places[0], *taggers]) == 2
     assert "1 destinations for 2 documents" in capsys.readouterr().err
     twin = write_documents(documents("c", 1), "deep/a.jsonl.gz", "c")
     two = ["--documents", str(roots[0]), str(twin), "--destination", places[0], places[0]]
-    assert run(app, ["tag", *two, *taggers]) == 2
+    assert execute(["tag", *two, *taggers]) == 2
     assert "would be one file" in capsys.readouterr().err
 
 
@@ -353,5 +352,5 @@ def test_the_tagger_of_the_readme_works_and_is_short(
     assert tag(root, "--taggers", "shouting_v1", *modules) == 0
     rows = read_jsonl(root / "attributes/shouting_v1/a.jsonl.gz")
     assert [row["attributes"]["shouting_v1__shouting_v1__capitals"] for row in rows] == [[[0, 4, 0.5]], [[0, 0, 0.0]]]
-    assert run(app, ["list", *modules]) == 0
+    assert execute(["list", *modules]) == 0
     assert "shouting_v1\n    Fraction of the characters that are capitals.\n" in capsys.readouterr().out

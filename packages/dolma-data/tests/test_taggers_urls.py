@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from tagger_scores import scores_of
 
-from dolma_data.cli import app
-from dolma_data.command_line import run
+from dolma_data.cli import execute
 from dolma_data.errors import UserError
 from dolma_data.taggers.url_lists import clean_link, hosts, hosts_and_domains
 
@@ -114,7 +113,7 @@ def test_a_list_that_is_missing_or_empty_is_told(
     write_documents: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = write_documents([{"id": "a", "source": "s", "text": "t"}])  # type: ignore[operator]
-    assert run(app, ["tag", "--documents", str(root), "--taggers", "blocklist_hosts_porn_v1"]) == 2
+    assert execute(["tag", "--documents", str(root), "--taggers", "blocklist_hosts_porn_v1"]) == 2
     assert "give it with --resources.blocklist_hosts_porn_v1 FILE" in capsys.readouterr().err
     (tmp_path / "empty.txt").write_text("# nothing\n")
     with pytest.raises(UserError, match="holds nothing"):

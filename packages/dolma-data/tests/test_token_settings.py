@@ -23,13 +23,12 @@ TEXT = "The cat sat.\n\nThe  dog ran <|endoftext|> away. "
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory) -> Path:
-    from dolma_data.cli import app
-    from dolma_data.command_line import run
+    from dolma_data.cli import execute
 
     root = tmp_path_factory.mktemp("tokenizer")
     (root / "a.jsonl").write_text(json.dumps({"id": "1", "text": TEXT * 3, "source": "s"}))
     arguments = ["train-tokenizer", "--documents", str(root / "a.jsonl"), "--vocab-size", "270"]
-    assert run(app, [*arguments, "--output", str(root / "tok")]) == 0
+    assert execute([*arguments, "--output", str(root / "tok")]) == 0
     return root / "tok"
 
 

@@ -16,14 +16,13 @@ TEXT = "def f(x):\n    return x + 1  # the answer is 42, not 1234567\n" * 3
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    from dolma_data.cli import app
-    from dolma_data.command_line import run
+    from dolma_data.cli import execute
 
     root = tmp_path_factory.mktemp("tokenizer")
     (root / "a.jsonl").write_text(json.dumps({"id": "1", "text": TEXT + "<|endoftext|>", "source": "s"}))
     arguments = ["train-tokenizer", "--documents", str(root / "a.jsonl"), "--vocab-size", "280"]
-    assert run(app, [*arguments, "--output", str(root / "tok")]) == 0
-    assert run(app, [*arguments, "--output", str(root / "again")]) == 0
+    assert execute([*arguments, "--output", str(root / "tok")]) == 0
+    assert execute([*arguments, "--output", str(root / "again")]) == 0
     return root / "tok"
 
 

@@ -29,14 +29,13 @@ TEXTS = [f"Document {i} says: " + "the quick brown fox " * (i % 7) for i in rang
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory) -> Path:
-    from dolma_data.cli import app
-    from dolma_data.command_line import run
+    from dolma_data.cli import execute
 
     root = tmp_path_factory.mktemp("tokenizer")
     rows = [json.dumps({"id": str(i), "text": text, "source": "s"}) for i, text in enumerate(TEXTS)]
     (root / "a.jsonl").write_text("\n".join(rows))
     arguments = ["train-tokenizer", "--documents", str(root / "a.jsonl"), "--vocab-size", "300"]
-    assert run(app, [*arguments, "--output", str(root / "tok")]) == 0
+    assert execute([*arguments, "--output", str(root / "tok")]) == 0
     return root / "tok"
 
 

@@ -42,6 +42,7 @@ WITHOUT_EFFECT: dict[str, dict[str, str]] = {
     "warc": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY, "ignore_existing": ANEW},
 }
 RENAMED = {"dryrun": "dry_run"}
+NAMED_BY_USERS = frozenset({"labels", "resources", "set"})  # what follows is a name, not a key of ours
 
 
 def prepare_settings(command: str, settings: dict[str, Any], where: str | Path | None = None) -> dict[str, Any]:
@@ -78,7 +79,8 @@ def _remove(settings: dict[str, Any], key: list[str]) -> bool:
 def prepare_arguments(arguments: Sequence[str]) -> list[str]:
     """A command line as the commands take it: Dolma's spellings, and ``--compat`` behind the command.
 
-    ``--a.b_c`` and ``--a.b-c`` are the same, ``--no-a.b`` is ``--a.no-b``, ``--dryrun`` is ``--dry-run``.
+    ``--a.b_c`` and ``--a.b-c`` are the same, ``--no-a.b`` is ``--a.no-b``, ``--dryrun`` is ``--dry-run``. Names that
+    users give, such as that of a tagger in ``--resources.c4_v2``, stay as they are.
     """
     rest = list(arguments)
     before: list[str] = []  # what stands before the command and may: -c FILE
@@ -106,6 +108,10 @@ def _respelt(arguments: Sequence[str], without_effect: dict[str, str]) -> list[s
                 prepared.append(argument)
             continue
         name, equals, value = argument[2:].partition("=")
+        if name.partition(".")[0] in NAMED_BY_USERS:
+            dropping = False
+            prepared.append(argument)
+            continue
         key = name.replace("-", "_")
         reason = without_effect.get(key.removeprefix("no_"))
         dropping = reason is not None
