@@ -39,16 +39,18 @@ def test_requests_give_the_query_and_the_right_answer(tmp_path: Path) -> None:
     rows = [request(0, 0, " radio", query=QUERY), request(0, 1, " telephone", query=QUERY)]
     rows += [request(1_000_000, 1, " telephone", query="Answer:")]
     path = write_lines(tmp_path / "quiz" / "requests.jsonl.gz", rows)
-    units = read_units(None, EvaluationRule(requests=(str(tmp_path),), ngram_length=5))
+    units = read_units(None, EvaluationRule(requests=(str(tmp_path),), ngram_length=5)).units
     assert [(unit.id, unit.text) for unit in units] == [("quiz/0", QUERY), ("quiz/0", QUERY + " telephone")]
-    units = read_units(None, EvaluationRule(requests=(str(path),)))
+    units = read_units(None, EvaluationRule(requests=(str(path),))).units
     assert [(unit.kind, unit.text) for unit in units] == [("paragraph", LINE)]
-    assert read_units(None, EvaluationRule(requests=(str(path),), minimum_words=2))[-1].text == "Answer: telephone"
+    assert (
+        read_units(None, EvaluationRule(requests=(str(path),), minimum_words=2)).units[-1].text == "Answer: telephone"
+    )
 
 
 def test_a_request_without_a_query_gives_its_context(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "requests.jsonl.gz", [request(0, 1, " then.", sentence="x")])
-    (first, second) = read_units(None, EvaluationRule(requests=(str(path),), ngram_length=5))
+    (first, second) = read_units(None, EvaluationRule(requests=(str(path),), ngram_length=5)).units
     assert first.text == "few-shot examples\n" + QUERY
     assert second.text == f"few-shot examples\n{QUERY} then."
 
@@ -59,7 +61,7 @@ def test_suites_give_lines_of_thirteen_words_and_held_out_documents(tmp_path: Pa
     write_lines(tmp_path / "wiki/val/a.jsonl.gz", [{"id": "v", "text": text, "source": "wiki", "subdomain": "en"}])
     write_lines(tmp_path / "code/test/a.jsonl.gz", [{"id": "c", "text": f"{twelve} other", "source": "code"}])
     write_lines(tmp_path / "held_out.jsonl.gz", [{"source": "code", "id": "h", "group": "g"}])
-    units = read_units(None, EvaluationRule(suites=(str(tmp_path),), exempt_sources=("code",)))
+    units = read_units(None, EvaluationRule(suites=(str(tmp_path),), exempt_sources=("code",))).units
     assert [(unit.kind, unit.source, unit.domain, unit.text) for unit in units] == [
         ("paragraph", "wiki", "en", f"{twelve} thirteen"),
         ("paragraph", "wiki", "en", f"{twelve}-13"),
@@ -69,7 +71,7 @@ def test_suites_give_lines_of_thirteen_words_and_held_out_documents(tmp_path: Pa
 
 def test_plain_texts_are_named_by_file_and_line_where_nothing_else_names_them(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "sums.jsonl.gz", [{"text": "a b c"}, {"text": "d e f", "id": "x", "source": "s"}])
-    units = read_units(None, EvaluationRule(texts=(str(path),), minimum_words=3))
+    units = read_units(None, EvaluationRule(texts=(str(path),), minimum_words=3)).units
     assert [(unit.id, unit.source) for unit in units] == [("sums.jsonl.gz:1", "sums"), ("x", "s")]
 
 
@@ -140,16 +142,46 @@ def test_the_report_shows_by_source_and_item_what_was_hit(
     match = read_jsonl(root / "attributes/decontamination/matches.jsonl.gz")[1]
     assert (match["unit_id"], match["kind"], match["score"]) == ("quiz/0", "item", 1.0)
     report = json.loads((tmp_path / "report/report.json").read_bytes())
-    assert report["texts_too_short"] == 2
     assert report["documents"] == [
         {"source": "web", "documents": 2, "documents_hit": 1, "characters": 137, "characters_covered": 105}
     ]
-    assert report["evaluation"] == [{"source": "quiz", "units": 4, "units_found": 2, "items": 2, "items_found": 1}]
+    counts = {"units": 4, "units_found": 2, "items": 2, "items_compared": 1, "items_found": 1}
+    assert report["evaluation"] == [{"source": "quiz"} | counts]
     assert report["found"][1]["text"] == QUERY + " telephone"
     assert report["found"][1]["places"][0]["text"] == QUERY + " telephone"
     readable = (tmp_path / "report/report.md").read_text()
-    assert "| quiz | 4 | 2 | 2 | 1 |" in readable
-    assert f"> {LINE}" in readable
+    assert "| quiz | 4 | 2 | 2 | 1 | 1 |" in readable
+    assert f"```text\n{LINE}\n" in readable
+
+
+def test_a_text_that_several_items_have_is_reported_for_each_and_short_items_are_counted(
+    write_documents: Any, dolma: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = "one two ``` three <b>four</b> five"
+    texts = write_lines(
+        tmp_path / "t.jsonl.gz",
+        [
+            {"id": "1", "source": "a", "text": line},
+            {"id": "1", "source": "b", "text": f"{line}\n{line}\nother words that are nowhere"},
+            {"id": "2", "source": "b", "text": line},
+            {"id": "3", "source": "b", "text": "too short\nas well"},
+        ],
+    )
+    root = write_documents([{"id": "d", "text": f"x\n{line}\ny", "source": "web"}])
+    options = ("--texts", texts, "--minimum-words", "4", "--report", tmp_path / "report")
+    assert dolma("decontaminate", "--documents", root, *options) == 0
+    assert "1 items of the evaluation have no line of 4 words and cannot be compared" in caplog.text
+    report = json.loads((tmp_path / "report/report.json").read_bytes())
+    counts = ("units", "units_found", "items", "items_compared", "items_found")
+    assert [(row["source"], *map(row.get, counts)) for row in report["evaluation"]] == [
+        ("a", 1, 1, 1, 1, 1),
+        ("b", 3, 2, 3, 2, 2),
+    ]
+    (found,) = report["found"]
+    assert (found["unit_source"], found["unit_id"], found["hits"]) == ("a", "1", 1)
+    assert [(other["unit_source"], other["unit_id"]) for other in found["same_text"]] == [("b", "1"), ("b", "2")]
+    readable = (tmp_path / "report/report.md").read_text()
+    assert f"the same text: b: 1\n\nthe same text: b: 2\n\n````text\n{line}\n````" in readable
 
 
 def test_gsm8k_leaks_are_all_found_and_nothing_else(

@@ -118,7 +118,7 @@ def decontaminate(*, config: Annotated[DecontaminateConfig, Parameter(name="*")]
     from .decontaminate.evaluation_texts import read_units
 
     if config.dry_run:
-        units = len(read_units(config.decontamination_set, config.evaluation))
+        units = len(read_units(config.decontamination_set, config.evaluation).units)
         return print_plan(config, units=units, **listed(config.documents))
     decontaminate(config)
     return None

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 @cache
 def load_matcher(folder: Path | None, rule: EvaluationRule, content: str) -> Matches:
     """The matcher of the evaluation text, made once per process; ``content`` is its digest."""
-    units = read_units(folder, rule)
+    units = read_units(folder, rule).units
     if digest_units(units) != content:
         raise UserError("the evaluation text has changed during the run", where=folder, fix="run again")
     return make_matcher(units, rule)
@@ -82,7 +82,8 @@ def decontaminate(config: DecontaminateConfig) -> tuple[list[Path], dict[str, in
     """Run ``decontaminate``; returns the folders written and the counts of rows."""
     name = check_folder_name(config.name)
     folder, rule = config.decontamination_set, config.evaluation
-    units = read_units(folder, rule)
+    texts = read_units(folder, rule)
+    units = texts.units
     matcher = make_matcher(units, rule)
     short = too_short(matcher)
     found = self_test(matcher, units, folder)
@@ -91,8 +92,11 @@ def decontaminate(config: DecontaminateConfig) -> tuple[list[Path], dict[str, in
             f"no evaluation text has {rule.ngram_length} words", where="ngram_length", fix="take shorter n-grams"
         )
     log.info("self-test: all %d units of evaluation text are found where they are planted", found)
-    if short:
-        log.warning("%d texts have fewer than %d words and cannot be compared", len(short), rule.ngram_length)
+    contamination = Contamination(texts, short)
+    missed = contamination.items_too_short()
+    if missed:
+        what = f"text of {rule.ngram_length}" if rule.ngram_length else f"line of {rule.minimum_words}"
+        log.warning("%d items of the evaluation have no %s words and cannot be compared", missed, what)
     files = find_documents(config.documents)
     content = digest_units(units)
     work = Annotation("decontaminate", files, [name], [__version__, name, content, rule])
@@ -102,9 +106,9 @@ def decontaminate(config: DecontaminateConfig) -> tuple[list[Path], dict[str, in
     with work.recorded("decontaminate", config, inputs):
         work.run(partial(mark_chunk, folder, rule, content, name), config.processes)
         work.check(config.max_failed)
-        contamination = write_matches(work, name, units)
+        write_matches(work, name, contamination)
         if config.report is not None:
-            write_report(config.report, contamination, rule, len(short))
+            write_report(config.report, contamination, rule)
         kind = (
             f"n-grams of {rule.ngram_length} words of evaluation texts" if rule.ngram_length else "lines and documents"
         )
@@ -115,9 +119,8 @@ def decontaminate(config: DecontaminateConfig) -> tuple[list[Path], dict[str, in
     return written, work.counts()
 
 
-def write_matches(work: Annotation, name: str, units: Sequence[Unit]) -> Contamination:
-    """Write ``matches.jsonl.gz`` into each folder; returns what was found, by source and by unit."""
-    contamination = Contamination(units)
+def write_matches(work: Annotation, name: str, contamination: Contamination) -> None:
+    """Write ``matches.jsonl.gz`` into each folder and count what was found, by source and by unit."""
     with ExitStack() as stack:
         streams = {
             output.target: stack.enter_context(atomic_write(output.folder / MATCHES))
@@ -128,11 +131,10 @@ def write_matches(work: Annotation, name: str, units: Sequence[Unit]) -> Contami
                 contamination.add_documents(note[1], note[2:])
                 continue
             _, document, source, start, end, number, score, excerpt = note
-            unit = units[number]
+            unit = contamination.units[number]
             row = {"id": document, "source": source, "start": start, "end": end, "unit_id": unit.id}
             row |= {"unit_source": unit.source, "unit_domain": unit.domain, "kind": unit.kind}
             if unit.kind == ITEM:
                 row["score"] = score
             streams[work.of(file, name).target].write(encode_json(row) + b"\n")
             contamination.add_hit(number, document, source, start, end, score, excerpt)
-    return contamination

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,19 @@ class Unit(msgspec.Struct, frozen=True):
     source: str
     domain: str
     text: str | None
+
+
+@dataclass(frozen=True)
+class EvaluationTexts:
+    """What is compared.
+
+    ``units`` has every text once (a set as it lies on disk); ``repeats`` are units of other items with the text of one
+    of them, by its number; ``short`` are items no line of which has enough words.
+    """
+
+    units: list[Unit]
+    repeats: dict[int, list[Unit]]
+    short: list[Unit]
 
 
 def read_set(folder: Path) -> list[Unit]:
@@ -70,10 +84,10 @@ def read_set(folder: Path) -> list[Unit]:
     return units
 
 
-def read_units(decontamination_set: Path | None, rule: EvaluationRule) -> list[Unit]:
+def read_units(decontamination_set: Path | None, rule: EvaluationRule) -> EvaluationTexts:
     """All units the rule compares: those of the set, and lines (or whole texts, for n-grams) of everything else.
 
-    A text that is listed already is not listed again. Nothing at all is a UserError.
+    Nothing at all is a UserError.
     """
     if rule.minimum_words < 1 or rule.ngram_length < 0:
         raise UserError("minimum_words and ngram_length count words", fix="give 1 or more, or 0 for no n-grams")
@@ -92,22 +106,36 @@ def read_units(decontamination_set: Path | None, rule: EvaluationRule) -> list[U
     exempt = set(rule.exempt_sources)
     raw = [unit for unit in raw if unit.source not in exempt or unit.kind == DOCUMENT]
     listed = [unit for unit in listed if unit.source not in exempt or unit.kind == DOCUMENT]
+    compared = raw if rule.ngram_length else list(_lines(raw, rule.minimum_words))
     units = list(listed)
-    seen = {_identity(unit) for unit in listed}
-    for unit in raw if rule.ngram_length else _lines(raw, rule.minimum_words):
-        if _identity(unit) not in seen:
-            seen.add(_identity(unit))
+    repeats: dict[int, list[Unit]] = {}
+    places = {_identity(unit): number for number, unit in reversed(list(enumerate(listed)))}
+    taken = {(_identity(unit), item_of(unit)) for unit in listed}
+    for unit in compared:
+        if (_identity(unit), item_of(unit)) in taken:
+            continue
+        taken.add((_identity(unit), item_of(unit)))
+        place = places.setdefault(_identity(unit), len(units))
+        if place == len(units):
             units.append(unit)
+        else:
+            repeats.setdefault(place, []).append(unit)
     if not units:
         raise UserError(
             "no evaluation text to compare with",
             fix="give --decontamination-set, --suites, --requests or --texts with texts long enough",
         )
-    return units
+    long_enough = set(map(item_of, compared))
+    return EvaluationTexts(units, repeats, [unit for unit in raw if item_of(unit) not in long_enough])
+
+
+def item_of(unit: Unit) -> tuple[str, str]:
+    """Source and id of the item that a unit belongs to."""
+    return unit.source, unit.id
 
 
 def _identity(unit: Unit) -> Any:
-    return (unit.source, unit.id) if unit.text is None else unit.text
+    return item_of(unit) if unit.text is None else unit.text
 
 
 def _lines(items: Sequence[Unit], minimum_words: int) -> Iterator[Unit]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..config.decontaminate import EvaluationRule
 from ..files import atomic_write, write_json
-from .evaluation_texts import Unit
+from .evaluation_texts import EvaluationTexts
 
 EXAMPLES = 5  # places of a unit that are shown
 SHOWN = 300  # characters of a text in the readable report
@@ -26,10 +27,12 @@ class UnitHits:
 
 
 class Contamination:
-    """Counts by source of the documents, and hits by unit."""
+    """Counts by source of the documents, and hits by unit; ``short`` are numbers of units that cannot be compared."""
 
-    def __init__(self, units: Sequence[Unit]) -> None:
-        self.units = units
+    def __init__(self, texts: EvaluationTexts, short: Collection[int] = ()) -> None:
+        self.texts = texts
+        self.units = texts.units
+        self.short = short
         self.sources: dict[str, list[int]] = {}  # documents, documents hit, characters, characters covered
         self.found: dict[int, UnitHits] = {}
 
@@ -55,20 +58,35 @@ class Contamination:
         ]
 
     def evaluation(self) -> list[dict[str, Any]]:
-        """For each source of the evaluation its units, its items, and how many of them were found."""
+        """For each source of the evaluation its units, its items, how many of them are compared and how many found.
+
+        A text that several items have counts for each of them.
+        """
         rows: dict[str, dict[str, Any]] = {}
-        items: dict[str, tuple[set[str], set[str]]] = {}
-        for number, unit in enumerate(self.units):
-            row = rows.setdefault(unit.source, {"source": unit.source, "units": 0, "units_found": 0})
-            every, found = items.setdefault(unit.source, (set(), set()))
-            row["units"] += 1
-            every.add(unit.id)
-            if number in self.found:
-                row["units_found"] += 1
-                found.add(unit.id)
-        for source, (every, found) in items.items():
-            rows[source] |= {"items": len(every), "items_found": len(found)}
+        items: dict[str, dict[str, set[str]]] = {}
+
+        def enter(source: str, item: str, *kinds: str) -> None:
+            rows.setdefault(source, {"source": source, "units": 0, "units_found": 0})
+            sets = items.setdefault(source, {"items": set(), "items_compared": set(), "items_found": set()})
+            for kind in ("items", *kinds):
+                sets[kind].add(item)
+
+        for number, first in enumerate(self.units):
+            found = number in self.found
+            kinds = ("items_compared",) * (number not in self.short) + ("items_found",) * found
+            for unit in (first, *self.texts.repeats.get(number, ())):
+                enter(unit.source, unit.id, *kinds)
+                rows[unit.source]["units"] += 1
+                rows[unit.source]["units_found"] += found
+        for unit in self.texts.short:
+            enter(unit.source, unit.id)
+        for source, sets in items.items():
+            rows[source] |= {kind: len(every) for kind, every in sets.items()}
         return [rows[source] for source in sorted(rows)]
+
+    def items_too_short(self) -> int:
+        """Items of the evaluation nothing of which can be compared."""
+        return sum(row["items"] - row["items_compared"] for row in self.evaluation())
 
     def items(self) -> list[dict[str, Any]]:
         """Units that were found, those of the most documents first."""
@@ -78,6 +96,10 @@ class Contamination:
                 "unit_id": self.units[number].id,
                 "unit_source": self.units[number].source,
                 "unit_domain": self.units[number].domain,
+                "same_text": [
+                    {"unit_id": unit.id, "unit_source": unit.source, "unit_domain": unit.domain}
+                    for unit in self.texts.repeats.get(number, ())
+                ],
                 "kind": self.units[number].kind,
                 "text": self.units[number].text,
                 "documents": len(found.documents),
@@ -89,12 +111,11 @@ class Contamination:
         ]
 
 
-def write_report(folder: Path, contamination: Contamination, rule: EvaluationRule, too_short: int) -> None:
+def write_report(folder: Path, contamination: Contamination, rule: EvaluationRule) -> None:
     """Write ``report.json`` and ``report.md`` into ``folder``."""
     names = ("documents", "documents_hit", "characters", "characters_covered")
     report = {
         "rule": asdict(rule),
-        "texts_too_short": too_short,
         "documents": [
             {"source": source} | dict(zip(names, counts, strict=True))
             for source, counts in sorted(contamination.sources.items())
@@ -110,13 +131,15 @@ def write_report(folder: Path, contamination: Contamination, rule: EvaluationRul
 def _readable(report: dict[str, Any], contamination: Contamination) -> Iterator[str]:
     yield "# Evaluation text in the documents\n"
     yield from (f"- {line}" for line in contamination.summary())
-    yield "\n| evaluation source | units | found | items | found |\n| --- | --- | --- | --- | --- |"
+    yield "\n| evaluation source | texts | found | items | compared | found |\n| --- | --- | --- | --- | --- | --- |"
     for row in report["evaluation"]:
-        cells = ("source", "units", "units_found", "items", "items_found")
+        cells = ("source", "units", "units_found", "items", "items_compared", "items_found")
         yield "| " + " | ".join(str(row[cell]) for cell in cells) + " |"
     for item in report["found"]:
         yield f"\n## {item['unit_source']}: {item['unit_id']}\n"
         yield f"{item['kind']}, in {item['documents']} documents, best score {item['best_score']:.3f}\n"
+        for other in item["same_text"]:
+            yield f"the same text: {other['unit_source']}: {other['unit_id']}\n"
         if item["text"] is not None:
             yield _quoted(item["text"])
         for place in item["places"]:
@@ -126,5 +149,7 @@ def _readable(report: dict[str, Any], contamination: Contamination) -> Iterator[
 
 
 def _quoted(text: str) -> str:
+    """A block that shows the text as it is, whatever it holds."""
     shown = text if len(text) <= SHOWN else text[:SHOWN] + " …"
-    return "\n".join("> " + line for line in shown.strip().split("\n"))
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", shown)), default=0))
+    return f"{fence}text\n{shown.strip()}\n{fence}"
