@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -50,7 +50,6 @@ class Chunk:
     file: int
     tree: str  # whose suffix says how the rows are packed
     block: Block
-    attached: Any = None  # what the parent process knows about this chunk
 
     @classmethod
     def of_lines(cls, file: int, first_line: int, lines: Sequence[bytes], last: bool) -> Chunk:
@@ -297,17 +296,8 @@ class Annotation:
     def of(self, file: DocumentFile, name: str) -> Output:
         return self.outputs[file.attributes_folder(name)]
 
-    def run(
-        self,
-        score: Callable[[Chunk], Scored],
-        processes: int,
-        attach: Callable[[Chunk], Any] | None = None,
-    ) -> None:
-        """Score every file that is not finished; ``score`` is a module-level function or a partial of one.
-
-        ``attach`` runs in this process and gives each chunk what ``score`` finds in ``attached``; this process then
-        reads all files.
-        """
+    def run(self, score: Callable[[Chunk], Scored], processes: int) -> None:
+        """Score every file that is not finished; ``score`` is a module-level function or a partial of one."""
         todo: list[tuple[int, DocumentFile]] = []
         pending: list[list[bool]] = []  # for each file, which outputs it still needs
         for index, (file, document_digest) in enumerate(zip(self.files, self.digests, strict=True)):
@@ -323,10 +313,7 @@ class Annotation:
         current = -1
         rows = 0
         failures: list[tuple[int, str]] = []
-        units: Iterator[Chunk | SmallFile] = read_units(todo)
-        if attach is not None:
-            units = (replace(chunk, attached=attach(chunk)) for chunk in read_chunks(todo))
-        results = map_ordered(partial(score_unit, score), units, processes)
+        results = map_ordered(partial(score_unit, score), read_units(todo), processes)
         try:
             with Progress(self.what) as progress:
                 for result in results:

@@ -1,19 +1,24 @@
 """Spread units of work over processes; results come back in the order of the work, whatever the number.
 
-The contract between a command and what executes it, so that the same plan can run on processes of one machine or on
-tasks of a cluster:
+The contract between a command and what executes it, so that the same plan runs on processes of one machine or, without
+being rewritten, on tasks of a cluster:
 
 - A command is a plan (an iterable of units), a function of one unit, and a reduction that takes the results in the
-  order of the plan.
-- A unit and a result are picklable values and small: paths, ranges, settings, at most a few megabytes of lines; what is
-  larger lies in a file at an artifact's path, which every worker can read.
-- The function depends on its unit alone: on no global that the parent set, on no earlier unit, on no shared memory, and
-  on no file but the inputs named in the unit. What it loads once (a model, a list) it loads by a path in its arguments.
+  order of the plan. Plan and reduction run in the command's own process.
+- Function, unit and result are pickled: a module-level function or a ``functools.partial`` of one, paths, ranges,
+  settings, at most some megabytes of lines. What is larger lies in a file at an artifact's path or in the unfinished
+  folder beside it (``NAME.partial``, ``NAME.progress.partial``), which every worker can read and write.
+- The function depends on its unit alone: on no variable that another process set, on no earlier unit, on no memory,
+  lock, queue or open file that it shares, and on no file but those that the unit names. What it loads once (a model, a
+  list) it loads by a path or a name in its arguments, and keeps only what it would load again.
 - The function may be run again for the same unit after a worker was lost, and gives the same result; it leaves nothing
   behind, or files that are written whole under names that the unit gives.
-- Where units end depends on the content of the inputs and on constants, never on the number of workers.
+- Units may run in any order and anywhere; where they end depends on the content of the inputs and on constants, never
+  on the number of workers.
+- Paths are meant as the command was given them, so workers stand in its working directory, with its environment.
 
-Only :func:`map_ordered` knows that the workers are processes of this machine.
+A unit is an in-memory value while it is under way, so an executor takes units from the plan as it has room for them.
+:func:`executed_by` puts another executor in the place of :func:`on_this_machine`; nothing else knows what a worker is.
 """
 
 from __future__ import annotations
@@ -25,7 +30,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from typing import TypeVar
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar
 
 from .errors import UserError
 
@@ -33,14 +41,40 @@ Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
 
-def map_ordered(function: Callable[[Unit], Result], units: Iterable[Unit], processes: int = 1) -> Iterator[Result]:
-    """Yield ``function(unit)`` for every unit, in order, from ``processes`` worker processes (1: in this one).
+class Executor(Protocol):
+    """Yields ``function(unit)`` for every unit in the order of ``units``, by the contract of this module."""
 
-    ``function`` is a module-level function (or a ``functools.partial`` of one); at most ``2 * processes`` units are
-    under way, so that memory stays bounded. An exception in a worker ends the work and is raised here.
+    def __call__(
+        self, function: Callable[[Any], Any], units: Iterable[Any], processes: int
+    ) -> Iterator[Any]: ...  # pragma: no cover
+
+
+def map_ordered(function: Callable[[Unit], Result], units: Iterable[Unit], processes: int = 1) -> Iterator[Result]:
+    """Yield ``function(unit)`` for every unit, in order, from ``processes`` workers of the executor that is set.
+
+    ``function`` is a module-level function (or a ``functools.partial`` of one). An exception in a worker ends the work
+    and is raised here.
     """
     if processes < 1:
         raise UserError(f"processes is {processes}", fix="give 1 or more")
+    return _executor.get()(function, units, processes)
+
+
+@contextmanager
+def executed_by(executor: Executor) -> Iterator[None]:
+    """Have ``executor`` run the units of every command inside the block."""
+    token = _executor.set(executor)
+    try:
+        yield
+    finally:
+        _executor.reset(token)
+
+
+def on_this_machine(function: Callable[[Unit], Result], units: Iterable[Unit], processes: int) -> Iterator[Result]:
+    """Run units in processes of this machine (1: in this one), at most ``2 * processes`` under way.
+
+    UserError where a worker ends without an answer; mostly the system has killed it for want of memory.
+    """
     if processes == 1:
         yield from map(function, units)
         return
@@ -54,8 +88,16 @@ def map_ordered(function: Callable[[Unit], Result], units: Iterable[Unit], proce
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process ended without an answer: killed, perhaps for want of memory",
+            fix="run the same command again, with fewer --processes where memory is short",
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+_executor: ContextVar[Executor] = ContextVar("executor", default=on_this_machine)
 
 
 def _serve_parent() -> None:

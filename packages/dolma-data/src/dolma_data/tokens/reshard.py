@@ -251,6 +251,7 @@ def prepare(file: TokenFile, seed: int, dtype: str, scratch: Path) -> Prepared:
     table["key"] = order_keys(seed, np.full(len(taken), file.number), taken[:, 0] * (1 << 20) + taken[:, 1])
     table = table[np.argsort(table["key"], kind="stable")]
     tokens_path, rows_path, ids_path = unit_paths(scratch, file.number)
+    tokens_path.unlink(missing_ok=True)  # of a worker that was lost
     tokens_path.symlink_to(file.path.absolute())
     np.save(rows_path, table)
     ids_path.write_bytes(b"".join(identifiers))

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -218,11 +220,27 @@ class LibraryEncoder:
         self.tokenizer = tokenizer
 
     def encode(self, texts: Sequence[bytes]) -> tuple[Ids, Offsets]:
-        encodings = self.tokenizer.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
+        with _one_thread():
+            encodings = self.tokenizer.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
         firsts = np.zeros(len(texts) + 1, dtype=np.int64)
         np.cumsum([len(encoding) for encoding in encodings], out=firsts[1:])
         ids = chain.from_iterable(encoding.ids for encoding in encodings)
         return np.fromiter(ids, dtype=np.uint32, count=int(firsts[-1])), firsts
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have the tokenizers library use the thread that calls it: there are as many workers as processors."""
+    name = "TOKENIZERS_PARALLELISM"
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @lru_cache(maxsize=1)

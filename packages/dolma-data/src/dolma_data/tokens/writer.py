@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -240,7 +238,7 @@ def _encode_all(
             else:
                 encoded[unit.number] = found
 
-    with _one_thread(), Progress("tokens", unit="bytes of lines") as progress:
+    with Progress("tokens", unit="bytes of lines") as progress:
         for result in map_ordered(partial(encode_unit, work=work), unfinished(), processes):
             encoded[result.number] = result
             progress.advance(result.text_bytes)
@@ -258,19 +256,3 @@ def _save_tables(tokenizer: Path, special_is_text: bool, scratch: Path) -> Path 
         log.warning("the tokenizers library encodes, several times slower: the tokenizer has %s", reason)
         return None
     return path
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Have the tokenizers library use one thread in this process and those it starts."""
-    settings = {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
