@@ -162,7 +162,28 @@ def test_two_documents_of_one_name_fail_with_both_places(dolma, tmp_path, capsys
     message = capsys.readouterr().err
     assert f"{tmp_path}/a.jsonl, line 1" in message
     assert f"{tmp_path}/b.jsonl, line 2" in message
+    assert "--repeated-ids number" in message
     assert not (tmp_path / "out").exists()
+
+
+def test_repeated_ids_are_numbered_on_demand_in_the_order_of_the_inputs(
+    dolma, documents, contents, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("dolma_data.extract.extraction.UNIT_BYTES", 10)  # several units of work
+    names = {"a": ["1", "1", "1#2"], "b": ["2", "1"], "c": ["3"], "d": ["1"]}
+    for file, ids in names.items():
+        rows = [json.dumps({"id": name, "text": f"{file}{row}", "source": "s"}) for row, name in enumerate(ids)]
+        (tmp_path / f"{file}.jsonl").write_text("\n".join(rows))
+    inputs = [tmp_path / f"{file}.jsonl" for file in names]
+    with caplog.at_level("INFO"):
+        for processes in (1, 2):
+            options = ("--output", tmp_path / f"out{processes}", "--repeated-ids", "number", "--processes", processes)
+            assert dolma("extract", *inputs, *options) == 0
+    assert "3 documents have an id that stands earlier in their source" in caplog.text
+    rows = [(row["id"], row["text"]) for row in documents(tmp_path / "out1")]
+    taken = [("1", "a0"), ("1#3", "a1"), ("1#2", "a2"), ("2", "b0"), ("1#4", "b1"), ("3", "c0"), ("1#5", "d0")]
+    assert rows == taken
+    assert contents(tmp_path / "out1") == contents(tmp_path / "out2")
 
 
 def test_the_same_id_in_two_sources_is_fine(dolma, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from .kinds import Count, Several
 
@@ -27,6 +27,10 @@ class ExtractConfig:
 
     packages: Annotated[tuple[str, ...], Several] = ()
     """python-docs: only these top-level packages or modules (comma-separated); `topics` is the documentation."""
+
+    repeated_ids: Literal["refuse", "number"] = "refuse"
+    """Of documents of one source with the same id: `refuse` stops; `number` gives every one but the first its number,
+    `ID#2`, `ID#3` and so on, in the order of the inputs."""
 
     max_failed: Count = 0
     """Records that may fail (they are listed in quarantine.jsonl) before the command does."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from .kinds import Several
+from .kinds import Count, Several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,12 @@ class RunConfig:
 
     input: Annotated[tuple[str, ...], Several] = ()
     """Raw files or folders in place of `documents`: they are extracted into the output folder first."""
+
+    repeated_ids: Literal["refuse", "number"] = "refuse"
+    """Of raw files with the same id twice in a source: `refuse` stops, `number` makes the second `ID#2`."""
+
+    max_failed: Count = 0
+    """Records that may fail (they are listed in quarantine.jsonl) in a step before the recipe does."""
 
     set: dict[str, str] = field(default_factory=dict)
     """Variables of the recipe: `--set.minimum_words 20`."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +13,10 @@ from typing import Any, TypeVar
 from ..config.extract import ExtractConfig
 from ..documents import (
     DOCUMENTS,
-    DocumentsArtifact,
     Shard,
     ShardWriter,
     documents_artifact,
     is_blank,
-    read_rows,
     refuse_own_input,
 )
 from ..errors import UserError
@@ -27,6 +24,7 @@ from ..execute import map_ordered
 from ..progress import Progress
 from ..provenance import recorded
 from .files import InputFile, find_input_files, read_records
+from .identity import key_of, settle_ids
 from .python import (
     BUILT_IN,
     TOPICS,
@@ -67,7 +65,8 @@ def extract(paths: Sequence[str], config: ExtractConfig) -> dict[str, int]:
     """Write the documents found in ``paths`` (or, for ``["python-docs"]``, in the installed Python) to an artifact.
 
     Returns the counts. Raises UserError for inputs that cannot be read, for nothing to read at all, for more than
-    ``max_failed`` bad records and for two documents of one source with the same id.
+    ``max_failed`` bad records and, unless ``repeated_ids`` says otherwise, for two documents of one source with the
+    same id.
     """
     units = plan(paths, config)
     refuse_own_input(config.output, (Path(path) for path in paths))
@@ -84,7 +83,7 @@ def extract(paths: Sequence[str], config: ExtractConfig) -> dict[str, int]:
             counts = artifact.counts()
             if not counts["read"]:
                 raise UserError("nothing to read: every input is empty", where=", ".join(paths), fix="check the paths")
-            _refuse_duplicates(artifact, b"".join(keys))
+            settle_ids(artifact, b"".join(keys), config.repeated_ids)
             for reason, number in sorted(artifact.dropped().items()):
                 log.info("dropped: %d, %s", number, reason)
         record.outputs.append(config.output / DOCUMENTS)
@@ -150,11 +149,7 @@ class _Writer:
 
     def keep(self, document: dict[str, Any]) -> None:
         self.writer.keep(document)
-        self.keys += _key(document)
-
-
-def _key(document: dict[str, Any]) -> bytes:
-    return hashlib.sha256(f"{document['source']}\0{document['id']}".encode()).digest()[:8]
+        self.keys += key_of(document["source"], document["id"])
 
 
 def _write_unit(unit: Unit, folder: Path, text_field: str) -> tuple[list[Shard], bytes]:
@@ -230,37 +225,3 @@ def _python_document(source: str, module: Module, kind: str, text: str) -> dict[
         "source": source,
         "metadata": {"file": module.file, "module": module.name, "package": module.package, "kind": kind},
     }
-
-
-def _refuse_duplicates(artifact: DocumentsArtifact, keys: bytes) -> None:
-    """Raise UserError where two documents of one source have one id, naming both places."""
-    import numpy as np
-
-    values, counts = np.unique(np.frombuffer(keys, dtype="<u8"), return_counts=True)
-    suspects = {value.tobytes() for value in values[counts > 1].astype("<u8")}
-    if not suspects:
-        return
-    seen: dict[tuple[str, str], str] = {}
-    for document in _written(artifact):
-        if _key(document) not in suspects:
-            continue
-        name = (document["source"], document["id"])
-        metadata = document["metadata"]
-        place = metadata["file"]
-        if "line" in metadata:
-            place += f", line {metadata['line']}"
-        elif "uncompressed_offset" in metadata:
-            place += f", byte {metadata['uncompressed_offset']}"
-        if name in seen:
-            raise UserError(
-                f"two documents of source {name[0]!r} have the id {name[1]!r}: {seen[name]} and {place}",
-                fix="leave one out, or tell them apart with --source",
-            )
-        seen[name] = place
-
-
-def _written(artifact: DocumentsArtifact) -> Iterator[dict[str, Any]]:
-    for file in artifact.manifest()["files"]:
-        for row in read_rows(artifact.folder / file["path"]):
-            assert row.document is not None
-            yield row.document

@@ -24,6 +24,7 @@ KEYS = {"name", "description", "variables", "steps"}
 STEP_KEYS = {"name", "when", "description"}
 COMMANDS = ("extract", "warc", "tag", "dedupe", "decontaminate", "mix", "stat", "analyze", "train-tokenizer", "tokens")
 WITH_DOCUMENTS = ("tag", "dedupe", "decontaminate")  # where `documents` may be left out
+MAY_FAIL = tuple(name for name in COMMANDS if name != "stat")  # that take max_failed
 SUFFIX = ".yaml"
 RAW = "raw"
 
@@ -88,7 +89,8 @@ def load_recipe(path: Path, config: RunConfig) -> Recipe:
         "processes": config.processes,
     }
     variables = {name: fill(value, variables, str(path)) for name, value in variables.items()}
-    steps = [Step("extract", "extract", {"paths": list(config.input), "output": raw})] if config.input else []
+    extraction = {"paths": list(config.input), "output": raw, "repeated_ids": config.repeated_ids}
+    steps = [Step("extract", "extract", extraction)] if config.input else []
     for number, entry in enumerate(content["steps"], start=1):
         step = _step(entry, variables, path, number)
         if step is not None:
@@ -97,6 +99,8 @@ def load_recipe(path: Path, config: RunConfig) -> Recipe:
             steps.append(step)
     for step in steps:
         step.settings["processes"] = config.processes
+        if config.max_failed and step.command in MAY_FAIL:
+            step.settings.setdefault("max_failed", config.max_failed)
     return Recipe(content["name"], " ".join(str(content.get("description", "")).split()), variables, steps)
 
 
