@@ -43,12 +43,20 @@ RECIPE = {
         {"when": "report", "stat": {"attributes": ["${output}/none"], "report": "${output}/${report}"}},
     ],
 }
-FUNNEL = [
-    {"rule": "read", "documents": 3},
-    {"rule": "$.attributes[?(@.exact && @.exact[0])]", "documents": -1},
-    {"rule": "$.attributes[?(@.rules__gopher_v2__word_count[0][2] < 3)]", "documents": -1},
-    {"rule": "kept", "documents": 1},
-]
+FUNNEL = {
+    "read": {"s": 3},
+    "kept": {"s": 1},
+    "text_bytes": {"read": {"s": 43}, "kept": {"s": 18}},
+    "replaced_spans": {},
+    "rules": [
+        {"rule": "$.attributes[?(@.exact && @.exact[0])]", "dropped": {"s": 1}, "matched": {"s": 1}},
+        {
+            "rule": "$.attributes[?(@.rules__gopher_v2__word_count[0][2] < 3)]",
+            "dropped": {"s": 1},
+            "matched": {"s": 1},
+        },
+    ],
+}
 
 
 @pytest.fixture
@@ -67,7 +75,17 @@ def test_a_recipe_runs_from_documents_to_a_funnel(
     assert summary["funnels"] == {"filter": FUNNEL}
     assert [row["step"] for row in summary["steps"]] == ["score", "dedupe", "filter"]
     assert summary["steps"][2]["counts"] == {"read": 3, "kept": 1, "dropped": 2, "failed": 0}
-    assert capsys.readouterr().out.splitlines()[-1].split() == ["1", "kept"]
+    assert capsys.readouterr().out.splitlines()[-9:] == [
+        "funnel of filter",
+        "     dropped      matched  rule",
+        "           3               read",
+        "          -1            1  $.attributes[?(@.exact && @.exact[0])]",
+        "          -1            1  $.attributes[?(@.rules__gopher_v2__word_count[0][2] < 3)]",
+        "           1               kept",
+        "by source",
+        "        read         kept   of text",
+        "           3            1     41.9%  s",
+    ]
 
 
 def test_what_is_done_is_skipped_and_what_has_changed_is_not(
@@ -120,6 +138,7 @@ def test_a_dry_run_prints_the_steps_and_writes_nothing(
         ({"steps": [{"tag": {"taggers": ["${nothing}"]}}]}, "unknown variable ${nothing}"),
         ({"steps": [{"tag": {"taggers": ["gopher_v2"]}}] * 2}, "two steps are called 'tag'"),
         ({"stages": []}, "unknown key 'stages'"),
+        ({"optional": {"nothing": "x"}}, "unknown variable 'nothing' in optional"),
     ],
 )
 def test_mistakes_in_a_recipe_are_one_line(
@@ -158,6 +177,39 @@ def test_variables_keep_their_type() -> None:
     variables = {"n": 3, "many": ["a", "b"], "word": "x"}
     value = {"a": "${n}", "b": ["${many}", "c"], "c": "${word}-${n}", "d": "${many}"}
     assert fill(value, variables, "here") == {"a": 3, "b": ["a", "b", "c"], "c": "x-3", "d": ["a", "b"]}
+
+
+def test_conditional_settings_and_entries_are_there_only_with_their_variable() -> None:
+    value = {"a": {"when": "given", "use": [1]}, "b": ["x", {"when": ["given", "not other"], "use": ["y", "z"]}]}
+    assert fill(value, {"given": "1", "other": ""}, "here") == {"a": [1], "b": ["x", "y", "z"]}
+    assert fill(value, {"given": "1", "other": 2}, "here") == {"a": [1], "b": ["x"]}
+    assert fill(value, {"given": "", "other": ""}, "here") == {"b": ["x"]}
+
+
+def test_what_a_recipe_leaves_out_is_said_before_the_first_step_and_in_the_summary(
+    dolma: Any, write_documents: Any, tmp_path: Path, capsys: Any, caplog: Any
+) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(RECIPE | {"optional": {"report": "histograms of nothing"}}))
+    root = write_documents(ROWS)
+    assert dolma("run", path, "--documents", root, "--output", tmp_path / "out") == 0
+    assert caplog.messages[0] == "left out: histograms of nothing; give it with --set.report"
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["left_out"] == {"report": "histograms of nothing"}
+    assert capsys.readouterr().out.splitlines()[-1] == "left out: histograms of nothing (--set.report)"
+
+
+def test_raw_files_may_have_repeated_ids_and_failures_where_it_is_allowed(
+    dolma: Any, tmp_path: Path, recipe: Path, capsys: Any
+) -> None:
+    rows = ['{"id": "1", "text": "one two three"}', "broken", '{"id": "1", "text": "four five six"}']
+    (tmp_path / "raw.jsonl").write_text("\n".join(rows))
+    arguments = ("run", recipe, "--input", tmp_path / "raw.jsonl", "--output", tmp_path / "out")
+    assert dolma(*arguments) == 2
+    assert "step extract: two documents of source 'raw' have the id '1'" in capsys.readouterr().err
+    assert dolma(*arguments, "--repeated-ids", "number") == 2
+    assert "1 records failed, 0 are allowed" in capsys.readouterr().err
+    assert dolma(*arguments, "--repeated-ids", "number", "--max-failed", 1) == 0
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -285,7 +285,7 @@ def run_recipe(recipe: str, /, *, config: Annotated[RunConfig, Parameter(name="*
     from .recipe.pipeline import format_summary, plan, run
 
     if config.dry_run:
-        return print_plan(config, steps=plan(recipe, config))
+        return print_plan(config, **plan(recipe, config))
     print(format_summary(run(recipe, config, bind)))
     return None
 

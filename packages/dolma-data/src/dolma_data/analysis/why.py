@@ -207,9 +207,11 @@ def _lines(account: dict[str, Any]) -> Iterator[str]:
                 yield f"    {key}: {len(found) - MOST_SPANS} more"
             if not found:
                 yield f"    {key}: none"
-        for match in folder["matches"]:
+        for match in folder["matches"][:MOST_SPANS]:
             details = ", ".join(f"{name} {value!r}" for name, value in match.items() if name not in ("id", "source"))
             yield f"    match: {short(details)}"
+        if len(folder["matches"]) > MOST_SPANS:
+            yield f"    match: {len(folder['matches']) - MOST_SPANS} more"
     if "stream" not in account:
         return
     yield f"stream {account['stream']}"

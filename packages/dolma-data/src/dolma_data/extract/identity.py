@@ -24,8 +24,8 @@ def key_of(source: str, identifier: str) -> bytes:
 def settle_ids(artifact: DocumentsArtifact, keys: bytes, repeated: Literal["refuse", "number"]) -> None:
     """Leave no id twice in a source of ``artifact``, whose documents have the ``keys``, in any order.
 
-    ``number`` rewrites the files that hold a document with an id that stands earlier: the second becomes ``ID#2``, and a
-    number whose id is taken is passed over. ``refuse`` raises UserError with both places.
+    ``number`` rewrites the files that hold a document with an id that stands earlier: the second becomes ``ID#2``,
+    and a number whose id is taken is passed over. ``refuse`` raises UserError with both places.
     """
     values, counts = np.unique(np.frombuffer(keys, dtype="<u8"), return_counts=True)
     suspects = {value.tobytes() for value in values[counts > 1].astype("<u8")}

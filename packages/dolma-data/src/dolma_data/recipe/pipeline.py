@@ -47,6 +47,8 @@ def run(name: str, config: RunConfig, bind: Bind) -> dict[str, Any]:
     one runs, so that a mistake in the last step is told at once. Raises UserError of a step with the step's name.
     """
     recipe = load_recipe(find_recipe(name), config)
+    for variable, what in recipe.left_out.items():
+        log.warning("left out: %s; give it with --set.%s", what, variable)
     bound: list[Bound] = [_named(step, partial(bind, step)) for step in recipe.steps]
     digests: dict[Path, str] = {}
     rows = []
@@ -69,6 +71,7 @@ def run(name: str, config: RunConfig, bind: Bind) -> dict[str, Any]:
     summary = {
         "format_version": FORMAT_VERSION,
         "recipe": recipe.name,
+        "left_out": recipe.left_out,
         "steps": rows,
         "funnels": {step.name: funnel for step, funnel in _funnels(recipe)},
     }
@@ -123,37 +126,48 @@ def _digest(path: Path, digests: dict[Path, str]) -> str:
     return digests[path]
 
 
-def _funnels(recipe: Recipe) -> Iterator[tuple[Step, list[dict[str, Any]]]]:
-    """What each mixture read, dropped by rule, and kept, over all sources."""
+def _funnels(recipe: Recipe) -> Iterator[tuple[Step, dict[str, Any]]]:
+    """What each mixture read and kept, and what every rule matched and dropped, by source."""
     for step in recipe.steps:
         if step.command != "mix":
             continue
         for output in dict.fromkeys(stream["output"]["path"] for stream in step.settings["streams"]):
             funnel = read_json(Path(output) / "funnel.json")
-            rows = [{"rule": "read", "documents": sum(funnel["read"].values())}]
-            rows += [
-                {"rule": rule["rule"], "documents": -sum(rule["dropped"].values())}
-                for rule in funnel["rules"]
-                if rule["dropped"]
-            ]
-            rows.append({"rule": "kept", "documents": sum(funnel["kept"].values())})
-            yield step, rows
+            matched = [rule for rule in funnel["rules"] if rule["matched"]]
+            rules = [{key: rule[key] for key in ("rule", "dropped", "matched")} for rule in matched]
+            counts = {key: funnel[key] for key in ("read", "kept", "text_bytes", "replaced_spans")}
+            yield step, {**counts, "rules": rules}
 
 
 def format_summary(summary: dict[str, Any]) -> str:
-    """The counts of every step and the funnels, to read."""
+    """The counts of every step, the funnels, and how much of each source came through, to read."""
     lines = []
     for row in summary["steps"]:
         counts = row["counts"]
         told = ", ".join(f"{value:,} {name}" for name, value in counts.items() if isinstance(value, int))
         lines.append(f"{row['step']}: {told}")
-    for name, rows in summary["funnels"].items():
-        lines.append(f"funnel of {name}")
-        lines += [f"{row['documents']:>12,}  {row['rule']}" for row in rows]
+    funnels = summary["funnels"]
+    for name, funnel in funnels.items():
+        lines += [f"funnel of {name}", f"{'dropped':>12} {'matched':>12}  rule"]
+        lines.append(f"{sum(funnel['read'].values()):>12,} {'':>12}  read")
+        lines += [
+            f"{-sum(rule['dropped'].values()):>12,} {sum(rule['matched'].values()):>12,}  {rule['rule']}"
+            for rule in funnel["rules"]
+        ]
+        lines.append(f"{sum(funnel['kept'].values()):>12,} {'':>12}  kept")
+    if funnels:
+        in_order = list(funnels.values())
+        first, last = in_order[0], in_order[-1]
+        lines += ["by source", f"{'read':>12} {'kept':>12} {'of text':>9}"]
+        for source, read in first["read"].items():
+            text = last["text_bytes"]["kept"].get(source, 0) / max(1, first["text_bytes"]["read"][source])
+            lines.append(f"{read:>12,} {last['kept'].get(source, 0):>12,} {text:>9.1%}  {source}")
+    lines += [f"left out: {what} (--set.{name})" for name, what in summary["left_out"].items()]
     return "\n".join(lines)
 
 
-def plan(name: str, config: RunConfig) -> list[dict[str, Any]]:
-    """The steps with their settings, for a dry run."""
+def plan(name: str, config: RunConfig) -> dict[str, Any]:
+    """What is left out and the steps with their settings, for a dry run."""
     recipe = load_recipe(find_recipe(name), config)
-    return [{"step": step.name, "command": step.command, "settings": step.settings} for step in recipe.steps]
+    steps = [{"step": step.name, "command": step.command, "settings": step.settings} for step in recipe.steps]
+    return {"left_out": recipe.left_out, "steps": steps}

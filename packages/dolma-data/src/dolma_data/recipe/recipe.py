@@ -2,8 +2,10 @@
 
 A recipe has a `name`, a `description`, `variables` with their defaults, and `steps`. A step has one key, a command of
 dolma-data, with the settings of that command; `when` names a variable (or `not` one; several in a list) that must be
-set, `name` tells steps apart. `${name}` stands for a variable, in a list for the entries of one that is a list; beside
-the recipe's own there are `documents`, `output` and `processes`. A variable may hold others.
+set, `name` tells steps apart. A setting or an entry of a list may be `{when: …, use: …}` and is left out otherwise.
+`${name}` stands for a variable, in a list for the entries of one that is a list; beside the recipe's own there are
+`documents`, `output` and `processes`. A variable may hold others. `optional` says of variables, which are empty at
+first, what the recipe leaves out without them; a run says it before its first step.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ from ..command_line import load_yaml
 from ..config.run import RunConfig
 from ..errors import UserError
 
-KEYS = {"name", "description", "variables", "steps"}
+KEYS = {"name", "description", "variables", "optional", "steps"}
 STEP_KEYS = {"name", "when", "description"}
 COMMANDS = ("extract", "warc", "tag", "dedupe", "decontaminate", "mix", "stat", "analyze", "train-tokenizer", "tokens")
 WITH_DOCUMENTS = ("tag", "dedupe", "decontaminate")  # where `documents` may be left out
 MAY_FAIL = tuple(name for name in COMMANDS if name != "stat")  # that take max_failed
 SUFFIX = ".yaml"
 RAW = "raw"
+CONDITIONAL = {"when", "use"}
+ABSENT = object()  # a conditional value that is left out
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe whose variables are filled in."""
+    """A recipe whose variables are filled in; ``left_out`` says by variable what lacks without it."""
 
     name: str
     description: str
     variables: dict[str, Any]
     steps: list[Step]
+    left_out: dict[str, str]
 
 
 def recipe_names() -> list[str]:
@@ -101,7 +106,19 @@ def load_recipe(path: Path, config: RunConfig) -> Recipe:
         step.settings["processes"] = config.processes
         if config.max_failed and step.command in MAY_FAIL:
             step.settings.setdefault("max_failed", config.max_failed)
-    return Recipe(content["name"], " ".join(str(content.get("description", "")).split()), variables, steps)
+    left_out = _left_out(content.get("optional") or {}, variables, path)
+    return Recipe(content["name"], _one_line(content.get("description", "")), variables, steps, left_out)
+
+
+def _left_out(optional: Any, variables: Mapping[str, Any], path: Path) -> dict[str, str]:
+    for name in optional:
+        if name not in variables:
+            raise UserError(f"unknown variable {name!r} in optional", where=path, fix="name it under variables")
+    return {name: _one_line(what) for name, what in optional.items() if not variables[name]}
+
+
+def _one_line(text: Any) -> str:
+    return " ".join(str(text).split())
 
 
 def _parse(value: str) -> Any:
@@ -140,9 +157,15 @@ def _wanted(conditions: Any, variables: Mapping[str, Any], where: str) -> bool:
 
 
 def fill(value: Any, variables: Mapping[str, Any], where: str) -> Any:
-    """Variables in place of ``${name}``; a text that is one ``${name}`` alone keeps the variable's type."""
+    """Variables in place of ``${name}``; a text that is one ``${name}`` alone keeps the variable's type.
+
+    ``{when: CONDITIONS, use: VALUE}`` is the value or, where a condition fails, left out of what holds it.
+    """
     if isinstance(value, dict):
-        return {key: fill(entry, variables, where) for key, entry in value.items()}
+        if value.keys() == CONDITIONAL:
+            return fill(value["use"], variables, where) if _wanted(value["when"], variables, where) else ABSENT
+        filled = {key: fill(entry, variables, where) for key, entry in value.items()}
+        return {key: entry for key, entry in filled.items() if entry is not ABSENT}
     if isinstance(value, list):
         return _fill_list(value, variables, where)
     if not isinstance(value, str):
@@ -161,6 +184,9 @@ def _fill_list(values: Sequence[Any], variables: Mapping[str, Any], where: str) 
     filled: list[Any] = []
     for entry in values:
         value = fill(entry, variables, where)
-        spread = isinstance(entry, str) and isinstance(value, list)
+        if value is ABSENT:
+            continue
+        conditional = isinstance(entry, dict) and entry.keys() == CONDITIONAL
+        spread = isinstance(value, list) and (isinstance(entry, str) or conditional)
         filled += value if spread else [value]
     return filled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     c4,
+    c4_lines,
     code,
     code_comments,
     content,
@@ -39,6 +40,7 @@ from .registry import (
 
 FAMILIES = (
     c4,
+    c4_lines,
     code,
     code_comments,
     content,
