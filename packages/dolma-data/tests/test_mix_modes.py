@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.config.mix import MixFilter, MixOutput, MixStream, SpanReplacement
+from dolma_data.documents import Shard
 from dolma_data.mix.chunks import compile_program
-from dolma_data.mix.rules import compile_rules, replace_spans
-from dolma_data.mix.shuffle import Shuffle, order_bucket
+from dolma_data.mix.finished import Data, Finished
+from dolma_data.mix.rules import Funnel, compile_rules, replace_spans
+from dolma_data.mix.shuffle import Spill, buckets_of, order_bucket
 
 
 def document(identifier: Any, text: str = "some text", source: str = "s", **more: Any) -> dict[str, Any]:
@@ -81,19 +83,27 @@ class TestShuffle:
 
     @given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 4), st.integers(0, 3))
     def test_buckets_hold_every_line_once_and_files_are_even(self, tmp_path_factory, sizes, files, seed):
-        from dolma_data.mix.chunks import Mixed
-
-        shuffle = Shuffle(tmp_path_factory.mktemp("s") / "x", (seed, 0), 5 * 16 << 20)
         lines = [json.dumps({"text": "x" * size, "source": str(k)}).encode() + b"\n" for k, size in enumerate(sizes)]
-        shuffle.add(Mixed(0, 0, lines=lines))
-        assert len(shuffle.counts) == 5
-        pieces = [piece for bucket in shuffle.buckets(files, "") for piece in order_bucket(bucket)]
-        shuffle.close()
+        spilled = []
+        for number, own in enumerate((lines[:10], lines[10:])):
+            path = tmp_path_factory.mktemp("s") / "lines"
+            with open(path, "wb") as stream:
+                spill = Spill(Data(stream), 5, (seed, 0, number))
+                for line in own:
+                    spill.add([line])
+                    spill.write()
+            record = Finished("", {}, None, Shard(), Funnel(), spill.blocks, spill.documents)
+            spilled.append((path, record))
+        pieces = [p for bucket in buckets_of(spilled, files, (seed, 0), "", 0) for p in order_bucket(bucket)]
         assert sorted(b"".join(piece.packed for piece in pieces).splitlines(keepends=True)) == sorted(lines)
         assert [piece.number for piece in pieces] == sorted(piece.number for piece in pieces)
-        counts = [sum(piece.documents for piece in pieces if piece.number == k) for k in range(files)]
+        packed = [b"".join(piece.packed for piece in pieces if piece.number == k) for k in range(files)]
+        counts = [part.count(b"\n") for part in packed]
         assert max(counts) - min(counts) <= 1
-        assert sum(size for piece in pieces for _, size in piece.sources.values()) == sum(sizes)
+        assert sum(size for piece in pieces for _, size in piece.shard.sources.values()) == sum(sizes)
+        for begin in range(files + 1):  # files before it are there already
+            rest = [p for bucket in buckets_of(spilled, files, (seed, 0), "", begin) for p in order_bucket(bucket)]
+            assert rest == [piece for piece in pieces if piece.number >= begin]
 
     def test_false_gives_one_output_for_every_input(self, mix, write_documents, tmp_path):
         write_documents([document("1"), document("2", "x")], "deep/a.jsonl.gz")

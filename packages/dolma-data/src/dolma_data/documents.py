@@ -233,6 +233,27 @@ class Shard:
     def kept(self) -> int:
         return sum(file["documents"] for file in self.files)
 
+    def count(self, source: str, text_bytes: int, documents: int = 1) -> None:
+        """Count documents that are kept."""
+        total = self.sources.setdefault(source, [0, 0])
+        total[0] += documents
+        total[1] += text_bytes
+
+    def list_file(self, path: str) -> None:
+        """List a file that holds all documents that were counted."""
+        documents, text_bytes = (sum(total[k] for total in self.sources.values()) for k in (0, 1))
+        self.files.append({"path": path, "documents": documents, "text_bytes": text_bytes})
+
+    def add(self, other: Shard) -> None:
+        """Take what came after."""
+        self.files += other.files
+        self.read += other.read
+        self.failures += other.failures
+        for source, (documents, text_bytes) in other.sources.items():
+            self.count(source, text_bytes, documents)
+        for reason, number in other.dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + number
+
 
 class ShardWriter:
     """Write the documents of one unit of work into as many files as ``text_limit`` asks for.
@@ -284,9 +305,7 @@ class ShardWriter:
         self.shard.read += 1
         files[-1]["documents"] += 1
         files[-1]["text_bytes"] += size
-        total = self.shard.sources.setdefault(document["source"], [0, 0])
-        total[0] += 1
-        total[1] += size
+        self.shard.count(document["source"], size)
         return files[-1]["path"], files[-1]["documents"]
 
     def drop(self, reason: str) -> None:

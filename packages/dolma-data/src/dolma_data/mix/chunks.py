@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 import msgspec
 from msgspec import Raw
 
 from ..config.mix import MixStream
-from ..documents import Failure, parse_document
+from ..documents import Failure, Shard, parse_document
 from ..errors import UserError
 from ..reading import pack
-from .reading import REMAKE, MixChunk
-from .rules import Funnel, Rules, apply_rules, compile_rules, utf8_length
+from .finished import Digests, digests_of
+from .reading import REMAKE, MixChunk, WholeFile, paths_of, read_chunks
+from .rules import Funnel, Rules, apply_rules, compile_rules, count, utf8_length
 
 Fields = dict[str, Any]
 encode = msgspec.json.Encoder().encode
@@ -72,18 +73,41 @@ def _object_of(names: Collection[str] | None) -> Any:
 
 @dataclass
 class Mixed:
-    """What became of a chunk."""
+    """What became of a chunk, or of a whole file."""
 
     number: int
     stream: int
     lines: list[bytes] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)  # bytes of text, of each line
-    line_sources: list[str] = field(default_factory=list)
-    read: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
+    packed: bytes = b""  # the lines, where they come back packed
+    shard: Shard = field(default_factory=Shard)
     funnel: Funnel = field(default_factory=Funnel)
-    packed: bytes = b""
+    digests: Digests = field(default_factory=dict)  # of what a whole file was made from
+
+    def add(self, other: Mixed) -> None:
+        """Take what comes after this, packed."""
+        self.packed += other.packed
+        self.shard.add(other.shard)
+        self.funnel.add(other.funnel)
+        self.digests.update(other.digests)
+
+
+def mix_piece(
+    piece: MixChunk | WholeFile, streams: Sequence[MixStream], compat: str | None, packings: Sequence[str | None]
+) -> Mixed:
+    """Mix a chunk, or read a whole file and mix its chunks; the packed lines are the same. See :func:`mix_chunk`."""
+    if isinstance(piece, MixChunk):
+        return mix_chunk(piece, streams, compat, packings)
+    stream = streams[piece.stream]
+    total = Mixed(piece.number, piece.stream)
+    parts = []
+    for chunk in read_chunks(piece.file, stream.attributes, stream.compression.input, compat == "dolma"):
+        mixed = mix_chunk(replace(chunk, stream=piece.stream, number=piece.number), streams, compat, packings)
+        parts.append(mixed.packed)
+        mixed.packed = b""
+        total.add(mixed)
+    total.packed = b"".join(parts)
+    total.digests = digests_of(paths_of(piece.file, stream.attributes))
+    return total
 
 
 def mix_chunk(
@@ -97,7 +121,7 @@ def mix_chunk(
     mixed = Mixed(chunk.number, chunk.stream)
     dolma = compat == "dolma"
     for place, raw in enumerate(chunk.documents):
-        mixed.read += 1
+        mixed.shard.read += 1
         line = chunk.first_line + place
         reason = chunk.failed.get(place)
         document, reason = (None, reason) if reason else _parse(raw, program, dolma)
@@ -105,7 +129,7 @@ def mix_chunk(
             raise UserError(reason or "", where=chunk.path, line=line, fix="mend the line")
         pieces = _join(chunk, place, document, program, dolma)
         if document is None:
-            mixed.failures.append(Failure(str(chunk.path), line, reason or ""))
+            mixed.shard.failures.append(Failure(str(chunk.path), line, reason or ""))
             continue
         text = document["text"]
         try:
@@ -113,14 +137,13 @@ def mix_chunk(
         except ValueError as error:
             raise UserError(str(error), where=chunk.path, line=line, fix="mend the rule or the attributes") from error
         if dropped is not None:
-            mixed.dropped[dropped] = mixed.dropped.get(dropped, 0) + 1
+            count(mixed.shard.dropped, dropped)
             continue
         new = document["text"]
         provenance = f"{chunk.path.name}:{line}"
         mixed.lines.append(_put_together(raw, None if new is text else new, pieces, provenance, program.rules))
-        mixed.sizes.append(utf8_length(new))
-        mixed.line_sources.append(document["source"])
-    if packing is not None:
+        mixed.shard.count(document["source"], utf8_length(new))
+    if packing is not None and mixed.lines:
         mixed.packed = pack(b"".join(mixed.lines), packing)
         mixed.lines = []
     return mixed

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from functools import partial
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
 from ..config.mix import MixConfig, MixStream
-from ..documents import DOCUMENTS, DocumentFile, DocumentsArtifact, Shard, documents_artifact, refuse_own_input
-from ..execute import map_ordered
+from ..documents import DOCUMENTS, DocumentsArtifact, documents_artifact, refuse_own_input
 from ..files import PARTIAL, write_json
-from ..progress import Progress
-from ..provenance import recorded
-from ..reading import pack
-from .chunks import Mixed, mix_chunk
+from ..provenance import Record, recorded
+from ..resuming import open_scratch
+from .finished import SCRATCH_VERSION, Finished, Scratch
+from .output_files import inputs_of, make_files
 from .plan import Unit, make_plan, root_of
-from .reading import MixChunk, read_chunks
 from .rules import Counter, Funnel, compile_rules, count
-
-if TYPE_CHECKING:
-    from .shuffle import Piece
 
 log = logging.getLogger(__name__)
 
@@ -55,163 +48,73 @@ def mix(config: MixConfig) -> dict[str, dict[str, int]]:
 
 def _mix_into(output: Path, config: MixConfig, units: Sequence[Unit]) -> dict[str, int]:
     """Write a documents artifact, whole or not at all."""
+    scratch = _open_scratch(output, config, units)
     with (
         recorded("dolma-data", "mix", folder=output, config=config, inputs=_inputs(config, units)) as record,
         documents_artifact(output, config.max_failed) as artifact,
     ):
         funnels = {unit.stream: Funnel() for unit in units}
-        _mix_units(artifact.folder, config, units, artifact, funnels)
+        for number, finished in enumerate(make_files(scratch, config, units, range(len(units)))):
+            if finished.digest is not None:
+                scratch.place(number, artifact.folder / units[number].name)
+            _account(units[number], finished, artifact, funnels, record)
         counts = artifact.counts()
         write_json(artifact.folder / FUNNEL, funnel_report(config, funnels))
         record.outputs.append(output / DOCUMENTS)
         record.counts.update(counts)
+    shutil.rmtree(scratch.folder)
     log.info("mix: %(read)d read, %(kept)d kept, %(dropped)d dropped, %(failed)d failed", counts)
     return counts
 
 
 def _mix_beside(output: Path, config: MixConfig, units: Sequence[Unit]) -> dict[str, int]:
     """Write files where allenai/dolma writes them, beside what is there; files that exist are left as they are."""
-    todo = [unit for unit in units if not (output / unit.name).exists()]
-    if len(todo) < len(units):
-        log.warning("warning: %d files in %s exist and are left as they are (compat)", len(units) - len(todo), output)
+    scratch = _open_scratch(output, config, units)
+    numbers = [number for number, unit in enumerate(units) if _is_own(scratch, number, output / unit.name)]
+    if len(numbers) < len(units):
+        left = len(units) - len(numbers)
+        log.warning("warning: %d files in %s exist and are left as they are (compat)", left, output)
     beside = output.with_name(output.name + ".mix")
+    todo = [units[number] for number in numbers]
     with recorded("dolma-data", "mix", folder=beside, config=config, inputs=_inputs(config, todo)) as record:
         funnels = {unit.stream: Funnel() for unit in todo}
         artifact = DocumentsArtifact(output)
-        _mix_units(output, config, todo, artifact, funnels)
+        for number, finished in zip(numbers, make_files(scratch, config, units, numbers), strict=True):
+            target = output / units[number].name
+            if not target.exists():
+                scratch.place(number, target)
+            record.outputs.append(target)
+            _account(units[number], finished, artifact, funnels, record)
         counts = artifact.counts()
         write_json(beside / FUNNEL, funnel_report(config, funnels))
-        record.outputs += [output / unit.name for unit in todo]
         record.counts.update(counts)
+    shutil.rmtree(scratch.folder)
     log.info("mix: %(read)d read, %(kept)d kept, %(dropped)d dropped", counts)
     return counts
 
 
+def _open_scratch(output: Path, config: MixConfig, units: Sequence[Unit]) -> Scratch:
+    """The folder of what is finished: that of an interrupted run with the same settings, else a new one."""
+    streams = [config.streams[number] for number in dict.fromkeys(unit.stream for unit in units)]
+    state = [SCRATCH_VERSION, version("dolma-data"), config.compat, config.shuffle, config.seed, streams]
+    return Scratch(open_scratch(output.with_name(f"{output.name}.progress{PARTIAL}"), state))
+
+
+def _is_own(scratch: Scratch, number: int, target: Path) -> bool:
+    """Whether an output file is still to be written, or was by the run that was interrupted."""
+    return not target.exists() or scratch.has(number, target)
+
+
 def _inputs(config: MixConfig, units: Sequence[Unit]) -> list[Path]:
-    return list(dict.fromkeys(path for unit in units for file in unit.files for path in _read_for(file, config, unit)))
+    return list(dict.fromkeys(path for unit in units for path in inputs_of(config, unit)))
 
 
-def _read_for(file: DocumentFile, config: MixConfig, unit: Unit) -> list[Path]:
-    return [file.path, *(file.attributes_path(name) for name in config.streams[unit.stream].attributes)]
-
-
-def _mix_units(
-    folder: Path, config: MixConfig, units: Sequence[Unit], artifact: DocumentsArtifact, funnels: dict[int, Funnel]
+def _account(
+    unit: Unit, finished: Finished, artifact: DocumentsArtifact, funnels: dict[int, Funnel], record: Record
 ) -> None:
-    shuffled = bool(config.shuffle) and config.compat is None
-    packings = [None] * len(config.streams) if shuffled else [_packing(units, k) for k in range(len(config.streams))]
-    work = partial(mix_chunk, streams=config.streams, compat=config.compat, packings=packings)
-    total = sum(file.path.stat().st_size for unit in units for file in unit.files) / 1e6
-    with Progress("mix", total, "MB") as progress, ExitStack() as stack:
-        results = map_ordered(work, _chunks(config, units, progress), config.processes)
-        if not shuffled:
-            _write_in_order(folder, units, results, artifact, funnels)
-            return
-        from .shuffle import Shuffle, order_bucket  # brings NumPy, which nothing else here needs
-
-        shuffles: dict[int, Shuffle] = {}
-        for number in funnels:
-            size = sum(file.path.stat().st_size for unit in units if unit.stream == number for file in unit.files)
-            shuffles[number] = Shuffle(folder / f"shuffle-{number}{PARTIAL}", (config.seed, number), size)
-            stack.callback(shuffles[number].close)
-        for mixed in results:
-            shuffles[mixed.stream].add(mixed)
-            _account(mixed, artifact, funnels)
-        for number, shuffle in shuffles.items():
-            own = [unit for unit in units if unit.stream == number]
-            buckets = shuffle.buckets(len(own), own[0].packing)
-            _write_shuffled(folder, own, map_ordered(order_bucket, buckets, config.processes), artifact)
-            shuffle.close()
-
-
-def _packing(units: Sequence[Unit], stream: int) -> str | None:
-    return next((unit.packing for unit in units if unit.stream == stream), None)
-
-
-def _chunks(config: MixConfig, units: Sequence[Unit], progress: Progress) -> Iterator[MixChunk]:
-    for number, unit in enumerate(units):
-        stream = config.streams[unit.stream]
-        for file in unit.files:
-            for chunk in read_chunks(file, stream.attributes, stream.compression.input, config.compat == "dolma"):
-                yield replace(chunk, stream=unit.stream, number=number)
-            progress.advance(file.path.stat().st_size / 1e6)
-
-
-def _account(mixed: Mixed, artifact: DocumentsArtifact, funnels: dict[int, Funnel]) -> Shard:
-    """Take the counts of a chunk; the shard has no files yet."""
-    shard = Shard(read=mixed.read, dropped=mixed.dropped, failures=mixed.failures)
-    artifact.add(shard)
-    funnels[mixed.stream].add(mixed.funnel)
-    return shard
-
-
-def _write_in_order(
-    folder: Path,
-    units: Sequence[Unit],
-    results: Iterator[Mixed],
-    artifact: DocumentsArtifact,
-    funnels: dict[int, Funnel],
-) -> None:
-    pending = next(results, None)
-    for number, unit in enumerate(units):
-        with _whole_file(folder / unit.name) as stream:
-            listed: dict[str, Any] = {"path": unit.name, "documents": 0, "text_bytes": 0}
-            while pending is not None and pending.number == number:
-                shard = _account(pending, artifact, funnels)
-                for source, size in zip(pending.line_sources, pending.sizes, strict=True):
-                    total = shard.sources.setdefault(source, [0, 0])
-                    total[0] += 1
-                    total[1] += size
-                if pending.sizes:
-                    stream.write(pending.packed)
-                    listed["documents"] += len(pending.sizes)
-                    listed["text_bytes"] += sum(pending.sizes)
-                pending = next(results, None)
-            _end_file(folder, unit, stream, listed, artifact)
-
-
-def _write_shuffled(
-    folder: Path, units: Sequence[Unit], results: Iterator[list[Piece]], artifact: DocumentsArtifact
-) -> None:
-    pieces = (piece for found in results for piece in found)
-    pending = next(pieces, None)
-    for number, unit in enumerate(units):
-        with _whole_file(folder / unit.name) as stream:
-            listed: dict[str, Any] = {"path": unit.name, "documents": 0, "text_bytes": 0}
-            while pending is not None and pending.number == number:
-                stream.write(pending.packed)
-                artifact.add(Shard(sources=pending.sources))
-                listed["documents"] += pending.documents
-                listed["text_bytes"] += sum(size for _, size in pending.sources.values())
-                pending = next(pieces, None)
-            _end_file(folder, unit, stream, listed, artifact)
-
-
-def _end_file(folder: Path, unit: Unit, stream: BinaryIO, listed: dict[str, Any], artifact: DocumentsArtifact) -> None:
-    """List the file; one without documents is left out unless every input has its output."""
-    if not listed["documents"]:
-        if not unit.keep_empty:
-            stream.truncate(0)
-            return
-        stream.write(pack(b"", unit.packing))
-    artifact.add(Shard(files=[listed]))
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Write packed bytes to ``path`` whole or not at all; a file that stays empty is not written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(path.name + PARTIAL)
-    try:
-        with open(partial_path, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-            empty = stream.tell() == 0
-        if not empty:
-            os.replace(partial_path, path)
-    finally:
-        partial_path.unlink(missing_ok=True)
+    artifact.add(finished.shard)
+    funnels[unit.stream].add(finished.funnel)
+    record.digests.update({path: digest for path, digest in finished.inputs.items() if digest is not None})
 
 
 def funnel_report(config: MixConfig, funnels: dict[int, Funnel]) -> dict[str, Any]:

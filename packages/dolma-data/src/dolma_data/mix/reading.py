@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..reading import DAMAGE, open_read, read_blocks, split_lines
 
 CHUNK_BYTES = 4 << 20  # of lines of documents
+SMALL_FILE_BYTES = 16 << 20  # as it lies on disk: what one worker does while the others do as much
 REMAKE = "make the attributes again"
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,20 @@ class MixChunk:
     failed: dict[int, str]
     stream: int = 0
     number: int = 0  # of the output file
+
+
+@dataclass(frozen=True)
+class WholeFile:
+    """A file of documents that a worker reads itself, with its attributes."""
+
+    file: DocumentFile
+    stream: int
+    number: int  # of the output file
+
+
+def paths_of(file: DocumentFile, names: Sequence[str]) -> list[Path]:
+    """A file of documents and its attributes ``names``."""
+    return [file.path, *(file.attributes_path(name) for name in names)]
 
 
 def read_chunks(file: DocumentFile, names: Sequence[str], packing: str | None, dolma: bool) -> Iterator[MixChunk]:

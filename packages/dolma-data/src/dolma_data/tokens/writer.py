@@ -21,15 +21,15 @@ from ..documents import (
     DocumentFile,
     check_failures,
     common_root,
-    encode_json,
     find_documents,
     write_quarantine,
 )
 from ..errors import UserError
 from ..execute import map_ordered
-from ..files import PARTIAL, atomic_artifact, atomic_write, digest_file, write_json
+from ..files import PARTIAL, atomic_artifact, digest_file, write_json
 from ..progress import Progress
 from ..provenance import recorded
+from ..resuming import open_scratch
 from .tokenizer import TOKENIZER_FILE, SpecialIds, load_tokenizer, special_ids, tokenizer_file
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
     with recorded(
         "dolma-data", "tokens", folder=config.destination, config=config, inputs=inputs, seed=config.seed
     ) as record:
-        scratch = open_scratch(config, files, tokenizer_path, special, dtype)
+        scratch = scratch_of(config, files, tokenizer_path, special, dtype)
         encoded: list[Encoded] = _encode_all(files, config, tokenizer_path, special, dtype, scratch, processes)
         failures = [failure for unit in encoded for failure in unit.failures]
         check_failures(failures, config.max_failed, config.destination)
@@ -169,7 +169,7 @@ def check(config: TokensConfig) -> tuple[Path, SpecialIds, str]:
     return path, special, dtype
 
 
-def open_scratch(
+def scratch_of(
     config: TokensConfig, files: Sequence[DocumentFile], tokenizer: Path, special: SpecialIds, dtype: str
 ) -> Path:
     """The folder of the scratch files: that of an interrupted run with the same inputs and settings, else a new one."""
@@ -182,14 +182,7 @@ def open_scratch(
         "special": [special.bos, special.eos],
         "settings": [config.seed, dtype, config.compat, tokenizer_settings(config), config.fields],
     }
-    mark = scratch / "state.json"
-    text = encode_json(state)
-    if not mark.is_file() or mark.read_bytes() != text:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        with atomic_write(mark) as stream:
-            stream.write(text)
-    return scratch
+    return open_scratch(scratch, state)
 
 
 def fingerprint(folder: Path, files: Sequence[dict[str, Any]]) -> str:
