@@ -115,6 +115,18 @@ class TestShuffle:
         assert mix("--no-shuffle", compression={"output": "zst"}, **stream) == 0
         assert [row["id"] for row in plain(tmp_path / "out/documents/deep/a.jsonl.zst", ".zst")] == ["1"]
 
+    def test_a_file_gives_the_same_bytes_whole_and_in_pieces(
+        self, mix, write_documents, contents, tmp_path, monkeypatch
+    ):
+        write_documents([document(str(k), f"text {k} " * k) for k in range(60)])
+        monkeypatch.setattr("dolma_data.mix.reading.CHUNK_BYTES", 1000)
+        assert mix(filter={"exclude": ["$[?(@.id == '7')]"]}) == 0
+        expected = contents(tmp_path / "out")
+        monkeypatch.setattr("dolma_data.mix.output_files.SMALL_FILE_BYTES", 0)
+        assert mix("--processes", 2, filter={"exclude": ["$[?(@.id == '7')]"]}) == 0
+        assert contents(tmp_path / "out") == expected
+        assert expected["documents/m-0000.jsonl.gz"].count(b"\x1f\x8b\x08\x00") > 5
+
     def test_a_configuration_that_says_nothing_keeps_the_order(self, mix, write_documents, tmp_path):
         write_documents([document(str(i)) for i in range(50)])
         assert mix() == 0

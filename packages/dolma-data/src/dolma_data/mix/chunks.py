@@ -100,7 +100,8 @@ def mix_piece(
     stream = streams[piece.stream]
     total = Mixed(piece.number, piece.stream)
     parts = []
-    for chunk in read_chunks(piece.file, stream.attributes, stream.compression.input, compat == "dolma"):
+    packing, dolma = stream.compression.input, compat == "dolma"
+    for chunk in read_chunks(piece.file, stream.attributes, packing, dolma, piece.chunk_bytes):
         mixed = mix_chunk(replace(chunk, stream=piece.stream, number=piece.number), streams, compat, packings)
         parts.append(mixed.packed)
         mixed.packed = b""

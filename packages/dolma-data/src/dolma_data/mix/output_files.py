@@ -14,6 +14,7 @@ from ..documents import Shard
 from ..execute import map_ordered
 from ..progress import Progress
 from ..reading import pack
+from . import reading
 from .chunks import Mixed, mix_piece
 from .finished import Digests, Finished, Scratch, digests_of
 from .plan import Unit
@@ -83,9 +84,10 @@ def _pieces(
         for file in unit.files:
             size = file.path.stat().st_size
             if whole_files and size <= SMALL_FILE_BYTES:
-                yield WholeFile(file, unit.stream, number)
+                yield WholeFile(file, unit.stream, number, reading.CHUNK_BYTES)
             else:
-                for chunk in read_chunks(file, stream.attributes, stream.compression.input, config.compat == "dolma"):
+                packing, dolma = stream.compression.input, config.compat == "dolma"
+                for chunk in read_chunks(file, stream.attributes, packing, dolma, reading.CHUNK_BYTES):
                     yield replace(chunk, stream=unit.stream, number=number)
             progress.advance(size / 1e6)
 

@@ -49,6 +49,7 @@ class WholeFile:
     file: DocumentFile
     stream: int
     number: int  # of the output file
+    chunk_bytes: int
 
 
 def paths_of(file: DocumentFile, names: Sequence[str]) -> list[Path]:
@@ -56,8 +57,10 @@ def paths_of(file: DocumentFile, names: Sequence[str]) -> list[Path]:
     return [file.path, *(file.attributes_path(name) for name in names)]
 
 
-def read_chunks(file: DocumentFile, names: Sequence[str], packing: str | None, dolma: bool) -> Iterator[MixChunk]:
-    """Cut ``file`` and its attributes ``names`` into chunks; a file without lines gives none.
+def read_chunks(
+    file: DocumentFile, names: Sequence[str], packing: str | None, dolma: bool, size: int
+) -> Iterator[MixChunk]:
+    """Cut ``file`` and its attributes ``names`` into chunks of ``size`` bytes; a file without lines gives none.
 
     Raises UserError with file and line for attributes that are missing, too short, too long or damaged; with ``dolma``
     they are passed over as allenai/dolma does, with a warning.
@@ -75,7 +78,7 @@ def read_chunks(file: DocumentFile, names: Sequence[str], packing: str | None, d
         readers = [stack.enter_context(open_read(path, packing)) for path in paths]
         ended = [False] * len(paths)
         line = 1
-        for block in read_blocks(file.path, CHUNK_BYTES, packing):
+        for block in read_blocks(file.path, size, packing):
             lines = split_lines(block.data)
             failed = dict(block.failed)
             if failed and dolma:
