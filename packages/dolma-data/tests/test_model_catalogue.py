@@ -128,14 +128,16 @@ def test_another_file_under_a_recorded_name_is_refused(dolma, quality, tmp_path,
     ("name", "content", "message"),
     [
         ("dclm-oh-eli5", b"<html>not found</html>", "not a fastText model"),
-        ("lid.176.bin", b"anything", "has the digest"),
+        ("lid.176.bin", b"anything", "not lid.176.bin: the digest is sha256:"),
         ("dclm-oh-elis", b"", "did you mean dclm-oh-eli5?"),
     ],
 )
 def test_what_is_not_the_model_is_refused_and_leaves_nothing(dolma, tmp_path, capsys, name, content, message):
     (tmp_path / "file").write_bytes(content)
     assert dolma("models", "get", name, "--from", tmp_path / "file", "--folder", tmp_path / "models") == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error
+    assert name not in MODELS or f"({tmp_path / 'file'}); get it from {MODELS[name].origin}" in error
     assert not [path for path in tmp_path.rglob("models/*") if path.is_file()]
 
 

@@ -218,7 +218,7 @@ names: [first]
 
 
 def test_idioms_of_yaml_and_coercions(dolma, write_documents, monkeypatch, tmp_path, capsys):
-    """Helper keys beside the streams are refused, as in Dolma; anchors, merges, numbers in text and nulls are taken."""
+    """Other keys beside the streams are refused, as in Dolma; anchors, merges, numbers in text and nulls are not."""
     write_documents([{"id": "1", "text": "x", "source": "s"}])
     monkeypatch.setenv("MIX_OUT", str(tmp_path / "out"))
     monkeypatch.setenv("MIX_ROOT", str(tmp_path / "corpus"))

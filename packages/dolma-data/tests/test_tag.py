@@ -185,6 +185,9 @@ def test_a_tagger_of_ones_own_takes_a_few_lines(write_documents: Any, read_jsonl
         ("[listed_spans('t', [(9, 0, 1, 1.0)])]", "not in the batch"),
         ("[whole_documents(batch, 't', float('nan'))]", "not finite"),
         ("['t']", "not Spans"),
+        ("None", "gives NoneType, not spans"),
+        ("whole_documents(batch, 't', 1)", "gives Spans, not spans of one type after the other"),
+        ("[whole_documents(batch, 't', [1.0] * (len(batch) + 1))]", "columns of different length"),
     ],
 )
 def test_wrong_spans_of_a_tagger_are_refused(

@@ -98,6 +98,15 @@ def test_lines_can_be_encoded_one_by_one(encode, ids):
     assert found == {1: ("x", [*ids("a  "), *ids("\n\n  b"), *ids("\nc"), EOS])}
 
 
+def test_another_end_of_text_than_the_tokenizer_s_own_is_told(encode, ids, caplog):
+    found, _ = encode([{"id": "1", "text": "a"}], "--tokenizer.eos-token-id", PAD)
+    assert found[1] == ("1", [*ids("a"), PAD])
+    assert "eos_token_id is 1, '<|padding|>'; the tokenizer's own end of text is 0, '<|endoftext|>'" in caplog.text
+    caplog.clear()
+    encode([{"id": "1", "text": "a"}], "--tokenizer.eos-token-id", EOS, "--tokenizer.pad-token-id", EOS)
+    assert not caplog.text.count("end of text")
+
+
 def test_the_old_key_takes_the_last_id_for_the_end_of_text(encode, ids, tokenizer):
     found, manifest = encode([row("a cat")], "--tokenizer-name-or-path", tokenizer, given=False)
     assert found == {1: ("x", [*ids("a cat"), 269])}

@@ -106,9 +106,14 @@ class Spans:
 
 
 def whole_documents(batch: Batch, type: str, scores: Any, where: Any = None) -> Spans:  # noqa: A002
-    """One span over the whole text, ``scores`` [D], of every document or of those in the mask ``where`` [D]."""
+    """One span over the whole text, of every document or of those in the mask ``where`` [D].
+
+    ``scores`` is [D], or one number for all.
+    """
     documents = np.arange(len(batch), dtype=np.int64)
-    values = np.broadcast_to(np.asarray(scores, dtype=np.float64), documents.shape)
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim == 0:
+        values = np.full(len(batch), values)
     if where is not None:
         mask = np.asarray(where, dtype=bool)
         documents, values = documents[mask], values[mask]

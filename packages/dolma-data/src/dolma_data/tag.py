@@ -151,7 +151,13 @@ def _score(
 ) -> Iterator[tuple[str, str, Spans]]:
     """Yield name of tagger, key and spans."""
     for prefix, tagger in taggers:
-        for spans in tagger.score(batch) if len(batch) else ():
+        found = tagger.score(batch) if len(batch) else ()
+        if not isinstance(found, Iterable):
+            raise UserError(
+                f"the tagger {tagger.name!r} gives {type(found).__name__}, not spans of one type after the other",
+                fix="yield them, or return a list",
+            )
+        for spans in found:
             check_spans(batch, tagger, spans, options)
             yield tagger.name, prefix + clean_type(spans.type), spans
 

@@ -161,31 +161,31 @@ def get_model(name: str, config: ModelGetConfig) -> Path:
     with _opened(model, config) as source, atomic_write(path.with_name("fetched-" + path.name)) as target:
         shutil.copyfileobj(source, target, PIECE)
     fetched = path.with_name("fetched-" + path.name)
+    origin = model.origin if config.source is None else str(config.source)
     try:
-        digest = _check_content(model, fetched, path)
+        digest = _check_content(model, fetched, origin)
+        check_digest(path, digest)
         os.replace(fetched, path)
     finally:
         fetched.unlink(missing_ok=True)
-    origin = model.origin if config.source is None else str(config.source)
     row = {"name": model.name, "origin": model.origin, "from": origin, "digest": digest}
     write_json(record_path(path), row | {"bytes": path.stat().st_size})
     return path
 
 
-def _check_content(model: NamedModel, fetched: Path, path: Path) -> str:
+def _check_content(model: NamedModel, fetched: Path, origin: str) -> str:
+    """The digest of what came from ``origin``; UserError where it is not the model."""
+    fix = f"get it from {model.origin}"
     digest = digest_file(fetched)
     if model.digest not in (None, digest):
-        raise UserError(
-            f"{model.name} has the digest {digest}, not {model.digest}", where=path, fix="get it from its origin"
-        )
-    check_digest(path, digest)
+        raise UserError(f"not {model.name}: the digest is {digest}, not {model.digest}", where=origin, fix=fix)
     try:
         labels = [label.removeprefix("__label__") for label in read_fasttext(fetched).labels]
     except UserError as error:
-        raise UserError(f"what came is {error.what}", where=path, fix="get it from its origin") from error
+        raise UserError(f"not {model.name}: {error.what}", where=origin, fix=fix) from error
     missing = [label for label in model.labels if label not in labels]
     if missing:
-        raise UserError(f"not {model.name}: it has no label {missing[0]!r}", where=path, fix="get it from its origin")
+        raise UserError(f"not {model.name}: it has no label {missing[0]!r}", where=origin, fix=fix)
     return digest
 
 
@@ -207,12 +207,12 @@ def _opened(model: NamedModel, config: ModelGetConfig) -> Iterator[BinaryIO]:
 
 
 def describe_models(folder: Path | None = None) -> str:
-    """What ``dolma-data models list`` prints: name, what it is for, origin, and whether it is on this machine."""
+    """What ``dolma-data models list`` prints: name, purpose, origin, whether it is on this machine, and digest."""
     lines: list[str] = []
     for name, model in MODELS.items():
         path = installed_model(name, folder)
         place = f"here: {path}" if path else "not here"
         lines += [name, f"    {model.about}", f"    origin: {model.origin}", f"    {place}"]
-        if path and record_path(path).is_file():
-            lines.append(f"    digest: {read_json(record_path(path))['digest']}")
+        recorded = read_json(record_path(path))["digest"] if path and record_path(path).is_file() else None
+        lines.append(f"    digest: {model.digest or recorded or 'recorded when it is first got'}")
     return "\n".join(lines)

@@ -62,7 +62,7 @@ class BloomFilter:
 
     def describe(self) -> str:
         return (
-            f"{self.bits / 8e6:,.3f} MB, {self.probes} probes, {self.added:,} units, "
+            f"{self.words.nbytes:,} bytes, {self.probes} probes, {self.added:,} units, "
             f"false-positive rate {self.false_positive_rate:.3g}"
         )
 

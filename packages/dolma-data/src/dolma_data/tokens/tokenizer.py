@@ -96,12 +96,15 @@ def special_ids(tokenizer: Any, settings: TokenizerSettings, last_is_eos: bool =
         return SpecialIds(size, len(vocabulary) - 1, len(vocabulary) - 1)
     found: list[int] = []
     for what, given, names in (("eos", settings.eos_token_id, EOS_NAMES), ("pad", settings.pad_token_id, PAD_NAMES)):
-        if given is None:
-            given = next((vocabulary[name] for name in names if name in vocabulary), found[0] if found else None)
+        known = next((vocabulary[name] for name in names if name in vocabulary), found[0] if found else None)
+        given = known if given is None else given
         option = f"--tokenizer.{what}-token-id"
         if given is None:
             raise UserError(f"the tokenizer has none of {', '.join(names)}", where=option, fix=f"give {option}")
         _check_id(given, size, option)
+        if known is not None and given != known and what == "eos":
+            tokens = (given, tokenizer.id_to_token(given), known, tokenizer.id_to_token(known))
+            log.warning("tokenizer.eos_token_id is %d, %r; the tokenizer's own end of text is %d, %r", *tokens)
         found.append(given)
     if settings.bos_token_id is not None:
         _check_id(settings.bos_token_id, size, "--tokenizer.bos-token-id")
