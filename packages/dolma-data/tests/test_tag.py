@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import signal
@@ -86,6 +87,40 @@ def test_the_model_digest_and_the_keys_that_occur_are_kept(write_documents: Any)
     assert entry["digest"].startswith("sha256:")
     assert "ft_lang_id_1e2__ft_lang_id_1e2__en" in entry["keys"]
     assert "*" not in "".join(entry["keys"])
+
+
+def test_a_missing_list_is_told_once_and_the_digest_of_a_given_one_is_kept(
+    write_documents: Any, read_jsonl: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_documents([{"id": "0", "source": "s", "text": "What a darn thing."}], "a.jsonl.gz")
+    root = write_documents([{"id": "1", "source": "s", "text": "darn"}], "b.jsonl.gz")
+    folder = root / "attributes/c4_v2"
+    assert tag(root, "--taggers", "c4_v2") == 0
+    assert caplog.text.count("c4_v2 leaves out has_naughty_word") == 1
+    (entry,) = json.loads((folder / "manifest.json").read_bytes())["taggers"]
+    assert entry["digest"] is None
+    assert "c4_v2__c4_v2__has_naughty_word" not in entry["keys"]
+    caplog.clear()
+    words = tmp_path / "my_words.txt"
+    words.write_bytes(b"darn\n")
+    assert tag(root, "--taggers", "c4_v2", "--resources.c4_v2", str(words)) == 0
+    assert "leaves out" not in caplog.text
+    (entry,) = json.loads((folder / "manifest.json").read_bytes())["taggers"]
+    assert entry["digest"] == f"sha256:{hashlib.sha256(words.read_bytes()).hexdigest()}"
+    (row,) = read_jsonl(folder / "a.jsonl.gz")
+    assert row["attributes"]["c4_v2__c4_v2__has_naughty_word"] == [[0, 18, 1.0]]
+
+
+def test_random_numbers_are_the_same_in_every_run_with_the_same_seed(write_documents: Any, read_jsonl: Any) -> None:
+    root = write_documents([{"id": "a", "source": "s", "text": "x"}])
+
+    def number(*options: str) -> float:
+        assert tag(root, "--taggers", "random_number_v1", *options) == 0
+        (row,) = read_jsonl(root / "attributes/random_number_v1/a.jsonl.gz")
+        ((_, _, score),) = row["attributes"]["random_number_v1__random_number_v1__random"]
+        return score
+
+    assert [number(), number("--seed", "0"), number("--seed", "7")] == [0.77516, 0.77516, 0.82458]
 
 
 def test_any_number_of_processes_gives_the_same_bytes(write_documents: Any, monkeypatch: pytest.MonkeyPatch) -> None:

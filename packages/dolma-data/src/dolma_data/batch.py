@@ -48,6 +48,7 @@ class Batch:
 
     @cached_property
     def texts(self) -> list[str]:
+        """[D] texts of the documents."""
         return [document["text"] for document in self.documents]
 
     @cached_property
@@ -74,6 +75,7 @@ class Batch:
 
     @cached_property
     def words(self) -> Words:
+        """Words between white space, with their hashes; found once for all taggers of the batch."""
         from .kernels.characters import character_classes
         from .kernels.units import index_words
 
@@ -81,6 +83,7 @@ class Batch:
 
     @cached_property
     def lines(self) -> Lines:
+        """Lines and where they stand; found once for all taggers of the batch."""
         from .kernels.units import index_lines
 
         return Lines(*index_lines(self.buffer, self.offsets))

@@ -37,10 +37,12 @@ class Contamination:
         self.found: dict[int, UnitHits] = {}
 
     def add_documents(self, source: str, counts: Sequence[int]) -> None:
+        """Count documents of a source: all, those hit, their characters, and those covered by hits."""
         total = self.sources.setdefault(source, [0, 0, 0, 0])
         self.sources[source] = [before + now for before, now in zip(total, counts, strict=True)]
 
     def add_hit(self, unit: int, document: str, source: str, start: int, end: int, score: float, text: str) -> None:
+        """Count a unit found in code points ``start`` to ``end`` of a document; ``text`` is what stands there."""
         found = self.found.setdefault(unit, UnitHits())
         found.hits += 1
         found.documents.add((source, document))

@@ -61,6 +61,7 @@ class BloomFilter:
         return float(count_bits(self.words) / self.bits) ** self.probes
 
     def describe(self) -> str:
+        """Size, fill and real false-positive rate, in one line."""
         return (
             f"{self.words.nbytes:,} bytes, {self.probes} probes, {self.added:,} units, "
             f"false-positive rate {self.false_positive_rate:.3g}"
