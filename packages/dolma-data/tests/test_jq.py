@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dolma_data.errors import UserError
 from dolma_data.select.jq import compile_jq
 from dolma_data.select.jq_values import JqError, compare, order_key
+from dolma_data.select.jsonpath import spans
 
 DOCUMENT: dict[str, Any] = {
     "id": "1",
@@ -94,11 +95,32 @@ def test_include_needs_everything_to_be_truthy_and_exclude_anything(program, inc
     assert (compiled.matches(DOCUMENT), compiled.excludes(DOCUMENT)) == (included, excluded)
 
 
-def test_zero_as_it_stands_in_a_document_is_true_in_dolma():
+@pytest.mark.parametrize(
+    ("program", "dolma"),
+    [
+        (".score", True),
+        ("[.score] | last", True),
+        ("[.score, 2] | min", True),
+        (".score as $x | $x", True),
+        ("reduce .score as $x (1; $x)", True),
+        (".count == 1, .score", False),
+        (".score + 0", False),
+        ("0.0", False),
+        (".count", False),
+    ],
+)
+def test_zero_as_it_stands_in_a_document_is_true_in_dolma(program, dolma):
     row = {"score": 0.0, "count": 0}
-    for program, right, dolma in ((".score", False, True), (".score + 0", False, False), (".count", False, False)):
-        assert compile_jq(program).matches(row) is right
-        assert compile_jq(program, dolma=True).matches(row) is dolma
+    assert not compile_jq(program).matches(row)
+    assert compile_jq(program, dolma=True).matches(row) is dolma
+
+
+def test_spans_of_programs_keep_their_scores_in_dolma():
+    assert spans(compile_jq(".s", dolma=True).find({"s": [[0, 3, 0.0]]})) == [(0, 3, 0.0)]
+
+
+def test_nth_takes_the_value_at_a_place():
+    assert compile_jq("nth(1; .[])").find([5, 6, 7]) == [6]
 
 
 @pytest.mark.parametrize(

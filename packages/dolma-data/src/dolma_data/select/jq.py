@@ -37,7 +37,20 @@ from .jq_syntax import (
     Variable,
     parse,
 )
-from .jq_values import ARITHMETIC, JqError, children, compare, cut, fail, index, is_true, subtract, text_of
+from .jq_values import (
+    ARITHMETIC,
+    JqError,
+    as_written,
+    children,
+    compare,
+    cut,
+    fail,
+    index,
+    is_true,
+    is_truthy,
+    subtract,
+    text_of,
+)
 from .needs import Needs
 
 Variables = dict[str, Any]
@@ -60,7 +73,7 @@ class Program:
     text: str
     node: Node
     code: Code
-    dolma: bool = False  # decimal numbers as they stand in a document are all truthy
+    dolma: bool = False  # decimal numbers as they stand in a document are all truthy, 0.0 too
 
     def find(self, document: Any) -> list[Any]:
         """All that it gives for the document. JqError where it fails."""
@@ -69,15 +82,15 @@ class Program:
         return list(self.code.many(document, {}))
 
     def matches(self, document: Any) -> bool:
-        found = self.find(document)
-        return bool(found) and all(map(self.is_truthy, found))
+        found = self._judged(document)
+        return bool(found) and all(map(is_truthy, found))
 
     def excludes(self, document: Any) -> bool:
         """Whether any of what it gives is truthy."""
-        return any(map(self.is_truthy, self.find(document)))
+        return any(map(is_truthy, self._judged(document)))
 
-    def is_truthy(self, value: Any) -> bool:
-        return bool(value) or (self.dolma and type(value) is float)
+    def _judged(self, document: Any) -> list[Any]:
+        return self.find(as_written(document) if self.dolma else document)
 
     def needs(self) -> Needs:
         """The fields and attributes that the program looks at."""
@@ -90,24 +103,7 @@ def compile_jq(text: str, *, dolma: bool = False) -> Program:
     With ``dolma``, 0.0 is truthy where a program gives it as it stands in the document, as in allenai/dolma 1.2.1.
     """
     node = parse(text)
-    return Program(text, node, _Compiler(text).compile(node, Scope()), dolma and _gives_parts(node))
-
-
-def _gives_parts(node: Node) -> bool:
-    """Whether a program gives parts of its input as they are."""
-    match node:
-        case Identity() | Recurse() | Array() | Object() | Template() | Call("select" | "empty", _, _):
-            return True
-        case Constant(constant):
-            return type(constant) is not float
-        case Suffix(of, _, _, _, _):
-            return _gives_parts(of)
-        case Pipe(left, right, None) | Comma(left, right) | Binary("//", left, right) | If(_, left, right):
-            return _gives_parts(left) and _gives_parts(right)
-        case Try(body, None):
-            return _gives_parts(body)
-        case _:
-            return False
+    return Program(text, node, _Compiler(text).compile(node, Scope()), dolma)
 
 
 @dataclass(frozen=True)

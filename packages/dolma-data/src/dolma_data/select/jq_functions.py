@@ -392,6 +392,7 @@ DEFINED: dict[tuple[str, int], tuple[tuple[str, ...], str]] = {
     ("range", 1): (("f",), "range(0; f)"),
     ("first", 1): (("f",), "limit(1; f)"),
     ("last", 1): (("f",), "reduce f as $x (null; $x)"),
+    ("nth", 2): (("n", "f"), "last(limit(n + 1; f))"),
     ("from_entries", 0): ((), "map({(.key): .value}) | add // {}"),
     ("with_entries", 1): (("f",), "to_entries | map(f) | from_entries"),
     ("while", 2): (("p", "f"), "def r: if p then ., (f | r) else empty end; r"),

@@ -9,7 +9,12 @@ import json
 import math
 from typing import Any
 
-NUMBER = frozenset((int, float))
+
+class Written(float):
+    """A decimal number as it stands in a document: for allenai/dolma 1.2.1 it is true, even 0.0."""
+
+
+NUMBER = frozenset((int, float, Written))
 
 
 class JqError(ValueError):
@@ -59,6 +64,20 @@ def fail(value: Any, problem: str) -> JqError:
 def is_true(value: Any) -> bool:
     """Truth in a condition: everything but false and null."""
     return value is not None and value is not False
+
+
+def is_truthy(value: Any) -> bool:
+    """Truth of what a rule gives, as in Python."""
+    return bool(value) or type(value) is Written
+
+
+def as_written(value: Any) -> Any:
+    """``value`` with :class:`Written` in the place of every 0.0."""
+    if type(value) is float:
+        return value or Written(value)
+    if type(value) is dict:
+        return {name: as_written(one) for name, one in value.items()}
+    return list(map(as_written, value)) if is_array(value) else value
 
 
 _RANKS = {"null": 0, "boolean": 1, "number": 3, "string": 4, "array": 5, "object": 6}
