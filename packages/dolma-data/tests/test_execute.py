@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -20,11 +21,12 @@ import pytest
 
 from dolma_data import annotate
 from dolma_data.errors import UserError
-from dolma_data.execute import executed_by, map_ordered, on_this_machine
+from dolma_data.execute import executed_by, map_ordered, on_this_machine, start_method
 from dolma_data.extract import extraction
 from dolma_data.mix import reading as mix_reading
 from dolma_data.tokens import units as token_units
 
+HERE = str(Path(__file__).parent)
 INHERITED = ("PATH", "HOME", "PYTHONPATH", "NUMBA_CACHE_DIR", "TMPDIR")
 WORKER = """
 import pickle, sys
@@ -243,3 +245,38 @@ def test_a_worker_that_is_killed_is_a_line_of_its_own() -> None:
 def test_no_process_at_all_is_refused() -> None:
     with pytest.raises(UserError, match="processes is 0"):
         map_ordered(str, [1], processes=0)
+
+
+LOADED: list[int] = []
+
+
+def rehearse_one() -> None:
+    LOADED.append(1)
+
+
+def loaded_here(unit: int) -> int:
+    return len(LOADED) * unit
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are copies on Linux alone")
+def test_workers_that_are_copies_find_loaded_what_was_rehearsed() -> None:
+    program = (
+        "import test_execute as t\n"
+        "print([*t.map_ordered(t.loaded_here, [1, 2, 3], 2, t.rehearse_one)], t.start_method())\n"
+    )
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([*sys.path, HERE])}
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, env=environment)
+    assert (done.stdout, done.stderr) == ("[1, 2, 3] fork\n", "")
+
+
+def test_workers_begin_anew_where_this_process_has_another_thread() -> None:
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    try:
+        assert start_method() == "spawn"
+        assert [*map_ordered(loaded_here, [1, 2, 3], 2, rehearse_one)] == [0, 0, 0]
+        assert LOADED == []
+    finally:
+        end.set()
+        thread.join()

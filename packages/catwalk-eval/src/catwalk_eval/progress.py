@@ -6,8 +6,7 @@ import logging
 import sys
 import time
 from types import TracebackType
-
-from tqdm import tqdm
+from typing import Any
 
 SECONDS_BETWEEN_LINES = 10.0
 log = logging.getLogger(__name__)
@@ -26,8 +25,7 @@ class Progress:
         self.unit = unit
         self.done = 0.0
         self.started = self.last_line = time.monotonic()
-        on_terminal = sys.stderr.isatty()
-        self.bar = tqdm(desc=what, total=total, unit=" " + unit, unit_scale=True, leave=False) if on_terminal else None
+        self.bar = _make_bar(what, total, unit) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Progress:
         return self
@@ -58,3 +56,11 @@ class Progress:
         share = 100 * self.done / self.total
         done = f"{self.done:,.0f}/{self.total:,.0f} {self.unit} ({share:.0f}%)"
         return f"{self.what}: {done}, {rate:,.1f}/s, {left:,.0f} s left"
+
+
+def _make_bar(what: str, total: float | None, unit: str) -> Any:
+    from tqdm import tqdm  # here, so that a run without a terminal does not pay for it
+
+    # miniters instead of the thread that tqdm keeps for slow bars: with a thread beside it a process cannot be forked
+    threadless = type("Bar", (tqdm,), {"monitor_interval": 0})
+    return threadless(desc=what, total=total, unit=" " + unit, unit_scale=True, leave=False, miniters=1)

@@ -74,6 +74,9 @@ class Chunk:
         return rows, [row for row in rows if not isinstance(row, str)]
 
 
+EMPTY = Chunk.of_lines(0, 1, [], last=True)  # goes the way of every chunk, through all compiled code
+
+
 @dataclass(frozen=True)
 class Scored:
     """What became of a chunk: for each output its lines (packed already) and notes, and the rows that failed as
@@ -313,7 +316,8 @@ class Annotation:
         current = -1
         rows = 0
         failures: list[tuple[int, str]] = []
-        results = map_ordered(partial(score_unit, score), read_units(todo), processes)
+        work = partial(score_unit, score)
+        results = map_ordered(work, read_units(todo), processes, partial(score, EMPTY) if todo else None)
         try:
             with Progress(self.what) as progress:
                 for result in results:

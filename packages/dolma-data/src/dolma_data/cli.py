@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -350,4 +351,6 @@ def execute(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
+    # NumPy's linear algebra, which nothing here uses, starts a thread for every core; see execute.start_method
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(execute())

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..batch import Integers
 from ..hashes import Hashes, first_copies
-from .scratch import Scratch
+from .scratch import Before, Scratch
 from .units import UnitChunk
 
 BYTES_PER_HASH = 64  # of memory: hash, its table, positions
@@ -75,6 +75,28 @@ def divide_hashes(scratch: Scratch, paths: list[Path]) -> None:
             part = (hashes[:, 0] >> np.uint64(32)) * np.uint64(len(paths)) >> np.uint64(32)
             for index, stream in enumerate(streams):
                 rows[part == index].tofile(stream)
+
+
+FIRST, SEEN = "first", "seen"  # columns over all hashes: document of the first copy or -1, held by a filter or not
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Marks the spans of any chunk by the columns that a scratch has: ``FIRST`` where copies are ``named``, ``SEEN``
+    where a filter was ``asked``, which then decides."""
+
+    threshold: float
+    named: bool
+    asked: bool
+
+    def marks_of(self, scratch: Scratch, chunk: UnitChunk, before: Before) -> Marks:
+        part = (before.hashes, before.hashes + len(chunk.hashes))
+        if self.named:
+            firsts = scratch.part_of_column(FIRST, np.int64, *part)
+        else:
+            firsts = np.full(len(chunk.hashes), -1, dtype=np.int64)
+        repeated = scratch.part_of_column(SEEN, np.bool_, *part) if self.asked else firsts >= 0
+        return mark_spans(chunk, repeated, firsts, self.threshold)
 
 
 def mark_spans(chunk: UnitChunk, repeated: npt.NDArray[np.bool_], firsts: Integers, threshold: float) -> Marks:

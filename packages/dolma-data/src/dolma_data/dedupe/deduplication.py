@@ -15,22 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xxhash
 
 from .. import __version__
-from ..annotate import Annotation, Chunk, read_chunks
+from ..annotate import EMPTY, Annotation, Chunk, SmallFile, read_chunks, read_units
 from ..config.dedupe import DedupeConfig
 from ..documents import DocumentFile, find_documents
 from ..errors import UserError
 from ..execute import map_ordered
 from ..files import digest_file
 from ..progress import Progress
-from . import minhash as minhash
-from . import substring as substring
 from .bloom import BloomFilter, write_filter
 from .by_bloom import look_up_all, open_filter, verify
-from .by_hash import Marks, find_first_documents, mark_spans
+from .by_hash import FIRST, SEEN, Marker, Marks, find_first_documents
 from .scratch import Before, Meta, Scratch, write_chunk
 from .settings import attribute_key, check_names, check_settings, choose_method
 from .units import UnitChunk, encode_units
@@ -42,9 +39,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Found:
-    """What a method found: marks of each chunk, whether it knows what they repeat, and how it is described."""
+    """What a method found: how the workers mark chunks (or their marks, where the method holds them in memory), whether
+    it knows what they repeat, and how it is described."""
 
-    marks_of: Callable[[UnitChunk, int, Before], Marks]
+    marks: Marker | Callable[[int, Before], Marks]
     matches: bool
     source: str
     summary: list[str]
@@ -96,7 +94,8 @@ def dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
             [*old, *files],
             name,
             key,
-            found.marks_of,
+            found.marks,
+            config.processes,
             always=rule.paragraphs is not None,
             matches=found.matches,
         )
@@ -114,9 +113,13 @@ def encoder(config: DedupeConfig) -> Encode:
     """First half of the method, to be run in the workers."""
     method = choose_method(config)
     if method == "minhash":
+        from . import minhash  # here, as below, so that the other methods do not load its compiled code
+
         log.info("minhash: %s", minhash.curve(config.dedupe.minhash))
         return partial(minhash.encode_signatures, config.dedupe)
     if method == "substring":
+        from . import substring
+
         return partial(substring.encode_texts, config.dedupe)
     return partial(encode_units, config.dedupe, config.compat)
 
@@ -125,15 +128,17 @@ def encode(score: Encode, files: Sequence[DocumentFile], scratch: Scratch, proce
     """The columns of all files that ``scratch`` does not hold yet."""
     todo = [(number, file) for number, file in enumerate(files) if number not in scratch.finished]
     with Progress("dedupe: units") as progress:
-        for path, meta in map_ordered(partial(store, score, scratch.folder), read_chunks(todo), processes):
-            scratch.adopt(path, meta)
-            progress.advance(meta.documents)
+        work = partial(store, score, scratch.folder)
+        for stored in map_ordered(work, read_units(todo), processes, partial(score, EMPTY) if todo else None):
+            for path, meta in stored:
+                scratch.adopt(path, meta)
+                progress.advance(meta.documents)
 
 
-def store(score: Encode, folder: Path, chunk: Chunk) -> tuple[Path, Meta]:
-    """Columns of a chunk, written by the worker, so that they need not go through a pipe."""
-    units, more = score(chunk)
-    return write_chunk(folder, units, more)
+def store(score: Encode, folder: Path, unit: Chunk | SmallFile) -> list[tuple[Path, Meta]]:
+    """Columns of the chunks of a unit, written by the worker, so that they need not go through a pipe."""
+    chunks = [unit] if isinstance(unit, Chunk) else read_chunks([(unit.index, unit.file)], unit.chunk_bytes)
+    return [write_chunk(folder, *score(chunk)) for chunk in chunks]
 
 
 def find(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Sequence[tuple[str, str]]) -> Found:
@@ -141,14 +146,25 @@ def find(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, diges
     rule = config.dedupe
     method = choose_method(config)
     if method == "minhash":
+        from . import minhash
+
         clusters = minhash.Clusters(rule.minhash, scratch)
         kind = "exact" if rule.minhash.verify else "estimated"
         source = f"MinHash, {minhash.curve(rule.minhash)}; score: {kind} Jaccard similarity to the copy that is kept"
-        return Found(lambda chunk, number, _: clusters.marks_of(chunk, number), True, source, [clusters.describe()])
+        return Found(
+            lambda number, _: clusters.marks_of(scratch.load(number), number), True, source, [clusters.describe()]
+        )
     if method == "substring":
+        from . import substring
+
         repeats = substring.Repeats(rule.substring, scratch)
         source = f"substrings of {rule.substring.min_length} {rule.substring.unit} or more that occur before"
-        return Found(lambda chunk, _, before: repeats.marks_of(chunk.documents, before.documents), True, source, [])
+        return Found(
+            lambda number, before: repeats.marks_of(scratch.metas[number].documents, before.documents),
+            True,
+            source,
+            [],
+        )
     return find_units(config, scratch, held, digests)
 
 
@@ -164,8 +180,6 @@ def find_units(
     summary: list[str] = []
     firsts = find_first_documents(scratch) if bloom is None or rule.verify else None
     if bloom is None:
-        assert firsts is not None
-        seen: Any = None
         source = f"exact, 128-bit hashes of {of}; the first copy is kept"
     else:
         added = held.added if held else 0
@@ -174,10 +188,8 @@ def find_units(
         if firsts is not None:
             seen, line = verify(seen, firsts, added)
             summary.append(line)
-
-    def marks_of(chunk: UnitChunk, _: int, before: Before) -> Marks:
-        part = slice(before.hashes, before.hashes + len(chunk.hashes))
-        known = np.full(len(chunk.hashes), -1) if firsts is None else np.asarray(firsts[part])
-        return mark_spans(chunk, known >= 0 if seen is None else seen[part], known, threshold)
-
-    return Found(marks_of, firsts is not None, source, summary, held)
+        scratch.save_column(SEEN, seen)
+    if firsts is not None:
+        scratch.save_column(FIRST, firsts)
+    marker = Marker(threshold, named=firsts is not None, asked=bloom is not None)
+    return Found(marker, marker.named, source, summary, held)

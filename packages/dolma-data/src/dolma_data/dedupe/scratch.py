@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,12 +59,21 @@ def write_chunk(folder: Path, chunk: UnitChunk, more: dict[str, npt.NDArray[Any]
 
 
 class Scratch:
-    """Chunks in the order of documents; chunks of whole files that an interrupted run left are found again."""
+    """Chunks in the order of documents, those of ``metas``: where these are not given, of the whole files that an
+    interrupted run left in the folder; the rest of it is removed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, metas: Sequence[Meta] | None = None) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         self.metas: list[Meta] = []
+        if metas is None:
+            self._find_again()
+        else:
+            self.metas += metas
+        self.finished = {meta.file for meta in self.metas}
+
+    def _find_again(self) -> None:
+        folder = self.folder
+        folder.mkdir(parents=True, exist_ok=True)
         kept: list[Meta] = []
         while (path := self._path(len(self.metas))).is_file():
             with np.load(path) as stored:
@@ -75,7 +84,6 @@ class Scratch:
             if not NAME.fullmatch(path.name) or int(path.stem) >= len(kept):
                 path.unlink()
         self.metas = kept
-        self.finished = {meta.file for meta in kept}
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08d}.npz"
@@ -145,11 +153,25 @@ class Scratch:
         """A column over all documents or hashes; in a file where it is long."""
         if length <= IN_MEMORY:
             return np.full(length, fill, dtype=np.int64)
-        path = self.folder / f"{name}.column"
-        column: Integers = np.memmap(path, dtype=np.int64, mode="w+", shape=(length,))
+        column: Integers = np.memmap(self._column(name), dtype=np.int64, mode="w+", shape=(length,))
         for begin in range(0, length, IN_MEMORY):
             column[begin : begin + IN_MEMORY] = fill
         return column
+
+    def save_column(self, name: str, column: npt.NDArray[Any]) -> None:
+        """Put a column into a file for :func:`part_of_column`, which may be asked elsewhere."""
+        if isinstance(column, np.memmap):
+            column.flush()
+        else:
+            column.tofile(self._column(name))
+
+    def part_of_column(self, name: str, kind: type[np.generic], begin: int, end: int) -> npt.NDArray[Any]:
+        """``[begin:end]`` of a saved column."""
+        offset = begin * np.dtype(kind).itemsize
+        return np.fromfile(self._column(name), dtype=kind, count=end - begin, offset=offset)
+
+    def _column(self, name: str) -> Path:
+        return self.folder / f"{name}.column"
 
 
 def _bytes(data: bytes) -> npt.NDArray[np.uint8]:

@@ -7,8 +7,6 @@ import logging
 from ..attributes import check_folder_name
 from ..config.dedupe import CompressionConfig, DedupeConfig, DedupeRule, MinHashRule, SubstringRule
 from ..errors import UserError
-from . import minhash as minhash
-from . import substring as substring
 from .units import parse_key
 
 COMPRESSIONS = {"": (".jsonl", ".json"), "gz": (".gz",), "zst": (".zst", ".zstd"), "zstd": (".zst", ".zstd")}
@@ -102,6 +100,8 @@ def _check_method(config: DedupeConfig) -> None:
         raise UserError(f"the method {method} has no partitions of units", fix="leave dedupe.num_partitions out")
     if config.compat is not None:
         raise UserError(f"allenai/dolma has no method {method}", where="compat", fix="leave it out")
+    from . import minhash, substring  # here, so that the other methods do not load their compiled code
+
     if method == "minhash":
         minhash.check_settings(rule.minhash)
     else:

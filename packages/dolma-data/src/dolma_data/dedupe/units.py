@@ -27,7 +27,6 @@ from ..kernels.deduplication import ENOUGH, UNDECIDED, are_blank, count_points, 
 from ..kernels.hashing import hash_ranges, ngram_units
 from ..kernels.word_breaks import word_break_properties
 from ..reading import split_lines
-from ..select.jsonpath import compile_path
 
 KEY_PATH = re.compile(r"\$((?:\.[\w-]+)+)")
 NORMAL, SKIPPED, NO_KEY = 0, 1, 2  # flags of documents: [] is written for what is skipped, no key without any text
@@ -83,6 +82,8 @@ def parse_key(key: str) -> tuple[str, ...] | None:
         return tuple(match.group(1)[1:].split("."))
     near = "$." + re.sub(r"^\$?\.?", "", key)
     fix = f"did you mean {near}?" if KEY_PATH.fullmatch(near) else "write it as $.text or $.metadata.url"
+    from ..select.jsonpath import compile_path  # here, because most runs need none
+
     refusal = UserError(f"{key!r} is no path to a field", where="dedupe.documents.key", fix=fix)
     if not key.startswith(("$.", "$[")) or key.startswith("$.."):
         raise refusal
@@ -98,6 +99,8 @@ def value_at(document: dict[str, Any], key: str) -> str:
     names = _key_names(key)
     value: Any = document
     if names is None:
+        from ..select.jsonpath import compile_path
+
         value = next(iter(compile_path(key).find(document)), None)
     else:
         for name in names:

@@ -1,10 +1,18 @@
-"""Second half of deduplication: rows of attributes out of marked spans, and what each of them repeats."""
+"""Second half of deduplication: rows of attributes out of marked spans, and what each of them repeats.
+
+Workers make and pack the rows of a chunk from its columns; what they need to know of all chunks lies in a file beside
+these. This process lays the rows down in the order of documents.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -12,13 +20,63 @@ from ..annotate import Annotation
 from ..attributes import MATCHES, encode_json
 from ..batch import Integers
 from ..documents import DocumentFile
+from ..execute import map_ordered
 from ..files import atomic_write
 from ..kernels.marked_rows import BARE, LISTED, TOMBSTONE, encode_marked, encode_pairs
 from ..progress import Progress
 from ..reading import pack, packing_of
-from .by_hash import Marks
-from .scratch import Before, Scratch
+from .by_hash import Marker, Marks
+from .scratch import Before, Meta, Scratch
 from .units import NO_KEY, SKIPPED, UnitChunk
+
+INDEX = "index.json"
+AGAINST = -1  # corpus of the files that are only compared with
+CHUNKS_IN_MEMORY = 256  # whose names a worker keeps
+
+
+class FileName(msgspec.Struct):
+    """What is said of a file: ``corpus`` is equal for files of one root."""
+
+    path: str
+    packing: str
+    corpus: int
+
+
+class Index(msgspec.Struct):
+    """What a worker knows of all chunks and files."""
+
+    metas: list[Meta]
+    files: list[FileName]
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """What the rows of all chunks have in common; ``folder`` is that of the scratch."""
+
+    folder: Path
+    key: str
+    always: bool
+    matches: bool
+    marker: Marker | None
+
+
+@dataclass(frozen=True)
+class RowUnit:
+    """A chunk, with its marks where the worker has no marker."""
+
+    number: int
+    before: Before
+    marks: Marks | None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Packed rows of attributes and of matches of a chunk."""
+
+    number: int
+    attributes: bytes
+    matches: bytes
+    marked: int
 
 
 def write_attributes(
@@ -27,18 +85,27 @@ def write_attributes(
     files: Sequence[DocumentFile],
     name: str,
     key: str,
-    marks_of: Callable[[UnitChunk, int, Before], Marks],
+    marks: Marker | Callable[[int, Before], Marks],
+    processes: int,
     *,
     always: bool,
     matches: bool,
 ) -> int:
     """Write the rows of all of ``files`` and, with ``matches``, what each marked span repeats; returns marked spans.
 
-    ``always``: documents without a marked span have an empty list under ``key``. Files of ``scratch`` that ``work``
-    does not annotate come before the others, and are only named.
+    ``marks`` are of a chunk by its number. ``always``: documents without a marked span have an empty list under
+    ``key``. Files of ``scratch`` that ``work`` does not annotate come before the others, and are only named.
     """
     old = len(files) - len(work.files)
-    needed = Firsts(scratch, files, old)
+    write_index(scratch, files, old)
+    marker = marks if isinstance(marks, Marker) else None
+    settings = RowSettings(scratch.folder, key, always, matches, marker)
+
+    def units() -> Iterator[RowUnit]:
+        for number, before in scratch.chunks():
+            if scratch.metas[number].file >= old:
+                yield RowUnit(number, before, None if isinstance(marks, Marker) else marks(number, before))
+
     total = rows = 0
     failures: list[tuple[int, str]] = []
     with ExitStack() as stack:
@@ -48,27 +115,55 @@ def write_attributes(
                 streams[output.target] = stack.enter_context(atomic_write(output.folder / MATCHES, packed=True))
         progress = stack.enter_context(Progress("dedupe: attributes"))
         current = -1
-        for number, before in scratch.chunks():
-            meta = scratch.metas[number]
-            if meta.file < old:
-                continue
+        for made in map_ordered(partial(make_rows, settings), units(), processes):
+            meta = scratch.metas[made.number]
             file = files[meta.file]
             output = work.of(file, name)
-            chunk = scratch.load(number)
-            marks = marks_of(chunk, number, before)
             if meta.file != current:
                 current, rows, failures = meta.file, 0, []
                 output.begin(file)
-            output.write(pack(encode_rows(chunk, key, marks, always), packing_of(file.tree)), [])
+            output.write(made.attributes, [])
             if matches:
-                streams[output.target].write(pack(encode_matches(chunk, marks, needed, file), packing_of(MATCHES)))
-            total += len(marks.owners)
+                streams[output.target].write(made.matches)
+            total += made.marked
             rows += meta.rows
             failures += meta.failures
             progress.advance(meta.documents)
             if meta.last:
                 output.end(file, work.digests[meta.file - old], rows, failures)
     return total
+
+
+def write_index(scratch: Scratch, files: Sequence[DocumentFile], old: int) -> None:
+    """Write what workers need to know of all chunks into the folder of ``scratch``."""
+    roots: dict[Path, int] = {}
+    names = [
+        FileName(str(file.path), packing_of(file.tree), AGAINST if k < old else roots.setdefault(file.root, len(roots)))
+        for k, file in enumerate(files)
+    ]
+    (scratch.folder / INDEX).write_bytes(encode_json(Index(scratch.metas, names)))
+    read_index.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def read_index(folder: Path) -> tuple[Scratch, Firsts]:
+    """The scratch in ``folder`` with the names of its documents, kept from chunk to chunk."""
+    index = msgspec.json.decode((folder / INDEX).read_bytes(), type=Index)
+    scratch = Scratch(folder, index.metas)
+    return scratch, Firsts(scratch, index.files)
+
+
+def make_rows(settings: RowSettings, unit: RowUnit) -> Rows:
+    """Rows of a chunk."""
+    scratch, firsts = read_index(settings.folder)
+    chunk = scratch.load(unit.number)
+    marks = unit.marks
+    if marks is None:
+        assert settings.marker is not None
+        marks = settings.marker.marks_of(scratch, chunk, unit.before)
+    rows = pack(encode_rows(chunk, settings.key, marks, settings.always), firsts.files[chunk.file].packing)
+    pairs = pack(encode_matches(chunk, marks, firsts), packing_of(MATCHES)) if settings.matches else b""
+    return Rows(unit.number, rows, pairs, len(marks.owners))
 
 
 def encode_rows(chunk: UnitChunk, key: str, marks: Marks, always: bool) -> bytes:
@@ -120,8 +215,8 @@ def _encode_scored(
     return b"".join(lines)
 
 
-def encode_matches(chunk: UnitChunk, marks: Marks, firsts: Firsts, file: DocumentFile) -> bytes:
-    """Lines of ``matches.jsonl.gz`` for the marked spans of a chunk of ``file``."""
+def encode_matches(chunk: UnitChunk, marks: Marks, firsts: Firsts) -> bytes:
+    """Lines of ``matches.jsonl.gz`` for the marked spans of a chunk."""
     if not len(marks.owners):
         return b""
     heads = [
@@ -131,7 +226,7 @@ def encode_matches(chunk: UnitChunk, marks: Marks, firsts: Firsts, file: Documen
     ]
     named, numbers = np.unique(marks.firsts, return_inverse=True)
     pairs = encode_pairs(
-        *_laid_out(heads), *_laid_out(firsts.tails(named, file)), marks.owners, marks.starts, marks.ends, numbers
+        *_laid_out(heads), *_laid_out(firsts.tails(named, chunk.file)), marks.owners, marks.starts, marks.ends, numbers
     )
     return bytes(pairs.tobytes())
 
@@ -149,37 +244,37 @@ def _laid_out(parts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], Integers]:
 class Firsts:
     """Names of documents by their number among all."""
 
-    def __init__(self, scratch: Scratch, files: Sequence[DocumentFile], old: int) -> None:
-        self._scratch = scratch
-        self._files = files
-        self._old = old
+    def __init__(self, scratch: Scratch, files: Sequence[FileName]) -> None:
+        self.files = files
         self._edges = np.array([0, *np.cumsum([meta.documents for meta in scratch.metas])], dtype=np.int64)
-        self._loaded: tuple[int, list[tuple[bytes, bytes]]] = (-1, [])
-        self._known: dict[int, tuple[bytes, int]] = {}
+        self._files_of_chunks = [meta.file for meta in scratch.metas]
+        self._names_of = lru_cache(maxsize=CHUNKS_IN_MEMORY)(partial(_names_of_documents, scratch))
 
-    def tails(self, documents: Integers, file: DocumentFile) -> list[bytes]:
+    def tails(self, documents: Integers, file: int) -> list[bytes]:
         """End of a row of matches for each of ``documents``, in rising order; -1 is one that nobody can name.
 
         A first copy that lies in another corpus than ``file`` is named with its file.
         """
         tails: list[bytes] = []
-        for document in documents.tolist():
+        numbers = np.searchsorted(self._edges, documents, side="right") - 1
+        here, names, number, end = 0, [], -1, b""
+        for document, chunk in zip(documents.tolist(), numbers.tolist(), strict=True):
             if document < 0:
                 tails.append(b',"first_id":null,"first_source":null}\n')
                 continue
-            if document not in self._known:
-                self._known[document] = self._name(document)
-            text, number = self._known[document]
-            other = self._files[number]
-            if number < self._old or other.root != file.root:
-                text += b',"first_file":' + encode_json(str(other.path))
-            tails.append(text + b"}\n")
+            if chunk != number:
+                number, names, here = chunk, self._names_of(chunk), int(self._edges[chunk])
+                other = self.files[self._files_of_chunks[chunk]]
+                foreign = other.corpus == AGAINST or other.corpus != self.files[file].corpus
+                end = b',"first_file":' + encode_json(other.path) + b"}\n" if foreign else b"}\n"
+            tails.append(names[document - here] + end)
         return tails
 
-    def _name(self, document: int) -> tuple[bytes, int]:
-        number = int(np.searchsorted(self._edges, document, side="right")) - 1
-        if self._loaded[0] != number:
-            ids, sources = self._scratch.identities(number)
-            self._loaded = (number, [(name, source) for name, source in zip(ids, sources, strict=True) if name])
-        name, source = self._loaded[1][document - int(self._edges[number])]
-        return b',"first_id":' + name + b',"first_source":' + source, self._scratch.metas[number].file
+
+def _names_of_documents(scratch: Scratch, number: int) -> list[bytes]:
+    ids, sources = scratch.identities(number)
+    return [
+        b',"first_id":' + name + b',"first_source":' + source
+        for name, source in zip(ids, sources, strict=True)
+        if name is not None
+    ]
