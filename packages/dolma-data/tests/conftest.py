@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from object_storage import Bucket, Endpoint
 
 WriteDocuments = Callable[..., Path]
 Dolma = Callable[..., int]
@@ -82,3 +85,26 @@ def data_dir() -> Path:
     if "DATA_DIR" not in os.environ:
         pytest.skip("DATA_DIR is not set")
     return Path(os.environ["DATA_DIR"])
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[Endpoint]:
+    """An S3 server on loopback behind a proxy that can be told to fail; one for all tests."""
+    from object_storage import serve
+
+    with serve() as served:
+        yield served
+
+
+@pytest.fixture
+def bucket(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket, with the environment that leads commands to it."""
+    from object_storage import Bucket
+
+    (tmp_path / "temporary").mkdir()
+    for name, value in (endpoint.environment() | {"TMPDIR": str(tmp_path / "temporary")}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tempfile.tempdir", None)
+    endpoint.faults.clear()
+    yield Bucket(endpoint)
+    endpoint.faults.clear()

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from dolma_data.config.run import RunConfig
-from dolma_data.recipe.recipe import fill, find_recipe, load_recipe, recipe_names
+from dolma_data.recipe.recipe import fill, find_recipe, load_recipe, recipe_names, stated_variables
 
 ROWS = [
     {"id": "1", "source": "s", "text": "one two three four"},
@@ -214,7 +214,8 @@ def test_raw_files_may_have_repeated_ids_and_failures_where_it_is_allowed(
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_of_the_package_can_be_read(name: str, tmp_path: Path) -> None:
-    recipe = load_recipe(find_recipe(name), RunConfig(output=tmp_path, documents=("x",)))
+    config = RunConfig(output=tmp_path, documents=("x",))
+    recipe = load_recipe(find_recipe(name), config, stated_variables(name, config))
     assert recipe.name == name
     assert "arXiv" in recipe.description
     assert recipe.steps

@@ -110,7 +110,6 @@ class TestInterpolation:
             ("${oc.env:NOT_SET_ANYWHERE}", "a.b.0: the environment has no variable NOT_SET_ANYWHERE"),
             ("${d.glob:/nowhere/*.gz}", "no file matches /nowhere"),
             ("${d.cache:/nowhere/x}", "there is no file /nowhere/x"),
-            ("${d.cache:gs://bucket/x}", "fetch it first"),
             ("${d.processes:some}", "no number of processors"),
             ("${d.glub:x}", "did you mean d.glob"),
             ("${a.c}", "the file has no value a.c"),

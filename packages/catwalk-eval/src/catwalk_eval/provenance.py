@@ -6,7 +6,7 @@ import json
 import platform
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
@@ -38,10 +38,12 @@ def recorded(
     config: object,
     inputs: Sequence[str | Path] = (),
     seed: int | None = None,
+    spell: Callable[[str], str] = str,
 ) -> Iterator[Record]:
     """Write ``folder/provenance/TIME-COMMAND-RANDOM.json`` when the block ends without an exception.
 
-    ``folder`` is the root of the artifact that is written; inputs and outputs are digested by content.
+    ``folder`` is the root of the artifact that is written; inputs and outputs are digested by content. ``spell`` is
+    given the whole record as JSON and returns it as it is written, with other names for paths, say.
     """
     record = Record()
     started = datetime.now(UTC)
@@ -65,5 +67,4 @@ def recorded(
     target = Path(folder) / "provenance" / f"{started:%Y%m%dT%H%M%S}-{command}-{secrets.token_hex(4)}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "x", encoding="utf-8") as stream:
-        json.dump(row, stream, indent=2, ensure_ascii=False, default=str)
-        stream.write("\n")
+        stream.write(spell(json.dumps(row, indent=2, ensure_ascii=False, default=str)) + "\n")

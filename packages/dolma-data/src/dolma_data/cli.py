@@ -15,7 +15,7 @@ from .config.analyze import AnalyzeConfig
 from .config.decontaminate import DecontaminateConfig
 from .config.dedupe import DedupeConfig
 from .config.extract import ExtractConfig
-from .config.kinds import Several
+from .config.kinds import Place, Several
 from .config.mix import MixConfig
 from .config.models import ModelGetConfig, ModelListConfig
 from .config.reshard import ReshardConfig
@@ -26,9 +26,9 @@ from .config.tokens import TokensConfig, TrainTokenizerConfig
 from .config.train_classifier import TrainClassifierConfig
 from .config.warc import WarcConfig
 from .config.why import WhyConfig
-from .dolma_settings import prepare_arguments, prepare_settings
+from .dolma_settings import load_settings, prepare_arguments, prepare_settings
 from .errors import UserError
-from .remote import REMOTE, remote_paths, shown, split_url
+from .remote import REMOTE, as_text, publish, refuse_urls, remote_paths, shown, split_url, unseen, with_urls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ NO_STREAMS = WhyConfig()
 
 @app.command
 @remote_paths
-def extract(*paths: str, config: Annotated[ExtractConfig, Parameter(name="*")]) -> None:
+def extract(*paths: Annotated[str, Place.READ], config: Annotated[ExtractConfig, Parameter(name="*")]) -> None:
     """Write documents out of text, Markdown, JSON Lines, HTML, WARC, WET and ARC files, or the installed Python.
 
     Parameters
@@ -58,7 +58,8 @@ def extract(*paths: str, config: Annotated[ExtractConfig, Parameter(name="*")]) 
     from .extract.extraction import extract, plan
 
     if config.dry_run:
-        return print_plan(config, units=len(plan(paths, config)), paths=list(paths))
+        missing = unseen(paths)
+        return print_plan(config, units=0 if missing else len(plan(paths, config)), paths=list(paths), missing=missing)
     extract(paths, config)
     return None
 
@@ -83,7 +84,8 @@ def tag(*, config: Annotated[TagConfig, Parameter(name="*")]) -> None:
 
 
 @app.command(name="list")
-def list_taggers(*, tagger_modules: Annotated[tuple[str, ...], Several] = ()) -> None:
+@remote_paths
+def list_taggers(*, tagger_modules: Annotated[tuple[str, ...], Several, Place.READ] = ()) -> None:
     """List the taggers: name, what it computes, types of span, source, what it needs.
 
     Parameters
@@ -119,8 +121,11 @@ def decontaminate(*, config: Annotated[DecontaminateConfig, Parameter(name="*")]
     from .decontaminate.evaluation_texts import read_units
 
     if config.dry_run:
-        units = len(read_units(config.decontamination_set, config.evaluation).units)
-        return print_plan(config, units=units, **listed(config.documents))
+        places = listed(config.documents)
+        missing = unseen(config.decontamination_set, config.evaluation)
+        units = 0 if missing else len(read_units(config.decontamination_set, config.evaluation).units)
+        places["missing"] += missing
+        return print_plan(config, units=units, **places)
     decontaminate(config)
     return None
 
@@ -147,7 +152,7 @@ def analyze(*, config: Annotated[AnalyzeConfig, Parameter(name="*")]) -> None:
     if config.dry_run:
         return print_plan(config, **listed(config.documents))
     analyze(config)
-    print(config.output / PAGE)
+    print(shown(str(config.output / PAGE)))
     return None
 
 
@@ -208,6 +213,8 @@ def warc(config: Annotated[WarcConfig, Parameter(name="*")]) -> None:
     """Write documents out of web archives, scored by taggers before and after their text is taken."""
     from .extract.warc import plan, warc
 
+    if config.dry_run and (missing := unseen(config.documents)):
+        return print_plan(config, files={}, missing=missing)
     if config.dry_run:
         return print_plan(config, files={str(unit.file): str(unit.root / unit.name) for unit in plan(config)})
     warc(config)
@@ -215,6 +222,7 @@ def warc(config: Annotated[WarcConfig, Parameter(name="*")]) -> None:
 
 
 @app.command
+@remote_paths(explains=True)
 def why(identifier: str, /, *, config: Annotated[WhyConfig, Parameter(name="*")] = NO_STREAMS) -> None:
     """Tell what is known of a document: its scores, what every rule makes of them, what is replaced, and its fate.
 
@@ -226,7 +234,8 @@ def why(identifier: str, /, *, config: Annotated[WhyConfig, Parameter(name="*")]
     from .analysis.why import format_accounts, why
 
     accounts = why(identifier, config)
-    print(json.dumps(accounts, indent=2, ensure_ascii=False) if config.json else format_accounts(accounts))
+    told = json.dumps(accounts, indent=2, ensure_ascii=False) if config.json else format_accounts(accounts)
+    print(with_urls(told))
 
 
 @app.command
@@ -248,6 +257,7 @@ app.command(models)
 
 
 @models.command(name="list")
+@remote_paths
 def list_models(*, config: Annotated[ModelListConfig | None, Parameter(name="*")] = None) -> None:
     """List the models: what for, where from, whether on this machine."""
     from .classifiers.catalogue import describe_models
@@ -256,6 +266,7 @@ def list_models(*, config: Annotated[ModelListConfig | None, Parameter(name="*")
 
 
 @models.command(name="get")
+@remote_paths
 def get_model(name: str, *, config: Annotated[ModelGetConfig | None, Parameter(name="*")] = None) -> None:
     """Put a model where taggers find it; its digest is checked, or recorded at first use.
 
@@ -274,7 +285,8 @@ def get_model(name: str, *, config: Annotated[ModelGetConfig | None, Parameter(n
 
 
 @app.command(name="run")
-def run_recipe(recipe: str, /, *, config: Annotated[RunConfig, Parameter(name="*")]) -> None:
+@remote_paths(resumes=True)
+def run_recipe(recipe: Annotated[str, Place.READ], /, *, config: Annotated[RunConfig, Parameter(name="*")]) -> None:
     """Run a whole pipeline from one file, from extraction to tokens; what is done already is skipped.
 
     Parameters
@@ -283,12 +295,29 @@ def run_recipe(recipe: str, /, *, config: Annotated[RunConfig, Parameter(name="*
         A YAML file, or one of the recipes of this package: c4-like, dclm-like, dolma-v1.5-like, dolma-v1.7-like,
         fineweb-like, gopher-like.
     """
-    from .recipe.pipeline import format_summary, plan, run
+    from .recipe.pipeline import plan
+    from .recipe.recipe import stated_variables
 
+    if config.dry_run and (missing := unseen(recipe)):
+        return print_plan(config, steps=[], missing=missing)
+    variables = stated_variables(recipe, config)
     if config.dry_run:
-        return print_plan(config, **plan(recipe, config))
-    print(format_summary(run(recipe, config, bind)))
+        return print_plan(config, **plan(recipe, config, variables))
+    run_steps(recipe, config, variables)
     return None
+
+
+@remote_paths(resumes=True)
+def run_steps(recipe: str, config: RunConfig, variables: Annotated[dict[str, Any], Place.READ]) -> None:
+    """Run a recipe whose variables, which may be URLs of what it reads, are known."""
+    from .recipe.pipeline import format_summary, run
+
+    def bind_local(step: Step) -> Bound:
+        bound = bind(step)
+        refuse_urls(bound.work, "make it a variable, or write below ${output}")
+        return bound
+
+    print(format_summary(run(recipe, config, variables, bind_local, publish)))
 
 
 def bind(step: Step) -> Bound:
@@ -325,7 +354,7 @@ def _listed(inputs: Iterable[Any], find: Callable[[Any], Iterable[Path]]) -> dic
     missing = []
     for item in inputs:
         if split_url(item) is not None:
-            missing.append(f"{item} {REMOTE}")
+            missing.append(f"{as_text(item)} {REMOTE}")
             continue
         try:
             files.update((str(path), None) for path in find(item))
@@ -340,13 +369,13 @@ def print_plan(config: object, **more: object) -> None:
 
     import yaml
 
-    plan = json.loads(json.dumps(dataclasses.asdict(config), default=str)) | more  # type: ignore[call-overload]
+    plan = json.loads(json.dumps(dataclasses.asdict(config), default=as_text)) | more  # type: ignore[call-overload]
     print(shown(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)), end="")
 
 
 def execute(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, in Dolma's spelling or ours; its exit status."""
-    return run(app, arguments, spell=prepare_arguments, prepare=prepare_settings)
+    return run(app, arguments, spell=prepare_arguments, prepare=prepare_settings, load=load_settings)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ import msgspec
 from .errors import UserError
 from .files import PARTIAL, atomic_artifact, atomic_write, digest, write_json
 from .reading import pack, packing_of, read_blocks, split_lines
+from .remote import shown
 
 DOCUMENTS = "documents"
 ATTRIBUTES = "attributes"
@@ -411,7 +412,7 @@ def write_quarantine(path: Path, failures: Sequence[Failure]) -> None:
     """Write one ``{"file", "line", "reason"}`` a line."""
     with atomic_write(path) as stream:
         for failure in failures:
-            stream.write(encode_json(failure) + b"\n")
+            stream.write(encode_json(Failure(shown(failure.file), failure.line, failure.reason)) + b"\n")
 
 
 def check_failures(failures: Sequence[Failure], max_failed: int, output: Path) -> None:

@@ -7,11 +7,14 @@ taken out, each with one line that says why.
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .command_line import load_yaml
 from .errors import UserError
+from .remote import concealed, split_url
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,23 @@ WITHOUT_EFFECT: dict[str, dict[str, str]] = {
 }
 RENAMED = {"dryrun": "dry_run"}
 NAMED_BY_USERS = frozenset({"labels", "resources", "set"})  # what follows is a name, not a key of ours
+
+
+def load_settings(path: str) -> dict[str, Any]:
+    """The mapping in a configuration file, which may lie at a URL; UserError with file and line for what is none."""
+    url = split_url(path)
+    if url is None:
+        return load_yaml(path)
+    from .storage import Storage, transfers
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "settings")
+        with transfers(path):
+            Storage().get(url[0], [url[1]], [copy])
+        try:
+            return load_yaml(copy)
+        except UserError as error:
+            raise UserError(error.what, where=concealed(path), line=error.line, fix=error.fix) from error
 
 
 def prepare_settings(command: str, settings: dict[str, Any], where: str | Path | None = None) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 ``${a.b}`` is another value of the file (``${.a}`` one beside it, each further dot a level up), ``${oc.env:NAME}`` or
 ``${oc.env:NAME,default}`` a variable of the environment, ``${d.glob:PATTERN}`` the files that match,
-``${d.cache:ADDRESS}`` a local copy of a file, ``${d.processes:n}`` all processors but n. A value that is one
-interpolation takes its type.
+``${d.cache:ADDRESS}`` a local copy of a file (an ``s3://`` address stays what it is: commands fetch it),
+``${d.processes:n}`` all processors but n. A value that is one interpolation takes its type.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import UserError
+from .remote import WEB, split_url
 
 _REFERENCE = re.compile(r"\.*[A-Za-z_][\w.\-]*(\[\w+\][\w.\-\[\]]*)?")
 _STEP = re.compile(r"[\w\-]+")
@@ -171,6 +172,15 @@ def _environment(arguments: list[str]) -> str | None:
 
 def _glob(arguments: list[str]) -> list[str]:
     pattern = ",".join(arguments)
+    url = split_url(pattern)
+    if url is not None:
+        from .storage import Storage, transfers
+
+        with transfers(pattern):
+            names = list(Storage().look(*url))
+        if not names:
+            raise ValueError(f"no file matches {pattern}; check the pattern")
+        return [f"{url[0]}://{name}" for name in names]
     found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
     if not found:
         raise ValueError(f"no file matches {pattern}; check the pattern")
@@ -198,8 +208,8 @@ def _cache(arguments: list[str]) -> str:
         if not path.exists():
             raise ValueError(f"there is no file {path}; check the path")
         return str(path)
-    if parsed.scheme not in ("http", "https"):
-        raise ValueError(f"{address} is fetched by no interpolation; fetch it first and give the local path")
+    if parsed.scheme not in WEB:
+        return address  # commands fetch it where a path stands
     target = cache_folder() / parsed.netloc / parsed.path.lstrip("/")
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,274 +6,419 @@ two marks: ``manifest.json.partial`` goes first and is removed last, ``manifest.
 An interrupted upload leaves no manifest, readers refuse what it left, and the same command ends it.
 
 The mirror lies in the folder for temporary files (``TMPDIR``), under a name made from the command, so that a command
-that was interrupted finds what it had; it is removed when the command has succeeded.
+that was interrupted finds what it had; it is removed when the command has succeeded. A journal says of every file in
+what state it was fetched or uploaded; whatever is in another state was written by the command.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
 import re
+import secrets
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
+from .config.kinds import Local, Place
+from .config.mix import MixStream
 from .documents import ATTRIBUTES, DOCUMENTS, MANIFEST, QUARANTINE
 from .errors import UserError
 from .files import NOT_CONTENT, PARTIAL, read_json, write_json
-from .remote import mirrors, shown, split_url
+from .remote import WEB, active, map_arguments, mirrors, shown, split_url, with_urls
+from .storage import Infos, Storage, transfers, version_of
 
-WRITTEN = frozenset({"output", "destination", "report"})  # settings that name what a command writes
 MARK = MANIFEST + PARTIAL
-FILTER = ".bin"  # of a Bloom filter, which a command reads if it is there
-FETCHED, FINISHED = "fetched.json", "finished.json"
+JOURNAL, FINISHED = "journal.json", "finished.json"
+FETCHED, PUT = "fetched", "put"
+TEXTS = (".json", ".jsonl", ".md", ".html")  # written for people, so that they may hold places of the mirror
+BATCH = 64  # files that are moved between two entries of the journal
+TIMES = 3  # a file that changes while it is read is fetched so often
 log = logging.getLogger(__name__)
 
 
-def file_system(scheme: str, where: str) -> Any:
-    """The fsspec file system of a scheme; UserError where nothing is installed for it."""
-    try:
-        import fsspec  # type: ignore[import-untyped]
-
-        return fsspec.filesystem(scheme)
-    except (ImportError, ValueError) as error:
-        raise UserError(
-            f"nothing is installed that opens {scheme}://: {error}", where=where, fix="pip install 'dolma-data[remote]'"
-        ) from error
-
-
 class Mirror:
-    """Local copies of remote files under ``root/SCHEME/BUCKET/KEY``."""
+    """Local copies of remote files under ``root/SCHEME/BUCKET/KEY``.
 
-    def __init__(self, root: Path) -> None:
+    ``keeps``: what the command has written and is not uploaded yet is worth more than what lies at its URL.
+    ``explains``: everything that could be written is read, and documents with all their attributes.
+    """
+
+    def __init__(self, root: Path, *, resumes: bool = False, explains: bool = False) -> None:
         self.root = root
-        index = root / FETCHED
-        # remote file, as scheme/path, to what tells its versions apart: of an interrupted run, and of this one
-        self.known: dict[str, str] = read_json(index) if index.is_file() else {}
-        self.fetched: dict[str, str] = {}
-        self._systems: dict[str, Any] = {}
+        self.with_attributes = resumes or explains
+        self.explains = explains
+        self.keeps = resumes or (root / FINISHED).is_file()
+        self.changed = False  # whether what is fetched is other than what an interrupted run had
+        self.storage = Storage()
+        stated = read_json(root / JOURNAL) if (root / JOURNAL).is_file() else {}
+        self.token: str = stated.get("token") or secrets.token_hex(8)  # tells marks of this mirror from those of others
+        # by place in the mirror: local size and time, version at the URL, fetched or put
+        self.journal: dict[str, list[Any]] = stated.get("files", {})
+        self.seen: set[str] = set()
+        self.documents: dict[str, set[tuple[str, str]]] = {}  # by setting: (scheme, path) of its files
 
-    def local(self, scheme: str, path: str) -> Path:
-        return self.root / scheme / path
+    # --- places and states
 
-    def system(self, scheme: str, path: str) -> Any:
-        if scheme not in self._systems:
-            self._systems[scheme] = file_system(scheme, f"{scheme}://{path}")
-            self._systems[scheme].invalidate_cache()
-        return self._systems[scheme]
+    def key(self, scheme: str, path: str) -> str:
+        return f"{scheme}/{path.partition('?')[0] if scheme in WEB else path}"
 
-    def settle(self, value: Any, written: bool = False) -> Any:
-        """``value`` (settings, all through) with local paths instead of URLs; what is read there is fetched."""
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            named = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-            settled = {name: self.settle(one, written or name in WRITTEN) for name, one in named.items()}
-            self._fetch_attributes(named.get("documents"), named.get("attributes"))
-            return dataclasses.replace(value, **settled)
-        if isinstance(value, tuple | list):
-            return type(value)(self.settle(one, written) for one in value)
-        if isinstance(value, dict):
-            return {key: self.settle(one, written or key in WRITTEN) for key, one in value.items()}
-        url = split_url(value)
-        if url is None:
-            return value
-        local = self.local(*url)
-        if written:
-            self._fetch_kind(local, *url)
-        else:
-            self._fetch(*url)
-        return local if isinstance(value, Path) else str(local)
+    def state(self, key: str) -> list[int] | None:
+        path = self.root / key
+        if not path.is_file():
+            return None
+        state = path.stat()
+        return [state.st_size, state.st_mtime_ns]
 
-    def _fetch(self, scheme: str, path: str) -> None:
-        """Fetch a file, the files of a folder, or those of a pattern; of a documents artifact its documents alone."""
-        system = self.system(scheme, path)
-        if re.search(r"[*?\[]", path):
-            found = system.glob(path)
-        elif system.isfile(path):
-            found = [path]
-        else:
-            found = self._list(scheme, path)
-            if any(file.startswith(f"{path}/{DOCUMENTS}/") for file in found):
-                beside = tuple(f"{path}/{name}/" for name in (ATTRIBUTES, *NOT_CONTENT))
-                found = [file for file in found if not file.startswith(beside)]
-        if not found and not path.endswith(FILTER):
-            raise UserError("no such file or folder", where=f"{scheme}://{path}", fix="check the path")
-        for root in {file.split(f"/{DOCUMENTS}/")[0] for file in found if f"/{DOCUMENTS}/" in file}:
-            if system.exists(f"{root}/{MARK}"):
-                found.append(f"{root}/{MARK}")
-        self._fetch_files(scheme, found)
+    def pending(self) -> list[Path]:
+        """Files that the command has written and that are not uploaded."""
+        paths = sorted(self.root.glob("*/**/*"))
+        finished = (path for path in paths if path.is_file() and not _unfinished(path.relative_to(self.root)))
+        return [path for path in finished if not self._is_settled(path.relative_to(self.root).as_posix())]
 
-    def _fetch_kind(self, local: Path, scheme: str, path: str) -> None:
-        """What says of an output that is there already what it is, so that nothing else is replaced."""
-        system, manifest = self.system(scheme, path), f"{path}/{MANIFEST}"
-        if not local.exists() and system.exists(manifest):
-            local.mkdir(parents=True)
-            system.get_file(manifest, str(local / MANIFEST))
+    def _is_settled(self, key: str) -> bool:
+        return key in self.journal and self.journal[key][:2] == self.state(key)
 
-    def _fetch_attributes(self, documents: Any, names: Any) -> None:
-        """The attributes called ``names`` of documents that were fetched."""
-        remote = isinstance(documents, tuple | list) and any(split_url(item) for item in documents)
-        if not remote or not isinstance(names, tuple | list) or any(split_url(name) for name in names):
+    def _note(self, key: str, version: str | None, how: str) -> None:
+        self.journal[key] = [*(self.state(key) or (None, None)), version, how]
+
+    def save(self) -> None:
+        write_json(self.root / JOURNAL, {"token": self.token, "files": self.journal})
+
+    # --- fetching
+
+    def take(self, scheme: str, path: str, role: Place | Local) -> Path | str:
+        """Fetch what a setting names, as its role says; its place in the mirror."""
+        if scheme == "file":
+            return "/" + path
+        local = self.root / self.key(scheme, path)
+        with transfers(f"{scheme}://{path}"):
+            if role is Place.WRITTEN and not self.explains:
+                self._look_at_output(local, scheme, path)
+            elif role in (Place.WRITTEN, Place.KEPT):
+                self._fetch_kept(scheme, path)
+            else:
+                self._fetch_input(scheme, path, role)
+        return local
+
+    def _fetch_input(self, scheme: str, path: str, role: Place | Local) -> None:
+        storage = self.storage
+
+        def look() -> Infos:
+            found = storage.look(scheme, path)
+            inside = f"{path}/{DOCUMENTS}/"
+            if role is Place.DOCUMENTS and any(file.startswith(inside) for file in found):
+                beside = {f"{path}/{MANIFEST}", f"{path}/{MARK}"}
+                found = {file: info for file, info in found.items() if file.startswith(inside) or file in beside}
+            return found
+
+        infos = look()
+        if not infos:
+            raise UserError("no such file or folder", where=f"{scheme}://{path}", fix="check the address")
+        roots = {root for file in infos for root, _ in _splits(file)}
+        if infos.keys() == {path}:
+            roots.add(path.rpartition("/")[0])
+        marks = {f"{root}/{MARK}" for root in roots if scheme not in WEB and storage.exists(scheme, f"{root}/{MARK}")}
+        for mark in sorted(marks | {file for file in infos if file.endswith(f"/{MARK}")}):
+            raise UserError(
+                "an upload was interrupted here",
+                where=f"{scheme}://{mark.removesuffix(MARK)}",
+                fix="run the command that writes it again",
+            )
+        self._fetch(scheme, infos, look)
+        if role is Place.DOCUMENTS:
+            self.documents.setdefault(f"{scheme}://{path}", set()).update((scheme, file) for file in infos)
+            if self.with_attributes:
+                self._fetch_attributes({(scheme, file) for file in infos}, None)
+
+    def _look_at_output(self, local: Path, scheme: str, path: str) -> None:
+        """Have the place of an output look as it does at its URL, so that a command refuses what it would locally."""
+        infos = self.storage.look(scheme, path)
+        if not infos:
+            self.storage.check_bucket(scheme, path)
+        manifest = f"{path}/{MANIFEST}"
+        if path in infos or f"{path}/{MARK}" in infos or local.exists():
             return
-        roots = {tuple(key.split(f"/{DOCUMENTS}/")[0].split("/", 1)) for key in self.fetched if f"/{DOCUMENTS}/" in key}
-        for scheme, root in sorted(roots):
-            for name in names:
-                self._fetch_files(scheme, self._list(scheme, f"{root}/{ATTRIBUTES}/{name}"))
+        if manifest in infos:
+            self._fetch(scheme, {manifest: infos[manifest]}, None)
+            return
+        for file, info in infos.items():
+            if not file.startswith(tuple(f"{path}/{name}/" for name in NOT_CONTENT)):
+                key = self.key(scheme, file)
+                (self.root / key).parent.mkdir(parents=True, exist_ok=True)
+                (self.root / key).touch()
+                self._note(key, version_of(info), PUT)
 
-    def _list(self, scheme: str, folder: str) -> list[str]:
-        return sorted(self.system(scheme, folder).find(folder))
+    def _fetch_kept(self, scheme: str, path: str) -> None:
+        """Whatever is whole there, if anything is."""
 
-    def _fetch_files(self, scheme: str, paths: list[str]) -> None:
-        system = self.system(scheme, paths[0] if paths else "")
-        for path in paths:
-            if Path(path).name == MARK:
-                raise UserError(
-                    "an upload was interrupted here",
-                    where=f"{scheme}://{path.removesuffix(MARK)}",
-                    fix="run the command that writes it again",
-                )
-        wanted: dict[str, Path] = {}
-        for path in paths:
-            info = system.info(path)
-            version = json.dumps([info.get("size"), info.get("ETag"), str(info.get("LastModified"))])
-            local, key = self.local(scheme, path), f"{scheme}/{path}"
-            if not (local.is_file() and self.known.get(key) == version):
-                wanted[path] = local
-                local.parent.mkdir(parents=True, exist_ok=True)
-            self.fetched[key] = version
-        if wanted:
-            log.info("fetching %d files", len(wanted))
-            system.get(list(wanted), [str(local) for local in wanted.values()])
+        def look() -> Infos:
+            found = self.storage.look(scheme, path)
+            cut = tuple(file.removesuffix(MARK) for file in found if file.endswith(f"/{MARK}"))
+            return {file: info for file, info in found.items() if not file.startswith(cut)}
+
+        infos = look()
+        if not infos and not self.explains:
+            self.storage.check_bucket(scheme, path)
+        key = self.key(scheme, path)
+        if path not in infos and not self.keeps and (self.root / key).is_file():
+            (self.root / key).unlink()  # of a run that was interrupted after it
+        self._fetch(scheme, infos, look)
+
+    def fetch_attributes(self, value: Any) -> None:
+        """The attributes that streams join, of the documents that were fetched for them."""
+        if isinstance(value, MixStream):
+            urls = [url for url in map(split_url, value.documents) if url is not None]
+            found = {file for scheme, path in urls for file in self.documents.get(f"{scheme}://{path}", ())}
+            with transfers(", ".join(value.documents)):
+                self._fetch_attributes(found, value.attributes)
+        elif is_dataclass(value) and not isinstance(value, type):
+            self.fetch_attributes(list(vars(value).values()))
+        elif isinstance(value, tuple | list):
+            for one in value:
+                self.fetch_attributes(one)
+
+    def _fetch_attributes(self, documents: set[tuple[str, str]], names: Sequence[str] | None) -> None:
+        """The attributes called ``names`` (None: all that are whole) of documents, with what describes them."""
+        trees: dict[tuple[str, str], set[str]] = {}
+        for scheme, file in documents:
+            for root, tree in _splits(file):
+                trees.setdefault((scheme, root), set()).add(tree)
+        for (scheme, root), wanted in sorted(trees.items()):
+            folder = f"{root}/{ATTRIBUTES}"
+            for place in [folder] if names is None else [f"{folder}/{name}" for name in names]:
+
+                def look(place: str = place, scheme: str = scheme, folder: str = folder, wanted: Any = wanted) -> Infos:
+                    infos = self.storage.look(scheme, place)
+                    cut = tuple(file.removesuffix(MARK) for file in infos if file.endswith(f"/{MARK}"))
+                    if cut and names is not None:
+                        raise UserError(
+                            "an upload was interrupted here",
+                            where=f"{scheme}://{cut[0]}",
+                            fix="run the command that writes it again",
+                        )
+                    return {
+                        file: info
+                        for file, info in infos.items()
+                        if not file.startswith(cut) and _belongs(file.removeprefix(folder + "/"), wanted)
+                    }
+
+                self._fetch(scheme, look(), look)
+
+    def _fetch(self, scheme: str, infos: Infos, look: Callable[[], Infos] | None) -> None:
+        """Bring the files of a listing up to date; what changes meanwhile is fetched again."""
+        for _ in range(TIMES):
+            wanted = {path: info for path, info in infos.items() if self._wants(scheme, path, info)}
+            self.seen.update(self.key(scheme, path) for path in infos)
+            if not wanted:
+                return
+            self._check_room(scheme, wanted)
+            log.info("fetching %d files from %s://", len(wanted), scheme)
+            paths = list(wanted)
+            for first in range(0, len(paths), BATCH):
+                batch = paths[first : first + BATCH]
+                local = [self.root / self.key(scheme, path) for path in batch]
+                partial = [path.with_name(path.name + PARTIAL) for path in local]
+                for target in local:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                self.storage.get(scheme, batch, partial)
+                for path, fetched, target in zip(batch, partial, local, strict=True):
+                    fetched.replace(target)
+                    self._note(self.key(scheme, path), version_of(wanted[path]), FETCHED)
+                self.save()
+            self.changed = True
+            if look is None:
+                return
+            infos = look()
+        changing = next((path for path, info in infos.items() if self._wants(scheme, path, info)), None)
+        if changing is not None:
+            where = f"{scheme}://{changing}"
+            raise UserError("the file changes while it is read", where=where, fix="wait until it is whole")
+
+    def _wants(self, scheme: str, path: str, info: dict[str, Any]) -> bool:
+        key = self.key(scheme, path)
+        if self.keeps and self.state(key) is not None and not self._is_settled(key):
+            return False  # written here, and not uploaded yet
+        return not (self._is_settled(key) and self.journal[key][2] == version_of(info))
+
+    def _check_room(self, scheme: str, wanted: Infos) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        needed = sum(int(info.get("size") or 0) for info in wanted.values())
+        free = shutil.disk_usage(self.root).free
+        if needed > free:
+            raise UserError(
+                f"{len(wanted)} files of {scheme}:// take {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free",
+                where=mirrors().parent,
+                fix="set TMPDIR to a folder with room for what is read and written, or name fewer files at a time",
+            )
 
     def drop_others(self) -> None:
-        """Remove what an interrupted run fetched and is not there any more, and keep what this one has fetched."""
-        for key in self.known.keys() - self.fetched.keys():
+        """Remove what an interrupted run fetched and is not there any more."""
+        for key in [key for key, row in self.journal.items() if row[3] == FETCHED and key not in self.seen]:
             (self.root / key).unlink(missing_ok=True)
-        write_json(self.root / FETCHED, self.fetched)
+            del self.journal[key]
+            self.changed = True
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.save()
 
-    def files(self) -> dict[Path, tuple[int, int]]:
-        """All files of the mirror, with what tells whether a command has written them."""
-        found = {}
-        for path in sorted(self.root.glob("*/**/*")):
-            if path.is_file() and not any(part.endswith(PARTIAL) for part in path.relative_to(self.root).parts):
-                state = path.stat()
-                found[path] = (state.st_ino, state.st_mtime_ns)
-        return found
+    # --- uploading
 
-    def upload(self, paths: list[Path]) -> None:
-        """Upload what was written: artifacts folder by folder, what belongs to none of them file by file."""
-        artifacts = sorted({path.parent for path in paths if path.name == MANIFEST}, key=lambda folder: folder.parts)
-        for path in paths:
-            if path.suffix in (".json", ".jsonl"):
-                text = path.read_text(encoding="utf-8")
-                if str(self.root) in text:
-                    path.write_text(shown(text), encoding="utf-8")
-        owned: dict[Path, list[Path]] = {folder: [] for folder in artifacts}
-        for path in paths:
-            owners = [folder for folder in path.parents if folder in owned]
-            if owners:
-                owned[owners[0]].append(path)
-            else:
-                scheme, remote = self._remote(path)
-                self.system(scheme, remote).put_file(str(path), remote)
+    def publish(self, only: str = "") -> None:
+        """Upload what was written (and ends in ``only``): artifacts as wholes, then what belongs to none of them."""
+        pending = [path for path in self.pending() if path.name.endswith(only)]
+        for path in pending:
+            if path.suffix in TEXTS:
+                text = path.read_text(encoding="utf-8", errors="surrogateescape")
+                if with_urls(text) != text:
+                    path.write_text(with_urls(text), encoding="utf-8", errors="surrogateescape")
+        owned: dict[Path, list[Path]] = {path.parent: [] for path in pending if path.name == MANIFEST}
+        loose = []
+        for path in pending:
+            owner = next((folder for folder in path.parents if folder in owned), None)
+            loose.append(path) if owner is None else owned[owner].append(path)
         for folder, files in owned.items():
-            self._upload_artifact(folder, files)
+            scheme, remote = self._remote(folder)
+            with transfers(f"{scheme}://{remote}"):
+                self._upload_artifact(folder, files)
+        self._put(loose)
 
     def _remote(self, path: Path) -> tuple[str, str]:
         scheme, _, remote = path.relative_to(self.root).as_posix().partition("/")
         return scheme, remote
 
-    def _upload_artifact(self, folder: Path, files: list[Path]) -> None:
+    def _put(self, paths: list[Path]) -> None:
+        for first in range(0, len(paths), BATCH):
+            batch = paths[first : first + BATCH]
+            places = [self._remote(path) for path in batch]
+            for scheme in sorted({scheme for scheme, _ in places}):
+                chosen = [(path, place) for path, (own, place) in zip(batch, places, strict=True) if own == scheme]
+                with transfers(f"{scheme}://{chosen[0][1]}"):
+                    self.storage.put(scheme, [path for path, _ in chosen], [place for _, place in chosen])
+                    for _, place in chosen:
+                        self._note(self.key(scheme, place), self.storage.version(scheme, place), PUT)
+            self.save()
+
+    def _upload_artifact(self, folder: Path, pending: list[Path]) -> None:
         scheme, remote = self._remote(folder)
-        system = self.system(scheme, remote)
-        sizes = {
-            path.removeprefix(remote + "/"): info["size"] for path, info in system.find(remote, detail=True).items()
-        }
-        there = set(sizes)
-        if there and not there & {MANIFEST, MARK} and not all(name.startswith("provenance/") for name in there):
+        storage = self.storage
+        there = {path.removeprefix(remote + "/"): info for path, info in storage.look(scheme, remote).items()}
+        if (
+            there
+            and not there.keys() & {MANIFEST, MARK}
+            and not all(name.startswith(tuple(f"{one}/" for one in NOT_CONTENT)) for name in there)
+        ):
             raise UserError(
                 "the output exists and is no artifact, so it is not replaced",
                 where=f"{scheme}://{remote}",
                 fix="give another output",
             )
-        log.info("uploading %d files to %s://%s", len(files), scheme, remote)
-        system.pipe_file(f"{remote}/{MARK}", b"")
+        log.info("uploading %d files to %s://%s", len(pending), scheme, remote)
+        here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        here = {name for name in here if not _unfinished(Path(name))}
+        mark: dict[str, Any] = {"token": self.token}
+        begun = json.loads(storage.read(scheme, f"{remote}/{MARK}") or b"{}") if MARK in there else {}
+        if begun.get("token") == self.token:
+            mark = begun
+        else:
+            mark["same documents"] = MARK not in there and self._has_same_documents(folder, scheme, remote, here, there)
+            storage.write(scheme, f"{remote}/{MARK}", json.dumps(mark).encode())
         if MANIFEST in there:
-            system.rm_file(f"{remote}/{MANIFEST}")
-        names = [path.relative_to(folder).as_posix() for path in files]
-        content = [name for name in names if name != MANIFEST]
-        if content:
-            system.put([str(folder / name) for name in content], [f"{remote}/{name}" for name in content])
-        stale = {name for name in there - set(names) - {MANIFEST, MARK} if name.split("/")[0] not in NOT_CONTENT}
+            storage.remove(scheme, f"{remote}/{MANIFEST}")
+        written = {path.relative_to(folder).as_posix() for path in pending}
+        missing = here - there.keys() - {MANIFEST}
+        self._put([folder / name for name in sorted((written | missing) - {MANIFEST})])
+        stale = {name for name in there.keys() - here - {MANIFEST, MARK} if name.split("/")[0] not in NOT_CONTENT}
         attributes = {name for name in stale if name.startswith(ATTRIBUTES + "/")}
-        if stale == attributes and all(
-            sizes.get(name) == (folder / name).stat().st_size for name in content if "provenance/" not in name
-        ):
-            stale, attributes = set(), set()  # of the same documents
+        if mark["same documents"]:
+            stale, attributes = stale - attributes, set()
         for name in sorted(stale):
-            system.rm_file(f"{remote}/{name}")
+            storage.remove(scheme, f"{remote}/{name}")
         if attributes:
             log.warning("the documents were replaced, their attributes are removed: %s://%s", scheme, remote)
-        system.put_file(str(folder / MANIFEST), f"{remote}/{MANIFEST}")
-        system.rm_file(f"{remote}/{MARK}")
+        storage.put(scheme, [folder / MANIFEST], [f"{remote}/{MANIFEST}"])
+        storage.remove(scheme, f"{remote}/{MARK}")
+        self._note(self.key(scheme, f"{remote}/{MANIFEST}"), storage.version(scheme, f"{remote}/{MANIFEST}"), PUT)
+        self.save()
         beside = f"{remote}.{QUARANTINE}"
-        if system.exists(beside):
-            system.rm_file(beside)
+        if storage.exists(scheme, beside):
+            storage.remove(scheme, beside)
+
+    def _has_same_documents(self, folder: Path, scheme: str, remote: str, here: set[str], there: Infos) -> bool:
+        """Whether the documents at the URL are those that are to be put there."""
+        names = {name for name in here if name.startswith(DOCUMENTS + "/")}
+        return names == {name for name in there if name.startswith(DOCUMENTS + "/")} and all(
+            self.storage.is_same(scheme, f"{remote}/{name}", there[name], folder / name) for name in sorted(names)
+        )
 
 
-def run_mirrored(command: Callable[..., None], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+def _unfinished(relative: Path) -> bool:
+    return any(part.endswith(PARTIAL) for part in relative.parts)
+
+
+def _splits(file: str) -> list[tuple[str, str]]:
+    """``(root, tree)`` of a path at every folder called documents."""
+    places = [match.start() for match in re.finditer(f"/{DOCUMENTS}/", file)]
+    return [(file[:place], file[place + len(DOCUMENTS) + 2 :]) for place in places]
+
+
+def _belongs(name: str, trees: set[str]) -> bool:
+    """Whether ``NAME/tree`` is the attributes of one of ``trees`` or says something of the folder ``NAME``."""
+    tree = name.partition("/")[2]
+    return tree in trees or tree == MANIFEST or tree.startswith(("matches.", *(f"{one}/" for one in NOT_CONTENT)))
+
+
+def run_mirrored(
+    command: Callable[..., None], arguments: Any, named: Any, *, resumes: bool = False, explains: bool = False
+) -> None:
     """Run ``command`` on a mirror of what its arguments and settings name by URLs."""
     called = hashlib.sha256(repr((command.__name__, arguments, sorted(named.items()))).encode()).hexdigest()[:16]
-    mirror = Mirror(mirrors() / called)
-    with _shown():
-        _run_mirrored(mirror, command, arguments, named)
+    mirror = Mirror(mirrors() / called, resumes=resumes, explains=explains)
+    before = active.set((*active.get(), mirror))
+    try:
+        with _with_urls():
+            _run_mirrored(mirror, command, arguments, named)
+    finally:
+        active.reset(before)
     shutil.rmtree(mirror.root)
 
 
-def _run_mirrored(mirror: Mirror, command: Callable[..., None], arguments: Any, named: dict[str, Any]) -> None:
+def _run_mirrored(mirror: Mirror, command: Callable[..., None], arguments: Any, named: Any) -> None:
     finished = mirror.root / FINISHED
-    with _transfers():
-        local, named = mirror.settle(arguments), mirror.settle(named)
+    local, named_local = map_arguments(command, arguments, named, mirror.take)
+    mirror.fetch_attributes([*arguments, *named.values()])
     mirror.drop_others()
-    if not finished.is_file() or mirror.known != mirror.fetched:
+    if not finished.is_file() or mirror.changed:
         finished.unlink(missing_ok=True)
-        before = mirror.files()
         try:
-            command(*local, **named)
+            command(*local, **named_local)
         except UserError:
-            written = [path for path, state in mirror.files().items() if before.get(path) != state]
-            mirror.upload([path for path in written if path.name.endswith("." + QUARANTINE)])
+            mirror.publish("." + QUARANTINE)
             raise
-        written = [path for path, state in mirror.files().items() if before.get(path) != state]
-        write_json(finished, [path.relative_to(mirror.root).as_posix() for path in written])
-    with _transfers():
-        mirror.upload([mirror.root / name for name in read_json(finished)])
+        if mirror.pending():
+            write_json(finished, {"command": command.__name__})
+    mirror.publish()
 
 
 @contextmanager
-def _transfers() -> Iterator[None]:
-    """What a storage answers is no mistake of the program."""
-    botocore = sys.modules.get("botocore.exceptions")  # whose errors of connection and credentials are no OSError
-    failures = (OSError,) if botocore is None else (OSError, botocore.BotoCoreError)
-    try:
-        yield
-    except failures as error:
-        raise UserError(
-            f"the remote storage failed: {type(error).__name__}: {error}",
-            fix="check its address and credentials; the same command goes on",
-        ) from error
+def _with_urls() -> Iterator[None]:
+    """Errors and the log name URLs, not places in the mirror."""
+    make = logging.getLogRecordFactory()
 
+    def make_shown(*arguments: Any, **named: Any) -> logging.LogRecord:
+        record = make(*arguments, **named)
+        record.msg, record.args = shown(record.getMessage()), ()
+        return record
 
-@contextmanager
-def _shown() -> Iterator[None]:
-    """Errors name URLs, not places in the mirror."""
+    logging.setLogRecordFactory(make_shown)
     try:
         yield
     except UserError as error:
         where = None if error.where is None else shown(error.where)
         fix = None if error.fix is None else shown(error.fix)
         raise UserError(shown(error.what), where=where, line=error.line, fix=fix) from error
+    finally:
+        logging.setLogRecordFactory(make)

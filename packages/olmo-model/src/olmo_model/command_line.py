@@ -139,7 +139,11 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 
 def parse_and_run(
-    app: App, arguments: Sequence[str], positional_config: frozenset[str], prepare: Prepare | None = None
+    app: App,
+    arguments: Sequence[str],
+    positional_config: frozenset[str],
+    prepare: Prepare | None = None,
+    load: Callable[[str], dict[str, Any]] = load_yaml,
 ) -> int:
     """Bind the configuration file and the line to the command and run it; its status, else 0."""
     tokens, config = take_config(arguments, positional_config)
@@ -156,7 +160,7 @@ def parse_and_run(
         return 0
     if config is not None and tokens:
         # the file belongs to the command named; at the top level cyclopts would pass over keys named like commands
-        settings = load_yaml(config)
+        settings = load(config)
         if prepare is not None:
             settings = prepare(tokens[0], settings, config)
         app.config = Dict({tokens[0]: settings}, source=config, use_commands_as_keys=True)
@@ -189,17 +193,19 @@ def run(
     positional_config: frozenset[str] = frozenset(),
     spell: Callable[[Sequence[str]], list[str]] = list,
     prepare: Prepare | None = None,
+    load: Callable[[str], dict[str, Any]] = load_yaml,
 ) -> int:
     """Parse, run and translate errors; returns the exit status (0 only when everything was done).
 
-    ``spell`` brings the line, and ``prepare`` the settings of a configuration file, to what the commands take.
+    ``spell`` brings the line, and ``prepare`` the settings of a configuration file, to what the commands take;
+    ``load`` reads that file.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     app.config = ()
     try:
         with sigterm_as_interrupt():
             line = spell(sys.argv[1:] if arguments is None else arguments)
-            status = parse_and_run(app, line, positional_config, prepare)
+            status = parse_and_run(app, line, positional_config, prepare, load)
             if sys.stdout is not None:  # closed by whoever started the command
                 sys.stdout.flush()
             return status

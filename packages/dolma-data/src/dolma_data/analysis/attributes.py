@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..execute import map_ordered
 from ..files import atomic_write
 from ..progress import Progress
-from ..provenance import recorded
+from ..records import recorded
 
 SUMMARIES = "summaries.jsonl.gz"
 BATCH_VALUES = 200_000

@@ -24,7 +24,7 @@ from ..execute import map_ordered
 from ..files import write_json
 from ..hashes import as_hashes, first_copies, hash_texts
 from ..progress import Progress
-from ..provenance import recorded
+from ..records import recorded
 from ..taggers import PreparedTagger, TaggerOptions, find_tagger
 from .ngrams import CellCounts, Found, NgramCounters, TopNgrams, best, count_cells, follow
 from .page import write_page

@@ -21,7 +21,7 @@ from ..documents import Failure, check_failures, find_documents, read_physical_l
 from ..errors import UserError
 from ..files import atomic_artifact, digest_file, write_json
 from ..pieces import whole_texts
-from ..provenance import recorded
+from ..records import recorded
 from .fasttext_file import read_fasttext, write_fasttext
 from .fasttext_training import train_fasttext
 from .folder import ARTIFACT, MANIFEST, MODEL

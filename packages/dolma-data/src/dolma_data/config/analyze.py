@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from .kinds import Count, Several
+from .kinds import Count, Place, Several
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnalyzeConfig:
     """Settings of ``analyze``."""
 
-    documents: Annotated[tuple[str, ...], Several]
+    documents: Annotated[tuple[str, ...], Several, Place.DOCUMENTS]
     """Folders with documents/ in them, files or patterns."""
 
-    output: Path
+    output: Annotated[Path, Place.WRITTEN]
     """Folder for analysis.json and analysis.html."""
 
     domain_field: str = "metadata.url"

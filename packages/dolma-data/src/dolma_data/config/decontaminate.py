@@ -8,20 +8,20 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .kinds import Count, Several
+from .kinds import Count, Place, Several
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRule:
     """Which evaluation text, and when a document holds it."""
 
-    suites: Annotated[tuple[str, ...], Several] = ()
+    suites: Annotated[tuple[str, ...], Several, Place.READ] = ()
     """Folders of perplexity suites, as paloma-ppl prepare writes them, or in Paloma's published layout."""
 
-    requests: Annotated[tuple[str, ...], Several] = ()
+    requests: Annotated[tuple[str, ...], Several, Place.READ] = ()
     """Files of evaluation requests (OLMo's or catwalk-eval's requests.jsonl.gz), or folders of them."""
 
-    texts: Annotated[tuple[str, ...], Several] = ()
+    texts: Annotated[tuple[str, ...], Several, Place.READ] = ()
     """JSON Lines with a text; id, source and domain are optional."""
 
     exempt_sources: Annotated[tuple[str, ...], Several] = ()
@@ -41,10 +41,10 @@ class EvaluationRule:
 class DecontaminateConfig:
     """Settings of ``decontaminate``."""
 
-    documents: Annotated[tuple[str, ...], Several]
+    documents: Annotated[tuple[str, ...], Several, Place.DOCUMENTS]
     """Folders with documents/ in them, files or patterns; attributes go to attributes/ beside documents/."""
 
-    decontamination_set: Path | None = None
+    decontamination_set: Annotated[Path | None, Place.READ] = None
     """Folder of the evaluation text that must not be trained on, as paloma-ppl decontamination-set writes it."""
 
     evaluation: Annotated[EvaluationRule, Parameter(name="*")] = field(default_factory=EvaluationRule)
@@ -53,7 +53,7 @@ class DecontaminateConfig:
     name: str = "decontamination"
     """Folder and key of the attributes."""
 
-    report: Path | None = None
+    report: Annotated[Path | None, Place.WRITTEN] = None
     """Folder for report.json and report.md: what was hit by source and by item, with the text."""
 
     max_failed: Count = 0

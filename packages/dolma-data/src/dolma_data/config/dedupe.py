@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from .kinds import Count, Several
+from .kinds import Count, Place, Several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class DedupeRule:
     substring: SubstringRule = SubstringRule()
     """Settings of the method substring."""
 
-    against: Annotated[tuple[str, ...], Several] = ()
+    against: Annotated[tuple[str, ...], Several, Place.DOCUMENTS] = ()
     """Documents that come before all others and are never marked: an old corpus."""
 
     verify: bool = False
@@ -144,7 +144,7 @@ class DedupeRule:
 class BloomFilterConfig:
     """A filter that remembers units over several runs; it errs at a known rate."""
 
-    file: str
+    file: Annotated[str, Place.KEPT]
     """Where the filter lies; it is read where it exists, and written at the end unless read_only."""
 
     read_only: bool = False
@@ -175,7 +175,7 @@ class CompressionConfig:
 class DedupeConfig:
     """Settings of ``dedupe``."""
 
-    documents: Annotated[tuple[str, ...], Several]
+    documents: Annotated[tuple[str, ...], Several, Place.DOCUMENTS]
     """Folders with documents/ in them, files or patterns; attributes go to attributes/ beside documents/."""
 
     dedupe: DedupeRule = field(default_factory=DedupeRule)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .kinds import Count, Several
+from .kinds import Count, Place, Several
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
     """Settings of ``extract``."""
 
-    output: Path
+    output: Annotated[Path, Place.WRITTEN]
     """Folder to write the documents artifact to."""
 
     source: str | None = None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from .kinds import Count
+from .kinds import Count, Place
 
 Syntax = Literal["jsonpath", "jq"]
 Packing = Literal["gz", "zst", "zstd", ""]
@@ -50,7 +50,7 @@ class SpanReplacement:
 class MixOutput:
     """Where a stream goes."""
 
-    path: str
+    path: Annotated[str, Place.WRITTEN]
     """Folder of the documents artifact; several streams may share it."""
 
     max_size_in_bytes: int = 2 << 30
@@ -81,7 +81,7 @@ class MixStream:
     name: str
     """First part of the output files' names."""
 
-    documents: tuple[str, ...]
+    documents: Annotated[tuple[str, ...], Place.DOCUMENTS]
     """Folders with documents/ in them, files or patterns."""
 
     output: MixOutput

@@ -8,12 +8,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from .kinds import Models, Place
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelListConfig:
     """Settings of ``models list``."""
 
-    folder: Path | None = None
+    folder: Annotated[Path | None, Models] = None
     """Folder of models; default: dolma-data/models in the user's cache folder."""
 
 
@@ -21,13 +23,13 @@ class ModelListConfig:
 class ModelGetConfig:
     """Settings of ``models get``."""
 
-    source: Annotated[Path | None, Parameter(name="--from")] = None
+    source: Annotated[Path | None, Parameter(name="--from"), Place.READ] = None
     """A file that holds the model, for machines without a network."""
 
     download: bool = False
     """Fetch the model from its origin."""
 
-    folder: Path | None = None
+    folder: Annotated[Path | None, Models] = None
     """Folder of models; default: dolma-data/models in the user's cache folder, where taggers look."""
 
     dry_run: bool = False

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from .kinds import Count
+from .kinds import Count, Place, Scratch
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReshardSource:
     """A folder of token files and how often it is taken."""
 
-    prefix: Path
+    prefix: Annotated[Path, Place.READ]
     """Folder that `tokens` wrote, of Dolma or of this program."""
 
     sample_rate: float = 1.0
@@ -27,7 +28,7 @@ class ReshardConfig:
     source_prefixes: list[ReshardSource]
     """What is mixed; best written in a file given with -c."""
 
-    destination_prefix: Path
+    destination_prefix: Annotated[Path, Place.WRITTEN]
     """Folder to write the tokens to."""
 
     max_size_bytes: int | None = None
@@ -39,10 +40,10 @@ class ReshardConfig:
     random_seed: Count = 42
     """Seed of the order of documents and of the choice among them."""
 
-    tokenizer_name_or_path: str | None = None
+    tokenizer_name_or_path: Annotated[str | None, Place.READ] = None
     """Tokenizer of the sources; needed where they have no manifest that names it."""
 
-    local_tempdir: Path | None = None
+    local_tempdir: Annotated[Path | None, Scratch] = None
     """Folder for intermediate files; default: in the destination."""
 
     max_workers: int = 1

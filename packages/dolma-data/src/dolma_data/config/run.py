@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .kinds import Count, Several
+from .kinds import Count, Place, Several
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Settings of ``run``."""
 
-    output: Path
+    output: Annotated[Path, Place.KEPT]
     """Folder for everything the recipe makes."""
 
-    documents: Annotated[tuple[str, ...], Several] = ()
+    documents: Annotated[tuple[str, ...], Several, Place.DOCUMENTS] = ()
     """Folders with documents/ in them, files or patterns; scores go to attributes/ beside documents/."""
 
-    input: Annotated[tuple[str, ...], Several] = ()
+    input: Annotated[tuple[str, ...], Several, Place.READ] = ()
     """Raw files or folders in place of `documents`: they are extracted into the output folder first."""
 
     repeated_ids: Literal["refuse", "number"] = "refuse"

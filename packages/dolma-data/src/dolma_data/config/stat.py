@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from .kinds import Several
+from .kinds import Place, Several
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatConfig:
     """Settings of ``stat``."""
 
-    attributes: Annotated[tuple[Path, ...], Several]
+    attributes: Annotated[tuple[Path, ...], Several, Place.READ]
     """Folders X/attributes/NAME."""
 
-    report: Path | None = None
+    report: Annotated[Path | None, Place.WRITTEN] = None
     """Folder for summaries.jsonl.gz; default: the table alone."""
 
     regex: str | None = None

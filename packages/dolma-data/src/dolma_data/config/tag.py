@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .kinds import Count, Several
+from .kinds import Count, Place, Several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class ProfileConfig:
     enable: bool = False
     """Run in this process under Python's profiler and report."""
 
-    output: Path | None = None
+    output: Annotated[Path | None, Place.WRITTEN] = None
     """File for the report; default: standard output."""
 
     steps: int | None = None
@@ -33,22 +33,22 @@ class ProfileConfig:
 class TagConfig:
     """Settings of ``tag``."""
 
-    documents: Annotated[tuple[str, ...], Several]
+    documents: Annotated[tuple[str, ...], Several, Place.DOCUMENTS]
     """Folders with documents/ in them, files or patterns; scores go to attributes/ beside documents/."""
 
-    taggers: Annotated[tuple[str, ...], Several]
+    taggers: Annotated[tuple[str, ...], Several, Place.READ]
     """Names of taggers; see `dolma-data list`."""
 
-    destination: Annotated[tuple[str, ...], Several] = ()
+    destination: Annotated[tuple[str, ...], Several, Place.WRITTEN] = ()
     """Folders for the attributes, one for each of documents; default: attributes/NAME beside documents/."""
 
     experiment: str | None = None
     """Folder and first part of the keys for all taggers together; default: one folder per tagger, named after it."""
 
-    tagger_modules: Annotated[tuple[str, ...], Several] = ()
+    tagger_modules: Annotated[tuple[str, ...], Several, Place.READ] = ()
     """Taggers of your own: Python files, or names of modules that can be imported."""
 
-    resources: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    resources: Annotated[dict[str, tuple[Path, ...]], Place.READ] = field(default_factory=dict)
     """Files that taggers read, by name of tagger: `--resources.c4_v2 words.txt`; see `dolma-data list`."""
 
     seed: int = 0

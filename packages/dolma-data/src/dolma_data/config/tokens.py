@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .kinds import Count, Several
+from .kinds import Count, Place, Scratch, Several
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTokenizerConfig:
     """Settings of ``train-tokenizer``."""
 
-    documents: Annotated[tuple[str, ...], Several]
+    documents: Annotated[tuple[str, ...], Several, Place.DOCUMENTS]
     """Folders with documents/ in them, files or patterns."""
 
     vocab_size: int
     """Number of ids, special tokens included."""
 
-    output: Path
+    output: Annotated[Path, Place.WRITTEN]
     """Folder to write the tokenizer to."""
 
     eos_token: str = "<|endoftext|>"
@@ -39,7 +39,7 @@ class TrainTokenizerConfig:
 class TokenizerSettings:
     """Which tokenizer to use."""
 
-    name_or_path: str
+    name_or_path: Annotated[str, Place.READ]
     """tokenizer.json, the folder that holds it, or OWNER/NAME of the Hugging Face hub."""
 
     bos_token_id: Count | None = None
@@ -79,7 +79,7 @@ class FieldSettings:
 class TokensWorkDir:
     """Where intermediate files lie."""
 
-    output: Path | None = None
+    output: Annotated[Path | None, Scratch] = None
     """Folder for what is encoded until it is put in order; default: beside the destination."""
 
 
@@ -87,16 +87,16 @@ class TokensWorkDir:
 class TokensConfig:
     """Settings of ``tokens``."""
 
-    documents: Annotated[tuple[str, ...], Several]
+    documents: Annotated[tuple[str, ...], Several, Place.DOCUMENTS]
     """Folders with documents/ in them, files or patterns."""
 
-    destination: Path
+    destination: Annotated[Path, Place.WRITTEN]
     """Folder to write the tokens to."""
 
     tokenizer: TokenizerSettings | None = None
     """Which tokenizer to use."""
 
-    tokenizer_name_or_path: str | None = None
+    tokenizer_name_or_path: Annotated[str | None, Place.READ] = None
     """Old spelling of tokenizer.name_or_path; then the end of text is the last id of the vocabulary."""
 
     dtype: str | None = None

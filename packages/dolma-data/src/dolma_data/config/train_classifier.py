@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from .kinds import Count, Several
+from .kinds import Count, Place, Several
 
 Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 
@@ -50,10 +50,10 @@ class ClassifierSettings:
 class TrainClassifierConfig:
     """Settings of ``train-classifier``."""
 
-    documents: Annotated[tuple[str, ...], Several]
+    documents: Annotated[tuple[str, ...], Several, Place.DOCUMENTS]
     """JSON Lines with text and label: files, patterns, or folders with documents/ in them."""
 
-    output: Path
+    output: Annotated[Path, Place.WRITTEN]
     """Folder to write the classifier to."""
 
     name: str | None = None

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .kinds import Count, Several
+from .kinds import Count, Place, Several
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarcTaggers:
     """Taggers that score pages while they are extracted."""
 
-    taggers: Annotated[tuple[str, ...], Several] = ()
+    taggers: Annotated[tuple[str, ...], Several, Place.READ] = ()
     """Names of taggers; their spans stand in `attributes` of the documents."""
 
     skip: bool = False
@@ -24,10 +24,10 @@ class WarcTaggers:
 class WarcConfig:
     """Settings of ``warc``."""
 
-    documents: Annotated[tuple[str, ...], Several]
+    documents: Annotated[tuple[str, ...], Several, Place.READ]
     """Archives (WARC, WET, ARC), folders of them, or patterns."""
 
-    destination: Annotated[tuple[str, ...], Several]
+    destination: Annotated[tuple[str, ...], Several, Place.WRITTEN]
     """Folder for the documents: one for all, or one for each of `documents`."""
 
     source_name: str
@@ -45,10 +45,10 @@ class WarcConfig:
     store_html_in_metadata: bool = False
     """Keep the page in metadata.html."""
 
-    tagger_modules: Annotated[tuple[str, ...], Several] = ()
+    tagger_modules: Annotated[tuple[str, ...], Several, Place.READ] = ()
     """Taggers of your own: Python files, or names of modules that can be imported."""
 
-    resources: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    resources: Annotated[dict[str, tuple[Path, ...]], Place.READ] = field(default_factory=dict)
     """Files that taggers read, by name of tagger."""
 
     seed: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal  # noqa: F401
 
-from .kinds import Count, Several  # noqa: F401 (inherited fields find the names of their types here)
+from .kinds import Count, Place, Several  # noqa: F401 (inherited fields find the names of their types here)
 from .mix import MixConfig, MixStream
 
 
@@ -16,7 +16,7 @@ class WhyConfig(MixConfig):
     streams: list[MixStream] = field(default_factory=list)
     """What is or would be mixed; best the file of ``mix``, given with -c."""
 
-    documents: Annotated[tuple[str, ...], Several] = ()
+    documents: Annotated[tuple[str, ...], Several, Place.DOCUMENTS] = ()
     """Where to look for the document when there are no streams: folders with documents/ in them, files or patterns."""
 
     source: str | None = None

@@ -25,6 +25,7 @@ from ..errors import UserError
 from ..execute import map_ordered
 from ..files import digest_file
 from ..progress import Progress
+from ..remote import shown
 from .bloom import BloomFilter, write_filter
 from .by_bloom import look_up_all, open_filter, verify
 from .by_hash import FIRST, SEEN, Marker, Marks, find_first_documents
@@ -80,7 +81,7 @@ def dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
     old, files = find_files(config)
     check_names(config.compression, [str(file.path) for file in files])
     bloom = config.bloom_filter if choose_method(config) == "bloom" else None
-    digests = [(str(file.path), digest_file(file.path)) for file in ([*old, *files] if bloom else old)]
+    digests = [(shown(str(file.path)), digest_file(file.path)) for file in ([*old, *files] if bloom else old)]
     held = open_filter(bloom, digests, config.compat == "dolma") if bloom else None
     state = [__version__, asdict(rule), config.compat, bloom and asdict(bloom), held and held.describe(), digests]
     work = Annotation("dedupe", files, [name], state, depends_on_all=True)

@@ -22,7 +22,7 @@ from ..documents import (
 from ..errors import UserError
 from ..execute import map_ordered
 from ..progress import Progress
-from ..provenance import recorded
+from ..records import recorded
 from .files import InputFile, find_input_files, read_records
 from .identity import key_of, settle_ids
 from .python import (

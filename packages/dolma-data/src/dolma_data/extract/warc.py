@@ -20,7 +20,7 @@ from ..documents import DOCUMENTS, DocumentsArtifact, Shard, ShardWriter, docume
 from ..errors import UserError
 from ..execute import map_ordered
 from ..progress import Progress
-from ..provenance import recorded
+from ..records import recorded
 from ..tag import TagPlan, attributes_of, make_plan
 from .files import InputFile, find_input_files
 from .linearizers import linearizer, normalise_address
@@ -189,11 +189,12 @@ def _taggers(config: WarcConfig, chosen: WarcTaggers, where: str) -> Taggers:
         if chosen.skip:
             raise UserError(f"{where}.skip without taggers leaves out every document", fix=f"give {where}.taggers")
         return Taggers(None, skip=False)
+    others = {*config.pre.taggers, *config.post.taggers} - {*chosen.taggers}
     settings = TagConfig(
         documents=config.documents,
         taggers=chosen.taggers,
         tagger_modules=config.tagger_modules,
-        resources=config.resources,
+        resources={name: files for name, files in config.resources.items() if name not in others},
         seed=config.seed,
         compat=config.compat,
     )

@@ -12,7 +12,8 @@ from typing import Any
 from ..config.mix import MixConfig, MixStream
 from ..documents import DOCUMENTS, DocumentsArtifact, documents_artifact, refuse_own_input
 from ..files import PARTIAL, write_json
-from ..provenance import Record, recorded
+from ..provenance import Record
+from ..records import recorded
 from ..resuming import open_scratch
 from .finished import SCRATCH_VERSION, Finished, Scratch
 from .output_files import inputs_of, make_files

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..config.run import RunConfig
 from ..documents import ATTRIBUTES, find_documents
 from ..errors import UserError
 from ..files import digest, read_json, write_json
+from ..remote import local_of, shown
 from .recipe import Recipe, Step, find_recipe, load_recipe
 
 SUMMARY = "summary.json"
@@ -34,19 +35,22 @@ class Bound:
 
     step: Step
     config: dict[str, Any]
-    work: Callable[[], None]
+    work: partial[None]
 
 
 Bind = Callable[[Step], Bound]
 
 
-def run(name: str, config: RunConfig, bind: Bind) -> dict[str, Any]:
+def run(
+    name: str, config: RunConfig, variables: Mapping[str, Any], bind: Bind, publish: Callable[[], None]
+) -> dict[str, Any]:
     """Run a recipe; returns the summary that is written to ``summary.json``.
 
-    ``bind`` turns a step into its checked settings and the call of its command. All steps are bound before the first
-    one runs, so that a mistake in the last step is told at once. Raises UserError of a step with the step's name.
+    ``bind`` turns a step into its checked settings and the call of its command. All steps are bound before the
+    first one runs, so that a mistake in the last step is told at once. ``publish`` is called after every step.
+    Raises UserError of a step with the step's name.
     """
-    recipe = load_recipe(find_recipe(name), config)
+    recipe = load_recipe(find_recipe(name), config, variables)
     for variable, what in recipe.left_out.items():
         log.warning("left out: %s; give it with --set.%s", what, variable)
     bound: list[Bound] = [_named(step, partial(bind, step)) for step in recipe.steps]
@@ -67,6 +71,7 @@ def run(name: str, config: RunConfig, bind: Bind) -> dict[str, Any]:
                     f"step {item.step.name}: another program changes its files", where=config.output, fix="run it again"
                 )
             log.info("✓ %s: %.1f s", item.step.name, time.monotonic() - started)
+        publish()
         rows.append({"step": item.step.name, "command": item.step.command, "counts": record["counts"]})
     summary = {
         "format_version": FORMAT_VERSION,
@@ -88,14 +93,14 @@ def _named(step: Step, work: Callable[[], Any]) -> Any:
 
 def find_record(item: Bound, recipe: Recipe, config: RunConfig, digests: dict[Path, str]) -> dict[str, Any] | None:
     """A record of provenance that covers the step: made by these settings, from and to what is there now."""
-    wanted = comparable(item.config)
+    wanted = _spelt(comparable(item.config))
     newest_first = sorted(_records(item.step.command, recipe, config), key=lambda path: path.name, reverse=True)
     for path in newest_first:
         record = read_json(path)
-        if record.get("package_version") != __version__ or comparable(record.get("config") or {}) != wanted:
+        if record.get("package_version") != __version__ or _spelt(comparable(record.get("config") or {})) != wanted:
             continue
         files = {**record["inputs"], **record["outputs"]}
-        if record["outputs"] and all(_digest(Path(file), digests) == stated for file, stated in files.items()):
+        if record["outputs"] and all(_digest(local_of(file), digests) == stated for file, stated in files.items()):
             return dict(record)
     return None
 
@@ -104,6 +109,11 @@ def comparable(config: dict[str, Any]) -> Any:
     """Settings as they stand in a record, without those that change no content."""
     kept = {key: value for key, value in config.items() if key not in NOT_COMPARED}
     return json.loads(json.dumps(kept, default=str))
+
+
+def _spelt(settings: Any) -> Any:
+    """Settings with remote files as a record names them."""
+    return json.loads(shown(json.dumps(settings, ensure_ascii=False)))
 
 
 def _records(command: str, recipe: Recipe, config: RunConfig) -> Iterator[Path]:
@@ -166,8 +176,8 @@ def format_summary(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def plan(name: str, config: RunConfig) -> dict[str, Any]:
+def plan(name: str, config: RunConfig, variables: Mapping[str, Any]) -> dict[str, Any]:
     """What is left out and the steps with their settings, for a dry run."""
-    recipe = load_recipe(find_recipe(name), config)
+    recipe = load_recipe(find_recipe(name), config, variables)
     steps = [{"step": step.name, "command": step.command, "settings": step.settings} for step in recipe.steps]
     return {"left_out": recipe.left_out, "steps": steps}

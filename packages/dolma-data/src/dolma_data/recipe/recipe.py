@@ -71,22 +71,35 @@ def find_recipe(name: str) -> Path:
     return Path(str(resources.files("dolma_data") / "recipes" / f"{name}{SUFFIX}"))
 
 
-def load_recipe(path: Path, config: RunConfig) -> Recipe:
-    """Read a recipe and fill in its variables; UserError for what makes no sense, with the step."""
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The keys of a recipe; UserError for unknown and for missing ones."""
     content = load_yaml(path)
     unknown = sorted(set(content) - KEYS)
     if unknown or not {"name", "steps"} <= set(content):
         problem = f"unknown key {unknown[0]!r}" if unknown else "name or steps are missing"
         raise UserError(problem, where=path, fix=f"a recipe has {', '.join(sorted(KEYS))}")
-    if bool(config.documents) == bool(config.input):
-        raise UserError("give one of --documents and --input", fix="documents that exist, or raw files")
-    variables = dict(content.get("variables") or {})
+    return content
+
+
+def stated_variables(name: str, config: RunConfig) -> dict[str, Any]:
+    """The recipe's own variables with what the settings say of them, not filled in; UserError for unknown ones."""
+    path = find_recipe(name)
+    variables = dict(read_recipe(path).get("variables") or {})
     for name, value in config.set.items():
         if name not in variables:
             near = difflib.get_close_matches(name, variables, 1)
             fix = f"did you mean {near[0]}?" if near else f"variables: {', '.join(sorted(variables)) or 'none'}"
             raise UserError(f"the recipe has no variable {name!r}", where=path, fix=fix)
         variables[name] = _parse(value)
+    return variables
+
+
+def load_recipe(path: Path, config: RunConfig, stated: Mapping[str, Any]) -> Recipe:
+    """Read a recipe and fill in its variables, ``stated`` ones; UserError for what makes no sense, with the step."""
+    content = read_recipe(path)
+    if bool(config.documents) == bool(config.input):
+        raise UserError("give one of --documents and --input", fix="documents that exist, or raw files")
+    variables = dict(stated)
     raw = str(config.output / RAW)
     variables |= {
         "documents": list(config.documents) or [raw],

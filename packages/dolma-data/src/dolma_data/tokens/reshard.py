@@ -28,8 +28,8 @@ from ..errors import UserError
 from ..execute import map_ordered
 from ..files import PARTIAL, atomic_artifact, digest_file, read_json, write_json
 from ..progress import Progress
-from ..provenance import recorded
 from ..reading import read_lines
+from ..records import recorded
 from .parts import RANGE_DOCUMENTS, Merge, plan_parts, write_parts
 from .tokenizer import TOKENIZER_FILE, load_tokenizer, special_ids, tokenizer_file
 from .units import ROW, order_keys, unit_paths

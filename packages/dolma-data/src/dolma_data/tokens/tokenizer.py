@@ -17,7 +17,7 @@ from ..documents import DocumentFile, Failure, check_failures, find_documents, i
 from ..errors import UserError
 from ..files import atomic_artifact, digest_file, write_json
 from ..progress import Progress
-from ..provenance import recorded
+from ..records import recorded
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,8 @@ from ..errors import UserError
 from ..execute import map_ordered
 from ..files import PARTIAL, atomic_artifact, digest_file, write_json
 from ..progress import Progress
-from ..provenance import recorded
+from ..records import recorded
+from ..remote import shown
 from ..resuming import open_scratch
 from .tokenizer import TOKENIZER_FILE, SpecialIds, load_tokenizer, special_ids, tokenizer_file
 
@@ -218,7 +219,7 @@ def _encode_all(
         segment=settings.segment_before_tokenization,
         strip=config.compat is not None,
         special_is_text=special_is_text,
-        names=tuple(str(file.path) for file in files),
+        names=tuple(shown(str(file.path)) for file in files),
         scratch=scratch,
     )
     encoded: dict[int, Encoded] = {}
