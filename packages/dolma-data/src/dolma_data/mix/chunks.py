@@ -6,10 +6,11 @@ line, so that fields which nothing touches come out as they went in.
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -20,26 +21,56 @@ from ..errors import UserError
 from ..reading import pack
 from .finished import Digests, digests_of
 from .reading import REMAKE, MixChunk, WholeFile, paths_of, read_chunks
-from .rules import Funnel, Rules, apply_rules, compile_rules, count, utf8_length
+from .rules import Funnel, Rules, apply_rules, compile_rules, count
 
 Fields = dict[str, Any]
 encode = msgspec.json.Encoder().encode
-_decode_pieces = msgspec.json.Decoder(dict[str, Raw]).decode
+Pieces = dict[str, Raw]
+_decode_pieces = msgspec.json.Decoder(Pieces).decode
+_decode_spans = msgspec.json.Decoder(list[tuple[int, int, int | float]]).decode
 _decode = msgspec.json.Decoder().decode
 PROVENANCE = "provenance"
+NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Program:
-    """A stream, compiled: its rules, and decoders that know what they look at."""
+    """A stream, compiled: its rules, and what they look at."""
 
     rules: Rules
-    document: Callable[[bytes], Fields]
-    row: Callable[[bytes], Any]
+    fields: frozenset[str] | None  # of documents; None: all
     looked_at: frozenset[str] | None  # keys of attributes; None: all
+    spans: frozenset[str]  # keys of attributes that are looked at for their spans alone
     write_attributes: bool
 
+    def document(self, pieces: Pieces) -> Fields:
+        """Decode what the rules look at. DecodeError and UnicodeDecodeError for what is no JSON."""
+        fields = pieces if self.fields is None else self.fields
+        return {name: _decode(pieces[name]) for name in fields if name in pieces}
 
+    def attributes(self, pieces: Pieces) -> Fields:
+        """Decode what the rules look at; spans become tuples, whose types the decoder has looked at."""
+        found: Fields = {}
+        for name in pieces if self.looked_at is None else self.looked_at:
+            piece = pieces.get(name)
+            if piece is None:
+                continue
+            if name in self.spans:
+                with suppress(msgspec.ValidationError):
+                    found[name] = _decode_spans(piece)
+                    continue
+            found[name] = _decode(piece)
+        return found
+
+
+class AttributeRow(msgspec.Struct):
+    """A row of attributes, in pieces."""
+
+    attributes: Pieces
+    id: Any = None
+
+
+_decode_row = msgspec.json.Decoder(AttributeRow).decode
 _programs: dict[str, Program] = {}  # streams hold lists and cannot be keys themselves
 
 
@@ -55,20 +86,8 @@ def compile_program(stream: MixStream, compat: str | None) -> Program:
     rules = compile_rules(stream, compat)
     needs = rules.needs()
     write_attributes = "attributes" not in rules.discard
-    document = _object_of(None if needs.fields is None else {"id", "text", "source", "attributes", *needs.fields})
-    attributes = dict[str, Raw] if write_attributes else _object_of(needs.attributes)
-    row = msgspec.defstruct("row", [("attributes", attributes), ("id", Any, None)])
-    decode_document, decode_row = msgspec.json.Decoder(document).decode, msgspec.json.Decoder(row).decode
-    return Program(rules, decode_document, decode_row, needs.attributes, write_attributes)
-
-
-def _object_of(names: Collection[str] | None) -> Any:
-    """A type of objects of which only ``names`` are decoded; None: all."""
-    if names is None:
-        return dict[str, Any]
-    return types.new_class(
-        "Fields", (TypedDict,), {"total": False}, lambda body: body.update(__annotations__=dict.fromkeys(names, Any))
-    )
+    fields = None if needs.fields is None else needs.fields | {"id", "text", "source", "attributes"}
+    return Program(rules, fields, needs.attributes, rules.keys_of_spans(), write_attributes)
 
 
 @dataclass
@@ -121,14 +140,15 @@ def mix_chunk(
     program, packing = program_of(streams[chunk.stream], compat), packings[chunk.stream]
     mixed = Mixed(chunk.number, chunk.stream)
     dolma = compat == "dolma"
+    name = chunk.path.name
     for place, raw in enumerate(chunk.documents):
         mixed.shard.read += 1
         line = chunk.first_line + place
         reason = chunk.failed.get(place)
-        document, reason = (None, reason) if reason else _parse(raw, program, dolma)
+        document, pieces, reason = (None, {}, reason) if reason else _parse(raw, program, dolma)
         if document is None and dolma:
             raise UserError(reason or "", where=chunk.path, line=line, fix="mend the line")
-        pieces = _join(chunk, place, document, program, dolma)
+        attributes = _join(chunk, place, document, program, dolma)
         if document is None:
             mixed.shard.failures.append(Failure(str(chunk.path), line, reason or ""))
             continue
@@ -141,31 +161,42 @@ def mix_chunk(
             count(mixed.shard.dropped, dropped)
             continue
         new = document["text"]
-        provenance = f"{chunk.path.name}:{line}"
-        mixed.lines.append(_put_together(raw, None if new is text else new, pieces, provenance, program.rules))
-        mixed.shard.count(document["source"], utf8_length(new))
+        provenance = f"{name}:{line}"
+        if new is not text:
+            pieces["text"] = new
+        if attributes is not None:
+            pieces["attributes"] = attributes
+        mixed.lines.append(_put_together(pieces, provenance, program.rules))
+    for source, documents in mixed.funnel.kept.items():
+        mixed.shard.count(source, mixed.funnel.kept_bytes[source], documents)
     if packing is not None and mixed.lines:
         mixed.packed = pack(b"".join(mixed.lines), packing)
         mixed.lines = []
     return mixed
 
 
-def _parse(raw: bytes, program: Program, dolma: bool) -> tuple[Fields | None, str | None]:
-    """As :func:`documents.parse_document`, decoding what the rules look at; Dolma's mixer asks less of a document."""
+def _parse(raw: bytes, program: Program, dolma: bool) -> tuple[Fields | None, Fields, str | None]:
+    """As :func:`documents.parse_document`, decoding what the rules look at, with all fields as pieces of the line.
+
+    Dolma's mixer asks less of a document.
+    """
     try:
+        pieces = _decode_pieces(raw)
+        document = program.document(pieces)
         if not raw.isascii():
-            raw.decode()  # the decoder does not look at text that it passes over
-        document = program.document(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            for name, piece in pieces.items():
+                if name not in document:
+                    bytes(piece).decode()  # the decoder does not look at text that it passes over
+    except NO_JSON:
         document = {}
     if type(document.get("text")) is str:
         if type(document.get("source")) is str and type(document.get("id")) is str:
-            return document, None
+            return document, pieces, None
         if dolma:
             document["source"] = str(document.get("source") or "")
-            return document, None
+            return document, pieces, None
     _, reason = parse_document(raw)
-    return None, reason
+    return None, {}, reason
 
 
 def _join(chunk: MixChunk, place: int, document: Fields | None, program: Program, dolma: bool) -> Fields | None:
@@ -181,10 +212,9 @@ def _join(chunk: MixChunk, place: int, document: Fields | None, program: Program
         try:
             if not raw.isascii():
                 raw.decode()
-            row = program.row(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            line = chunk.first_line + place
-            raise UserError(f"not a row of attributes: {error}", where=path, line=line, fix=REMAKE) from error
+            row = _decode_row(raw)
+        except NO_JSON as error:
+            raise _no_row(chunk, place, path, error) from error
         if row.id != expected or type(row.id) is not type(expected):
             raise UserError(
                 f"the attributes of id {row.id!r} stand beside the document {expected!r} of {chunk.path}",
@@ -197,21 +227,26 @@ def _join(chunk: MixChunk, place: int, document: Fields | None, program: Program
         return None
     own = document.get("attributes")
     own = own if type(own) is dict else {}
+    try:
+        document["attributes"] = own | program.attributes(merged)
+    except NO_JSON:
+        for path, rows in zip(chunk.attribute_paths, chunk.attributes, strict=True):
+            try:
+                program.attributes(_decode_row(rows[place]).attributes)
+            except NO_JSON as error:
+                raise _no_row(chunk, place, path, error) from error
+        raise
     if not program.write_attributes:
-        document["attributes"] = {**own, **merged}
         return None
-    keys = merged if program.looked_at is None else program.looked_at & merged.keys()
-    document["attributes"] = {**own, **{key: _decode(merged[key]) for key in keys}}
-    return {**own, **merged}
+    return {**own, **merged} if own else merged
 
 
-def _put_together(raw: bytes, text: str | None, attributes: Fields | None, provenance: str, rules: Rules) -> bytes:
-    """The new line: the pieces of the old one, with text, attributes and provenance put in."""
-    pieces: Fields = _decode_pieces(raw)
-    if text is not None:
-        pieces["text"] = text
-    if attributes is not None:
-        pieces["attributes"] = attributes
+def _no_row(chunk: MixChunk, place: int, path: Path, error: Exception) -> UserError:
+    return UserError(f"not a row of attributes: {error}", where=path, line=chunk.first_line + place, fix=REMAKE)
+
+
+def _put_together(pieces: Fields, provenance: str, rules: Rules) -> bytes:
+    """The new line: the pieces of the old one, with provenance put in."""
     for name in rules.discard:
         pieces.pop(name, None)
     metadata = pieces.get("metadata")

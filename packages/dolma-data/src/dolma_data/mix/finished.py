@@ -12,18 +12,20 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from ..documents import Shard, encode_json
-from ..files import PARTIAL, atomic_write, digest_file
+from ..files import PARTIAL, digest_file
 from .rules import Funnel
 
 Digests = dict[str, str | None]
+FILE, LINES = "file", "lines"
 SCRATCH_VERSION = 1
 log = logging.getLogger(__name__)
 
@@ -63,9 +65,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Scratch:
-    """The folder; ``kind`` tells output files (``file``) and lines that are still to be shuffled (``lines``) apart."""
+    """The folder; ``kind`` tells output files (``FILE``) and lines that are still to be shuffled (``LINES``) apart.
+
+    After a power cut the digests tell what did not come to the disk, so that nothing waits for it before the end.
+    """
 
     folder: Path
+    _disk: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _syncs: list[Future[None]] = field(default_factory=list)
 
     def data(self, number: int, kind: str) -> Path:
         return self.folder / f"{number}.{kind}"
@@ -89,30 +96,41 @@ class Scratch:
 
     def has(self, number: int, target: Path) -> bool:
         """Whether ``target`` is the output file that lies here."""
-        data = self.data(number, "file")
+        data = self.data(number, FILE)
         return data.is_file() and digest_file(data) == digest_file(target)
 
     @contextmanager
     def write(self, number: int, kind: str) -> Iterator[Data]:
-        """Write data whole or not at all."""
+        """Write data whole or not at all; an exception leaves them unfinished."""
         target = self.data(number, kind)
         self._record(number, kind).unlink(missing_ok=True)
         target.unlink(missing_ok=True)
-        with atomic_write(target, packed=True) as stream:
+        partial = target.with_name(target.name + PARTIAL)
+        with open(partial, "wb") as stream:
             data = Data(stream)
             yield data
         if not data.kept:
-            target.unlink()
+            partial.unlink()
+            return
+        os.replace(partial, target)
+        if kind == FILE:
+            self._syncs.append(self._disk.submit(_sync, target))
 
     def record(self, number: int, kind: str, finished: Finished) -> Finished:
         """Say that the data are whole; comes after :meth:`write`."""
-        with atomic_write(self._record(number, kind)) as stream:
-            stream.write(encode_json(finished))
+        partial = self.folder / f"record{PARTIAL}"
+        partial.write_bytes(encode_json(finished))
+        os.replace(partial, self._record(number, kind))
         return finished
+
+    def wait(self) -> None:
+        """Return when all output files are on disk."""
+        for sync in self._syncs:
+            sync.result()
 
     def place(self, number: int, target: Path) -> None:
         """Have the data of an output file stand at ``target`` too, whole or not at all."""
-        source = self.data(number, "file")
+        source = self.data(number, FILE)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(target.name + PARTIAL)
         partial.unlink(missing_ok=True)
@@ -121,6 +139,11 @@ class Scratch:
         except OSError:  # a file system without hard links
             shutil.copyfile(source, partial)
         os.replace(partial, target)
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def digests_of(paths: list[Path], known: Digests | None = None) -> Digests:

@@ -59,6 +59,7 @@ def _mix_into(output: Path, config: MixConfig, units: Sequence[Unit]) -> dict[st
             if finished.digest is not None:
                 scratch.place(number, artifact.folder / units[number].name)
             _account(units[number], finished, artifact, funnels, record)
+        scratch.wait()
         counts = artifact.counts()
         write_json(artifact.folder / FUNNEL, funnel_report(config, funnels))
         record.outputs.append(output / DOCUMENTS)
@@ -86,6 +87,7 @@ def _mix_beside(output: Path, config: MixConfig, units: Sequence[Unit]) -> dict[
                 scratch.place(number, target)
             record.outputs.append(target)
             _account(units[number], finished, artifact, funnels, record)
+        scratch.wait()
         counts = artifact.counts()
         write_json(beside / FUNNEL, funnel_report(config, funnels))
         record.counts.update(counts)

@@ -16,12 +16,11 @@ from ..progress import Progress
 from ..reading import pack
 from . import reading
 from .chunks import Mixed, mix_piece
-from .finished import Digests, Finished, Scratch, digests_of
+from .finished import FILE, LINES, Digests, Finished, Scratch, digests_of
 from .plan import Unit
 from .reading import SMALL_FILE_BYTES, MixChunk, WholeFile, paths_of, read_chunks
 from .rules import Funnel
 
-FILE, LINES = "file", "lines"
 log = logging.getLogger(__name__)
 
 

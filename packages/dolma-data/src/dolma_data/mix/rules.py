@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import itemgetter
 from typing import Any, Protocol
 
 from ..config.mix import MixStream, SpanReplacement, Syntax
 from ..documents import is_blank
 from ..errors import UserError
 from ..select.jq import JqError, compile_jq
-from ..select.jsonpath import compile_path, spans
+from ..select.jsonpath import Selector, compile_path, spans
+from ..select.jsonpath_syntax import Field
 from ..select.needs import Needs, all_needs
 
 BLANK = "blank text"
@@ -19,6 +22,7 @@ NEEDED_FIELDS = ("id", "text", "source")
 # White_Space of Unicode, which trimming means here; str.strip() would take U+001C to U+001F as well
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 Counter = dict[str, int]
+_START = itemgetter(0)
 
 
 class Rule(Protocol):
@@ -49,6 +53,11 @@ class Replacer:
     low: float
     high: float
     program: Rule | None = None
+
+    @cached_property
+    def is_constant(self) -> bool:
+        """Whether every span becomes :attr:`text`."""
+        return self.program is None and "{}" not in self.text
 
     def replacement(self, document: dict[str, Any]) -> str:
         """The text for a span, in which {} is still to be filled. ValueError where a program gives no string."""
@@ -86,6 +95,12 @@ class Rules:
 
     def needs(self) -> Needs:
         return all_needs(rule.needs() for rule in self.all())
+
+    def keys_of_spans(self) -> frozenset[str]:
+        """Keys of attributes that are paths to spans, ``$.attributes.KEY``, where no jq program may look at them."""
+        if not all(isinstance(rule, Selector) for rule in self.all()):
+            return frozenset()
+        return frozenset(filter(None, (attribute_of(item.selector) for item in self.replace)))
 
 
 @dataclass
@@ -168,8 +183,9 @@ def apply_rules(rules: Rules, document: dict[str, Any], funnel: Funnel) -> str |
     and for jq programs that fail.
     """
     source, text = document["source"], document["text"]
+    size = utf8_length(text)
     count(funnel.read, source)
-    count(funnel.read_bytes, source, utf8_length(text))
+    count(funnel.read_bytes, source, size)
     matched = [BLANK] if not rules.keep_blank and is_blank(text) else []
     if rules.include and not any(rule.matches(document) for rule in rules.include):
         matched.append(NOT_INCLUDED)
@@ -184,7 +200,10 @@ def apply_rules(rules: Rules, document: dict[str, Any], funnel: Funnel) -> str |
                 raise
     if not matched:
         if rules.replace:
-            document["text"] = text = replace_spans(document, rules, funnel.replaced)
+            document["text"] = replace_spans(document, rules, funnel.replaced)
+            if document["text"] is not text:
+                text = document["text"]
+                size = utf8_length(text)
         if rules.min_text_length and utf8_length(text.strip(WHITE_SPACE)) < rules.min_text_length:
             matched.append(f"min_text_length {rules.min_text_length}")
         elif not rules.keep_blank and is_blank(text):
@@ -192,7 +211,16 @@ def apply_rules(rules: Rules, document: dict[str, Any], funnel: Funnel) -> str |
     if matched:
         return _dropped(matched, source, funnel)
     count(funnel.kept, source)
-    count(funnel.kept_bytes, source, utf8_length(text))
+    count(funnel.kept_bytes, source, size)
+    return None
+
+
+def attribute_of(rule: Rule) -> str | None:
+    """The key where a path is ``$.attributes.KEY``."""
+    if isinstance(rule, Selector):
+        match rule.path.steps:
+            case (Field("attributes"), Field(name)):
+                return name
     return None
 
 
@@ -205,13 +233,16 @@ def _dropped(matched: list[str], source: str, funnel: Funnel) -> str:
 
 def spans_to_replace(document: dict[str, Any], rules: Rules) -> list[tuple[int, int, float, Replacer]]:
     """``(start, end, score, replacer)`` of the spans whose score asks for it, by their starts (then as named)."""
-    found = [
-        (start, end, score, replacer)
-        for replacer in rules.replace
-        for start, end, score in spans(replacer.selector.find(document))
-        if replacer.low <= score < replacer.high
-    ]
-    return sorted(found, key=lambda item: item[0])
+    found = []
+    for replacer in rules.replace:
+        low, high = replacer.low, replacer.high
+        found += [
+            (start, end, score, replacer)
+            for start, end, score in spans(replacer.selector.find(document))
+            if low <= score < high
+        ]
+    found.sort(key=_START)
+    return found
 
 
 def replace_spans(document: dict[str, Any], rules: Rules, replaced: Counter) -> str:
@@ -228,14 +259,24 @@ def replace_spans(document: dict[str, Any], rules: Rules, replaced: Counter) -> 
         return _replace_as_dolma(document, found, replaced)
     parts = []
     at = 0
+    limit = len(text) + 1
+    numbers = {replacer.selector.text: 0 for _, _, replacer in found}
     for start, end, replacer in found:
-        if not 0 <= start <= end <= len(text) + 1 and not rules.dolma:
+        if not 0 <= start <= end <= limit and not rules.dolma:
             raise ValueError(f"the span [{start}, {end}] of {replacer.selector.text} lies outside the text")
         if start < at:
             continue
-        parts += [text[at:start], replacer.replacement(document).replace("{}", text[start:end])]
+        if start > at:
+            parts.append(text[at:start])
+        if not replacer.is_constant:
+            parts.append(replacer.replacement(document).replace("{}", text[start:end]))
+        elif replacer.text:
+            parts.append(replacer.text)
         at = end
-        count(replaced, replacer.selector.text)
+        numbers[replacer.selector.text] += 1
+    for name, number in numbers.items():
+        if number:
+            count(replaced, name, number)
     return "".join([*parts, text[at:]])
 
 

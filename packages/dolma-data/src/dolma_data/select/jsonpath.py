@@ -60,22 +60,20 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Selector:
-    """A compiled path: :meth:`find` gives its hits in a document, :meth:`matches` whether there are any."""
+    """A compiled path: :meth:`find` gives its hits in a document, ``matches`` says whether there are any.
+
+    ``excludes`` is the same as ``matches``; the other language tells them apart.
+    """
 
     text: str
     path: Path
     select: Select
+    matches: Callable[[Any], bool]
+    excludes: Callable[[Any], bool]
 
     def find(self, document: Any) -> Values:
         """All hits, in the order of the document."""
         return self.select(document, document)
-
-    def matches(self, document: Any) -> bool:
-        return bool(self.select(document, document))
-
-    def excludes(self, document: Any) -> bool:
-        """The same as :meth:`matches`; the other language tells them apart."""
-        return self.matches(document)
 
     def needs(self) -> Needs:
         """The fields and attributes that the path looks at."""
@@ -88,7 +86,10 @@ def compile_path(text: str, *, dolma: bool = False) -> Selector:
     With ``dolma`` it selects what allenai/dolma 1.2.1 does where that is not what was written: see the list above.
     """
     path = parse(text)
-    return Selector(text, path, _path(path, comparisons(dolma)))
+    by = comparisons(dolma)
+    select = _path(path, by)
+    matches = _matches(path, select, by)
+    return Selector(text, path, select, matches, matches)
 
 
 def spans(hits: Values) -> list[tuple[int, int, float]]:
@@ -96,8 +97,8 @@ def spans(hits: Values) -> list[tuple[int, int, float]]:
 
     ValueError for anything else.
     """
-    if len(hits) == 1 and hits[0] is None:
-        return []
+    if len(hits) == 1 and (hits[0] is None or (hits[0] and type(hits[0]) is list and type(hits[0][0]) is tuple)):
+        return hits[0] or []  # tuples come from a decoder that looked at their types
     found: list[tuple[int, int, float]] = []
     for hit in hits:
         if not is_array(hit):
@@ -138,6 +139,27 @@ def _path(path: Path, by: Comparisons) -> Select:
     return select
 
 
+def _matches(path: Path, select: Select, by: Comparisons) -> Callable[[Any], bool]:
+    """Whether a document has hits, without a list of them for the shapes that almost every rule has."""
+    if _is_single(path):
+        get_hit = _getter(path)
+        return lambda document: get_hit(document, document) is not _MISSING
+    before, last = Path(path.from_root, path.steps[:-1]), path.steps[-1]
+    if not (_is_single(before) and isinstance(last, Filter)):
+        return lambda document: bool(select(document, document))
+    get, holds = _getter(before), _test(last.test, by)
+
+    def matches(document: Any) -> bool:
+        value = get(document, document)
+        if type(value) is dict:  # almost always the attributes
+            return holds(value, document)
+        if is_array(value):
+            return any(holds(item, document) for item in value)
+        return value is not _MISSING and holds(value, document)
+
+    return matches
+
+
 def _is_single(operand: Operand) -> bool:
     """Whether there is at most one hit, found by names and numbers alone."""
     return isinstance(operand, Path) and all(isinstance(step, Field | Index) for step in operand.steps)
@@ -149,6 +171,14 @@ def _getter(path: Path) -> Callable[[Any, Any], Any]:
         assert isinstance(step, Field | Index)
         places.append(step.name if isinstance(step, Field) else step.place)
     from_root = path.from_root
+    if len(places) == 1 and type(places[0]) is str:
+        name = places[0]
+
+        def get_field(value: Any, root: Any) -> Any:
+            whole = root if from_root else value
+            return whole.get(name, _MISSING) if type(whole) is dict else _MISSING
+
+        return get_field
 
     def get(value: Any, root: Any) -> Any:
         hit = root if from_root else value
@@ -223,7 +253,9 @@ def _test(test: Test, by: Comparisons) -> Holds:
             negated = _part(inner, by)
             return lambda value, root: not negated(value, root)
         case All(tests):
-            conditions = [_part(one, by) for one in tests]
+            conditions = [_part(one, by) for one in tests if not any(_implies(other, one) for other in tests)]
+            if len(conditions) == 1:
+                return conditions[0]
 
             def every(value: Any, root: Any) -> bool:
                 for holds in conditions:  # noqa: SIM110 (twice as fast as all())
@@ -274,8 +306,27 @@ def _cut_as_dolma(value: Any, start: int | None, end: int | None, stride: int | 
     return list(value[first : last or size : stride])
 
 
+def _implies(test: Test, other: Test) -> bool:
+    """Whether ``other`` asks only that there is a value on the way to the one that ``test`` compares with a number."""
+    if not (_is_number_test(test) and isinstance(other, Exists) and isinstance(other.operand, Path)):
+        return False
+    assert isinstance(test, Compare)
+    assert isinstance(test.left, Path)
+    whole, part = test.left, other.operand
+    return whole.from_root == part.from_root and whole.steps[: len(part.steps)] == part.steps
+
+
+def _is_number_test(test: Test) -> bool:
+    return (
+        isinstance(test, Compare)
+        and test.operator in ("<", ">", "<=", ">=")
+        and _is_single(test.left)
+        and isinstance(test.right, Literal)
+    )
+
+
 def _compare(test: Compare, by: Comparisons) -> Holds:
-    if test.operator in ("<", ">", "<=", ">=") and _is_single(test.left) and isinstance(test.right, Literal):
+    if _is_number_test(test):
         return _compare_number(test, by)
     compare = by.by_operator[test.operator]
     left, right = _operand(test.left, by), _operand(test.right, by)
@@ -293,6 +344,16 @@ def _compare_number(test: Compare, by: Comparisons) -> Holds:
     high = bound if test.operator[0] == "<" else math.inf
     if test.operator[-1] == "=":
         return lambda value, root: type(hit := get(value, root)) in NUMBER and low <= hit <= high
-    if test.operator == "<":
-        return lambda value, root: type(hit := get(value, root)) in NUMBER and hit < high
-    return lambda value, root: type(hit := get(value, root)) in NUMBER and hit > low
+    places = [step.name if isinstance(step, Field) else step.place for step in test.left.steps]  # type: ignore[union-attr]
+    if test.left.from_root or len(places) != 3:
+        return lambda value, root: type(hit := get(value, root)) in NUMBER and low < hit < high
+    one, two, three = places
+
+    def holds(value: Any, root: Any) -> bool:
+        try:
+            hit = value[one][two][three]  # should one of them be a string, a character of it is no number
+        except (KeyError, IndexError, TypeError):
+            return False
+        return type(hit) in NUMBER and low < hit < high
+
+    return holds
