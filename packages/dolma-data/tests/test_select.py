@@ -251,3 +251,38 @@ def test_where_the_crate_does_something_else_than_what_was_written(path, right, 
 def test_fields_come_sorted_in_dolma():
     assert compile_path("$..k").find(DOLMA) == [1, 2]
     assert compile_path("$..k", dolma=True).find(DOLMA) == [2, 1]
+
+
+@pytest.mark.parametrize("dolma", [False, True])
+@pytest.mark.parametrize(
+    ("value", "holds"),
+    [
+        ({"k": [[0, 1, 0.5]]}, True),
+        ({"k": [[0, 1, 7]]}, False),
+        ({"k": [[0, 1, "0"]]}, False),
+        ({"k": [[0, 1, True]]}, False),
+        ({"k": ["000"]}, False),
+        ({"k": "000"}, False),
+        ({"k": {"0": [0, 1, 0.5]}}, False),
+        ({"k": [{"2": 0.5}]}, False),
+        ({"k": [[0, 1]]}, False),
+        ({"k": []}, False),
+        ({"k": None}, False),
+        ({}, False),
+        ("k", False),
+        (None, False),
+        ([{"k": [[0, 1, 7]]}, {"k": [[0, 1, 0.5]]}], True),
+        ([{"k": [[0, 1, 7]]}, 1], False),
+    ],
+)
+def test_a_bound_on_a_score_asks_whether_it_is_there_by_itself(value, holds, dolma):
+    for test in ("@.k && @.k[0][2] < 1", "@.k[0][2] < 1", "@.k && @.k[0] && @.k[0][2] < 1 && @.k[0][2] > -1"):
+        selector = compile_path(f"$.attributes[?({test})]", dolma=dolma)
+        for document in ({"attributes": value}, {"attributes": value, "k": [[0, 1, 0.5]]}):
+            assert selector.matches(document) == bool(selector.find(document)) == holds
+
+
+def test_a_test_for_a_value_counts_where_the_bound_is_on_another():
+    selector = compile_path("$.attributes[?(@.j && @.k[0][2] < 1)]")
+    assert not selector.matches({"attributes": {"k": [[0, 1, 0.5]]}})
+    assert selector.matches({"attributes": {"j": None, "k": [[0, 1, 0.5]]}})
