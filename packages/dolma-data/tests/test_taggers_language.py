@@ -54,6 +54,8 @@ def test_every_language_of_a_document_and_those_worth_noting():
     worth = scores_of("ft_lang_id_1e2", GERMAN)
     assert worth == {kind: [(0, 72, round(spans[0][2], 2))] for kind, spans in found.items() if spans[0][2] > 0.01}
     assert scores_of("ft_lang_id_en_only_v2", GERMAN) == {"en": found["en"]}
+    danish = scores_of("ft_lang_id_1e2", "Kan du sige det")  # Norwegian 0.018, Dutch 0.014; Nynorsk and German 0.009
+    assert {kind: score for kind, ((_, _, score),) in danish.items()} == {"da": 0.7, "sv": 0.23, "no": 0.02, "nl": 0.01}
 
 
 def test_languages_of_paragraphs():

@@ -86,6 +86,12 @@ def test_counts_and_fraction_of_personal_data() -> None:
     assert found["doc_frac"] == [(0, 29, (14 + 8) / 29)]
 
 
+def test_characters_that_two_spans_cover_count_once() -> None:
+    found = scores_of("pii_regex_with_counts_fast_v2", "555-123-4567@example.org and")
+    assert (found["EMAIL_ADDRESS"], found["PHONE_NUMBER"]) == ([(0, 24, 1.0)], [(0, 12, 1.0)])
+    assert found["doc_frac"] == [(0, 28, 24 / 28)]
+
+
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_an_address_on_a_line_of_its_own_is_found_between_any_texts(before: str, after: str) -> None:
     text = f"{before}\njo@example.org\n{after}"
