@@ -261,6 +261,20 @@ def test_a_bad_line_and_its_tombstone_are_one_failure(mix, write_documents, writ
     assert mix("--max-failed", 1, attributes=["t"]) == 2  # a bad line must be a tombstone
 
 
+def test_a_pattern_among_the_attributes_joins_every_folder_that_it_matches(
+    mix, write_documents, write_attributes, read_jsonl, tmp_path, capsys
+):
+    write_documents([document("1"), document("2")])
+    write_attributes([attributes("1", {"a": [[0, 2, 1.0]]}), attributes("2", {"a": []})], "near_a")
+    write_attributes([attributes("1", {"b": []}), attributes("2", {"b": [[0, 2, 1.0]]})], "near_b")
+    write_attributes([attributes("1", {"c": []}), attributes("2", {"c": []})], "other")
+    assert mix(attributes=["near_*"], filter={"exclude": ["$.attributes[?(@.b && @.b[0])]"]}) == 0
+    (kept,) = read_jsonl(tmp_path / "out/documents/m-0000.jsonl.gz")
+    assert kept["attributes"] == {"a": [[0, 2, 1.0]], "b": []}
+    assert mix(attributes=["far_*"], filter={"include": ["$.id"]}) == 2
+    assert "has no attributes 'far_*'" in capsys.readouterr().err
+
+
 def test_attributes_of_the_document_are_kept_and_joined_ones_replace_equal_keys(
     mix, write_documents, write_attributes, read_jsonl, tmp_path
 ):

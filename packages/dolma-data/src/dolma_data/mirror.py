@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,8 @@ class Mirror:
                 trees.setdefault((scheme, root), set()).add(tree)
         for (scheme, root), wanted in sorted(trees.items()):
             folder = f"{root}/{ATTRIBUTES}"
-            for place in [folder] if names is None else [f"{folder}/{name}" for name in names]:
+            places = [f"{folder}/{name}{'/**' if has_magic(name) else ''}" for name in names or ()]
+            for place in [folder] if names is None else places:
 
                 def look(place: str = place, scheme: str = scheme, folder: str = folder, wanted: Any = wanted) -> Infos:
                     infos = self.storage.look(scheme, place)

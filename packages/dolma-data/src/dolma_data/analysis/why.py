@@ -30,10 +30,10 @@ def why(identifier: str, config: WhyConfig) -> list[dict[str, Any]]:
     """
     streams: list[tuple[MixStream | None, list[DocumentFile]]]
     if config.streams:
-        units = make_plan(config).units
+        plan = make_plan(config)
         streams = [
-            (stream, [file for unit in units if unit.stream == number for file in unit.files])
-            for number, stream in enumerate(config.streams)
+            (stream, [file for unit in plan.units if unit.stream == number for file in unit.files])
+            for number, stream in enumerate(plan.config.streams)
         ]
     else:
         streams = [(None, find_documents(config.documents))]

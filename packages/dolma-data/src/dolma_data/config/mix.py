@@ -88,7 +88,7 @@ class MixStream:
     """Where the documents go."""
 
     attributes: tuple[str, ...] = ()
-    """Folders under attributes/ to join."""
+    """Folders under attributes/ to join, or patterns of their names, such as `dedupe_*`."""
 
     filter: MixFilter | None = None
     """Which documents are kept; default: all."""

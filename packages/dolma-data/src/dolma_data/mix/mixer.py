@@ -32,7 +32,8 @@ def mix(config: MixConfig) -> dict[str, dict[str, int]]:
     Raises UserError for configurations that cannot work, for attributes that are missing, misplaced or not known, and
     for more than ``max_failed`` unreadable documents.
     """
-    units = make_plan(config).units
+    plan = make_plan(config)
+    config, units = plan.config, plan.units
     outputs: dict[Path, list[int]] = {}
     for number, stream in enumerate(config.streams):
         outputs.setdefault(root_of(stream, config.compat), []).append(number)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..config.mix import MixConfig, MixStream
-from ..documents import DOCUMENTS, DocumentFile, find_documents
+from ..documents import ATTRIBUTES, DOCUMENTS, DocumentFile, find_documents
 from ..errors import UserError
 from ..remote import REMOTE, split_url
 from .lint import lint_mix
@@ -31,8 +33,12 @@ class Unit:
 
 @dataclass
 class MixPlan:
-    """The work; ``missing`` says which inputs are not there, ``notes`` what the lint found."""
+    """The work; ``missing`` says which inputs are not there, ``notes`` what the lint found.
 
+    ``config`` has the folders in place of patterns among the attributes.
+    """
+
+    config: MixConfig
     units: list[Unit] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -45,9 +51,14 @@ def make_plan(config: MixConfig, dry_run: bool = False) -> MixPlan:
     """
     if not config.streams:
         raise UserError("no streams are given", where="streams", fix="write them in a file and pass it with -c")
-    plan = MixPlan()
+    found = [_find(stream, config.compat) for stream in config.streams]
+    streams = [
+        replace(stream, attributes=_name_folders(stream.attributes, files))
+        for stream, (files, _) in zip(config.streams, found, strict=True)
+    ]
+    plan = MixPlan(config := replace(config, streams=streams))
     seen = set()
-    for number, stream in enumerate(config.streams):
+    for number, (stream, (files, missing)) in enumerate(zip(streams, found, strict=True)):
         root = root_of(stream, config.compat)
         if (root, stream.name) in seen:
             raise UserError(f"two streams named {stream.name!r} share one output", fix="name one otherwise")
@@ -55,7 +66,6 @@ def make_plan(config: MixConfig, dry_run: bool = False) -> MixPlan:
         if not stream.name or "/" in stream.name:
             raise UserError(f"{stream.name!r} cannot begin a file name", where="streams.name", fix="choose another")
         rules = compile_rules(stream, config.compat)
-        files, missing = _find(stream, config.compat)
         if missing and not dry_run:
             if config.compat is None or not files:
                 raise missing[0]
@@ -111,6 +121,19 @@ def _find(stream: MixStream, compat: str | None) -> tuple[list[DocumentFile], li
             "no documents are given", where=f"stream {stream.name}", fix="name a folder, a file or a pattern"
         )
     return files, missing
+
+
+def _name_folders(names: Sequence[str], files: Sequence[DocumentFile]) -> tuple[str, ...]:
+    """``names`` with the folders beside the documents in place of a pattern that matches any, as in Dolma."""
+    found: list[str] = []
+    for name in names:
+        matches: set[str] = set()
+        if glob.has_magic(name):
+            roots = {file.root / ATTRIBUTES for file in files}
+            folders = {path.name for root in roots if root.is_dir() for path in root.iterdir() if path.is_dir()}
+            matches.update(fnmatch.filter(folders, name))
+        found += sorted(matches) or [name]
+    return tuple(found)
 
 
 def _units(config: MixConfig, number: int, stream: MixStream, files: Sequence[DocumentFile]) -> list[Unit]:
