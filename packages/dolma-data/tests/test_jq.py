@@ -26,6 +26,45 @@ DOCUMENT: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("program", "gives"),
     [
+        ('[1, "a\\"b", null, true] | @csv, @tsv', ['1,"a""b",,true', '1\ta"b\t\ttrue']),
+        ('"a\tb\\\\" | [.] | @tsv', ["a\\tb\\\\"]),
+        ('@json "x\\([1, "y"])", ([1] | @json), @text "\\(1)2"', ['x[1,"y"]', "[1]", "12"]),
+        ('@html "<b>\\("<\'&")"', ["<b>&lt;&#39;&amp;"]),
+        ('"ä b/-" | @uri', ["%C3%A4%20b%2F-"]),
+        ('"it\'s", [1, "x"] | @sh', ["'it'\\''s'", "1 'x'"]),
+        ('"hellö" | @base64 | ., @base64d', ["aGVsbMO2", "hellö"]),
+        ("[.metadata | paths]", [[["tags"], ["tags", 0], ["tags", 1], ["year"]]]),
+        ('[.metadata | paths(type == "number")], [.metadata | leaf_paths | length]', [[["year"]], [2, 2, 1]]),
+        ('getpath(["metadata", "year"]), getpath(["metadata", "x", 0])', [2019, None]),
+        (
+            '"test abc" | match("(?<first>T)|(b)"; "gi") | .offset, .string, .captures[0].name, .captures[1].string',
+            [0, "t", "first", None, 3, "t", "first", None, 6, "b", "first", "b"],
+        ),
+        ('[.text | match("l").offset], [.text | match("l"; "g").offset]', [[2], [2, 3]]),
+        (
+            '.text | [scan("L"; "i")], sub("L"; "1"; "i"), gsub("l"; "1"), sub("l"; "1"; "g")',
+            [["l", "l"], "he1lo", "he11o", "he11o"],
+        ),
+        ('.text | capture("(?<x>L+)"; "i"), [match("z*"; "gn")]', [{"x": "ll"}, []]),
+        ('[.text | splits("L"; "i")]', [["he", "", "o"]]),
+        ('" a " | trim, ltrim, rtrim', ["a", "a ", " a"]),
+        ('"2015-03-05T23:51:47Z" | fromdate | ., todate', [1425599507, "2015-03-05T23:51:47Z"]),
+        (
+            "[skip(1; 1, 2, 3)], nth(1; 5, 6, 7), isempty(empty), isempty(1), isvalid(error)",
+            [[2, 3], 6, True, False, False],
+        ),
+        ("2 | IN(1, 2), IN((1, 3); 3, 4), IN(5)", [True, True, False]),
+        ("[2 | recurse(. * .; . < 20)], add(1, 2), (-1.5 | abs, trunc), (1 | toarray)", [[2, 4, 16], 3, 1.5, -1, [1]]),
+        ("[limit(3; 1 | repeat(. * 2))], first(range(5; 9)), any(.attributes.a[]; .[2] >= 1)", [[1, 2, 4], 5, True]),
+    ],
+)
+def test_formats_paths_and_regular_expressions(program, gives):
+    assert compile_jq(program).find(DOCUMENT) == gives
+
+
+@pytest.mark.parametrize(
+    ("program", "gives"),
+    [
         (".id", ["1"]),
         (".attributes.a[0][2] > 0.3", [True]),
         (".attributes.a[0][-1]", [0.5]),
@@ -167,8 +206,12 @@ def test_a_program_that_fails_says_why(program, message):
         ("$x", "variable .x is not known"),
         (".x | sum", "there is no sum/0"),
         ("lenght", "did you mean length"),
-        ("@csv", "formats are not offered"),
+        ("@cvs", "there is no @cvs/0 .character 1.; did you mean @csv"),
         (".a = 1", "assigns"),
+        (".id | now > 1", "now looks outside of the document.* .character 7."),
+        ("[inputs] | length", "inputs looks outside of the document"),
+        ("del(.text)", "del is there for changing the document"),
+        ("halt", "halt ends the program"),
         ("$.id", "is a JSONPath"),
         ("{,}", "key is missing"),
         ("~", "nothing begins like this"),

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any, NoReturn, assert_never
 
 from ..errors import UserError
-from .jq_functions import DEFINED, FUNCTIONS, VALUE_FUNCTIONS
+from .jq_functions import DEFINED, FUNCTIONS, REFUSED, VALUE_FUNCTIONS
 from .jq_needs import program_needs
 from .jq_syntax import (
     Array,
@@ -176,7 +176,9 @@ class _Compiler:
             case Array(of):
                 inner = Code(lambda value, variables: ()) if of is None else self.compile(of, scope)
                 return single(lambda value, variables: list(inner.many(value, variables)))
-            case Template(pieces):
+            case Template(pieces, written):
+                if written is not None:
+                    pieces = tuple(Pipe(piece, written) if at % 2 else piece for at, piece in enumerate(pieces))
                 return self.combine(
                     [self.compile(piece, scope) for piece in pieces], lambda *all: "".join(map(text_of, all))
                 )
@@ -377,6 +379,8 @@ class _Compiler:
             return Code(lambda value, variables: give(value, variables, *(argument.many for argument in arguments)))
         if key in DEFINED:
             return self.defined(DEFINED[key], arguments)
+        if name in REFUSED:
+            self.refuse(f"{name} {REFUSED[name]} (character {at + 1})", "leave it out")
         known = sorted({known for known, _ in [*VALUE_FUNCTIONS, *FUNCTIONS, *DEFINED]})
         near = difflib.get_close_matches(name, known, 1)
         fix = f"did you mean {near[0]}?" if near and near[0] != name else "see dolma_data.select.jq_functions"

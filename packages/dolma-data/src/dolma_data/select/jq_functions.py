@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, product, zip_longest
 from typing import Any
 
-import regex  # type: ignore[import-untyped]
-
+from .jq_text import TEXT_FUNCTIONS, TEXTS_FUNCTIONS
 from .jq_values import (
-    NUMBER,
     JqError,
     add,
+    array_of,
     children,
     fail,
     index,
@@ -22,31 +20,14 @@ from .jq_values import (
     is_true,
     kind_of,
     length,
+    number_of,
     order_key,
-    split,
+    string_of,
     text_of,
     to_json,
 )
 
 Many = Callable[[Any, dict[str, Any]], Iterable[Any]]
-
-
-def _text(value: Any) -> str:
-    if type(value) is not str:
-        raise JqError(f"cannot use {to_json(value):.80} as string")
-    return value
-
-
-def _array(value: Any) -> list[Any]:
-    if not is_array(value):
-        raise JqError(f"cannot use {to_json(value):.80} as array")
-    return list(value)
-
-
-def _number(value: Any) -> Any:
-    if type(value) not in NUMBER:
-        raise JqError(f"cannot use {to_json(value):.80} as number")
-    return value
 
 
 def _sum(value: Any) -> Any:
@@ -59,7 +40,7 @@ def _sum(value: Any) -> Any:
 def _keys(value: Any) -> list[Any]:
     if type(value) is dict:
         return sorted(value)
-    return list(range(len(_array(value))))
+    return list(range(len(array_of(value))))
 
 
 def _has(value: Any, at: Any) -> bool:
@@ -81,25 +62,25 @@ def _contains(value: Any, other: Any) -> bool:
 
 
 def _to_number(value: Any) -> Any:
-    if type(value) in NUMBER:
+    if kind_of(value) == "number":
         return value
     try:
-        found = json.loads(_text(value))
+        found = json.loads(string_of(value))
     except ValueError as error:
         raise fail(value, "parse as number") from error
-    return _number(found)
+    return number_of(found)
 
 
 def _from_json(value: Any) -> Any:
     try:
-        return json.loads(_text(value))
+        return json.loads(string_of(value))
     except ValueError as error:
         raise fail(value, "parse as JSON") from error
 
 
 def _whole(function: Callable[[float], int]) -> Callable[[Any], Any]:
     def rounded(value: Any) -> Any:
-        number = _number(value)
+        number = number_of(value)
         return function(number) if math.isfinite(number) else number
 
     return rounded
@@ -112,7 +93,7 @@ def _round(number: float) -> int:
 def _mathematics(function: Callable[..., float]) -> Callable[..., float]:
     def computed(value: Any, *more: Any) -> float:
         try:
-            return float(function(*map(_number, (value, *more))))
+            return float(function(*map(number_of, (value, *more))))
         except (ValueError, OverflowError):
             return math.nan
 
@@ -124,13 +105,6 @@ def _flatten(value: Any, depth: float = math.inf) -> list[Any]:
     for one in children(value):
         flat.extend(_flatten(one, depth - 1) if is_array(one) and depth > 0 else [one])
     return flat
-
-
-def _join(value: Any, separator: Any) -> Any:
-    parts = _array(value)
-    if not parts:
-        return ""
-    return _text(separator).join("" if part is None else text_of(part) for part in parts)
 
 
 def _unique(values: Iterable[Any]) -> list[Any]:
@@ -151,7 +125,7 @@ def _indices(value: Any, other: Any) -> list[int]:
     if type(value) is str and type(other) is str:
         return [place for place in range(len(value)) if other and value.startswith(other, place)]
     looked_for = [order_key(one) for one in (other if is_array(other) else [other])]
-    keys = [order_key(one) for one in _array(value)]
+    keys = [order_key(one) for one in array_of(value)]
     return [place for place in range(len(keys)) if looked_for and keys[place : place + len(looked_for)] == looked_for]
 
 
@@ -163,55 +137,13 @@ def _place(which: int) -> Callable[[Any, Any], Any]:
     return found
 
 
-def _pattern(pattern: Any, flags: Any) -> Any:
-    kinds = {"i": regex.IGNORECASE, "s": regex.DOTALL, "x": regex.VERBOSE, "n": 0, "g": 0, "l": 0, "p": regex.DOTALL}
-    compiled = 0
-    for flag in flags or "":
-        if flag not in kinds:
-            raise fail(flag, "use as a flag")
-        compiled |= kinds[flag]
-    try:
-        return regex.compile(_text(pattern), compiled)
-    except regex.error as error:
-        raise fail(pattern, "use as a regular expression") from error
-
-
-def _test(value: Any, pattern: Any, flags: Any = "") -> bool:
-    return _pattern(pattern, flags).search(_text(value)) is not None
-
-
-def _scan(value: Any, variables: dict[str, Any], pattern: Many) -> Iterator[Any]:
-    for one in pattern(value, variables):
-        for found in _pattern(one, "").finditer(_text(value)):
-            yield list(found.groups()) if found.re.groups else found[0]
-
-
-def _capture(value: Any, variables: dict[str, Any], pattern: Many) -> Iterator[Any]:
-    for one in pattern(value, variables):
-        found = _pattern(one, "").search(_text(value))
-        if found:
-            yield found.groupdict()
-
-
-def _substitute(most: int) -> Callable[[Any, dict[str, Any], Many, Many], Iterator[str]]:
-    def function(value: Any, variables: dict[str, Any], pattern: Many, by: Many) -> Iterator[str]:
-        for one in pattern(value, variables):
-
-            def put(found: Any) -> str:
-                return "".join(_text(new) for new in islice(by(found.groupdict(), variables), 1))
-
-            yield _pattern(one, "").sub(put, _text(value), most)
-
-    return function
-
-
 def _least(value: Any) -> Any:
-    return min(_array(value), key=order_key, default=None)
+    return min(array_of(value), key=order_key, default=None)
 
 
 def _most(value: Any) -> Any:
     best: Any = None
-    for one in _array(value):
+    for one in array_of(value):
         if best is None or order_key(one) >= order_key(best):
             best = one
     return best
@@ -219,6 +151,21 @@ def _most(value: Any) -> Any:
 
 def _raise(value: Any) -> Any:
     raise JqError(value)
+
+
+def _paths(value: Any, before: tuple[Any, ...] = ()) -> Iterator[list[Any]]:
+    """Where the parts of a value lie, itself left out."""
+    if before:
+        yield list(before)
+    if type(value) is dict or is_array(value):
+        for at in value if type(value) is dict else range(len(value)):
+            yield from _paths(value[at], (*before, at))
+
+
+def _at_path(value: Any, path: Any) -> Any:
+    for at in array_of(path):
+        value = None if value is None else index(value, at)
+    return value
 
 
 # Functions that give one value for the input and one value of each argument.
@@ -230,7 +177,7 @@ VALUE_FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
     ("infinite", 0): lambda value: math.inf,
     ("not", 0): lambda value: not is_true(value),
     ("length", 0): length,
-    ("utf8bytelength", 0): lambda value: len(_text(value).encode()),
+    ("utf8bytelength", 0): lambda value: len(string_of(value).encode()),
     ("type", 0): kind_of,
     ("add", 0): _sum,
     ("keys", 0): _keys,
@@ -252,26 +199,13 @@ VALUE_FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
     ("log2", 0): _mathematics(math.log2),
     ("log10", 0): _mathematics(math.log10),
     ("pow", 2): lambda value, base, power: _mathematics(math.pow)(base, power),
-    ("isnan", 0): lambda value: bool(_number(value) != value),
-    ("isinfinite", 0): lambda value: math.isinf(_number(value)),
-    ("isnormal", 0): lambda value: math.isfinite(_number(value)) and abs(value) >= 2.2250738585072014e-308,
-    ("startswith", 1): lambda value, other: _text(value).startswith(_text(other)),
-    ("endswith", 1): lambda value, other: _text(value).endswith(_text(other)),
-    ("ltrimstr", 1): lambda value, other: value.removeprefix(other) if type(value) is type(other) is str else value,
-    ("rtrimstr", 1): lambda value, other: value.removesuffix(other) if type(value) is type(other) is str else value,
-    ("ascii_downcase", 0): lambda value: re.sub("[A-Z]+", lambda found: found[0].lower(), _text(value)),
-    ("ascii_upcase", 0): lambda value: re.sub("[a-z]+", lambda found: found[0].upper(), _text(value)),
-    ("explode", 0): lambda value: [ord(character) for character in _text(value)],
-    ("implode", 0): lambda value: "".join(chr(_number(code)) for code in _array(value)),
-    ("split", 1): lambda value, separator: split(_text(value), _text(separator)),
-    ("join", 1): _join,
-    ("test", 1): _test,
-    ("test", 2): _test,
-    ("split", 2): lambda value, pattern, flags: _pattern(pattern, flags).split(_text(value)),
-    ("transpose", 0): lambda value: [list(row) for row in zip_longest(*map(_array, _array(value)))],
-    ("reverse", 0): lambda value: _array(value)[::-1],
-    ("sort", 0): lambda value: sorted(_array(value), key=order_key),
-    ("unique", 0): lambda value: _unique(_array(value)),
+    ("isnan", 0): lambda value: bool(number_of(value) != value),
+    ("isinfinite", 0): lambda value: math.isinf(number_of(value)),
+    ("isnormal", 0): lambda value: math.isfinite(number_of(value)) and abs(value) >= 2.2250738585072014e-308,
+    ("transpose", 0): lambda value: [list(row) for row in zip_longest(*map(array_of, array_of(value)))],
+    ("reverse", 0): lambda value: array_of(value)[::-1],
+    ("sort", 0): lambda value: sorted(array_of(value), key=order_key),
+    ("unique", 0): lambda value: _unique(array_of(value)),
     ("min", 0): _least,
     ("max", 0): _most,
     ("flatten", 0): _flatten,
@@ -283,8 +217,13 @@ VALUE_FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
     ("last", 0): lambda value: index(value, -1),
     ("nth", 1): index,
     ("to_entries", 0): _entries,
+    ("getpath", 1): _at_path,
+    ("trunc", 0): _whole(math.trunc),
+    ("abs", 0): lambda value: abs(number_of(value)),
+    ("toarray", 0): lambda value: value if is_array(value) else [value],
     ("error", 0): _raise,
     ("error", 1): lambda value, problem: _raise(problem),
+    **TEXT_FUNCTIONS,
 }
 
 
@@ -310,12 +249,17 @@ def _limit(value: Any, variables: dict[str, Any], number: Many, source: Many) ->
                 break
 
 
+def _skip(value: Any, variables: dict[str, Any], number: Many, source: Many) -> Iterator[Any]:
+    for fewest in number(value, variables):
+        yield from islice(source(value, variables), max(0, fewest), None)
+
+
 def _one(value: Any, variables: dict[str, Any]) -> Iterator[int]:
     yield 1
 
 
 def _range(value: Any, variables: dict[str, Any], first: Many, end: Many, step: Many = _one) -> Iterator[Any]:
-    for at, stop, by in product(*(list(map(_number, part(value, variables))) for part in (first, end, step))):
+    for at, stop, by in product(*(list(map(number_of, part(value, variables))) for part in (first, end, step))):
         while (at < stop and by > 0) or (at > stop and by < 0):
             yield at
             at += by
@@ -327,7 +271,7 @@ def _keyed(
     """A function of an array and what ``by`` gives for its elements, as ``sort_by`` is."""
 
     def function(value: Any, variables: dict[str, Any], by: Many) -> Iterator[Any]:
-        pairs = [(order_key(list(by(one, variables))), one) for one in _array(value)]
+        pairs = [(order_key(list(by(one, variables))), one) for one in array_of(value)]
         yield combine(sorted(pairs, key=lambda pair: pair[0]))
 
     return function
@@ -351,17 +295,29 @@ FUNCTIONS: dict[tuple[str, int], Callable[..., Iterable[Any]]] = {
     ("any", 2): _any,
     ("all", 2): _all,
     ("limit", 2): _limit,
+    ("skip", 2): _skip,
+    ("paths", 0): lambda value, variables: _paths(value),
     ("range", 2): _range,
     ("range", 3): _range,
-    ("scan", 1): _scan,
-    ("capture", 1): _capture,
-    ("sub", 2): _substitute(1),
-    ("gsub", 2): _substitute(0),
     ("sort_by", 1): _keyed(lambda pairs: [one for _, one in pairs]),
     ("group_by", 1): _keyed(_groups),
     ("unique_by", 1): _keyed(lambda pairs: [group[0] for group in _groups(pairs)]),
     ("min_by", 1): _keyed(lambda pairs: pairs[0][1] if pairs else None),
     ("max_by", 1): _keyed(lambda pairs: pairs[-1][1] if pairs else None),
+    **TEXTS_FUNCTIONS,
+}
+
+# Functions of jq that no rule may use, and why.
+REFUSED = {
+    **dict.fromkeys(
+        ("now", "localtime", "input", "inputs", "input_filename", "input_line_number", "env", "debug", "stderr"),
+        "looks outside of the document, and a rule must give the same for the same document",
+    ),
+    **dict.fromkeys(("halt", "halt_error"), "ends the program, which a rule must not"),
+    **dict.fromkeys(
+        ("del", "delpaths", "setpath", "pick", "path"),
+        "is there for changing the document, which a rule cannot",
+    ),
 }
 
 # Functions written in the language: parameters and body.
@@ -387,6 +343,17 @@ DEFINED: dict[tuple[str, int], tuple[tuple[str, ...], str]] = {
     ("any", 1): (("f",), "any(.[]; f)"),
     ("all", 1): (("f",), "all(.[]; f)"),
     ("splits", 1): (("f",), "split(f; null)[]"),
+    ("splits", 2): (("f", "flags"), "split(f; flags)[]"),
+    ("paths", 1): (("f",), ". as $x | paths | select(. as $p | $x | getpath($p) | f)"),
+    ("leaf_paths", 0): ((), 'paths(type != "array" and type != "object")'),
+    ("isempty", 1): (("f",), "first((f | false), true)"),
+    ("isvalid", 1): (("f",), "try (f | true) catch false"),
+    ("nth", 2): (("n", "f"), "n as $n | last(limit($n + 1; f))"),
+    ("add", 1): (("f",), "[f] | add"),
+    ("IN", 1): (("f",), ". as $x | any(f; . == $x)"),
+    ("IN", 2): (("f", "g"), "any(f; IN(g))"),
+    ("recurse", 2): (("f", "p"), "def r: ., (f | select(p) | r); r"),
+    ("repeat", 1): (("f",), "def r: ., (f | r); r"),
     ("walk", 1): (("f",), 'def r: if type == "array" or type == "object" then map_values(r) else . end | f; r'),
     ("in", 1): (("f",), ". as $x | f | has($x)"),
     ("range", 1): (("f",), "range(0; f)"),

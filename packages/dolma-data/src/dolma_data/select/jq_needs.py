@@ -59,7 +59,9 @@ def _needs(node: Node, level: int) -> tuple[Needs, int]:
             return found | more, at
         case Try(body, None):
             return _needs(body, level)
-        case Array() | Binary() | Comma() | If() | Negate() | Object() | Suffix() | Template():
+        case Template(pieces, _):
+            return all_needs(_looked_at(piece, level) for piece in pieces), BELOW
+        case Array() | Binary() | Comma() | If() | Negate() | Object() | Suffix():
             return all_needs(_looked_at(part, level) for part in _parts(node)), BELOW
         case Call("select", (test,), _):
             return _looked_at(test, level), level

@@ -1,7 +1,7 @@
 """The grammar of jq programs: text in, a small syntax tree out.
 
 Taken are the parts that look at values: paths, pipes, comparisons, arithmetic, conditions, bindings, reductions and
-definitions. Assignments, formats (``@csv``) and modules are refused: a rule has nothing to assign.
+definitions. Assignments and modules are refused: a rule has nothing to assign.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ _TOKEN = re.compile(
   | (?P<field>\.[A-Za-z_][A-Za-z0-9_]*)
   | (?P<variable>\$[A-Za-z_][A-Za-z0-9_]*)
   | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
+  | (?P<format>@[a-z0-9]+)
   | (?P<quote>")
-  | (?P<operator>\.\.|//=?|\|=|[!=<>]=|[-+*/%]=|[-+*/%<>|,.:;=()\[\]{}?@])
+  | (?P<operator>\.\.|//=?|\|=|[!=<>]=|[-+*/%]=|[-+*/%<>|,.:;=()\[\]{}?])
     """,
     re.VERBOSE,
 )
@@ -52,9 +53,10 @@ class Constant:
 
 @dataclass(frozen=True)
 class Template:
-    """A string with ``\\(…)`` in it."""
+    """A string with ``\\(…)`` in it: text and programs in turn; ``format`` writes what the programs give."""
 
     parts: tuple[Node, ...]
+    format: Node | None = None
 
 
 @dataclass(frozen=True)
@@ -377,8 +379,10 @@ class _Parser:
         if self.take("try"):
             body = self.postfix()
             return Try(body, self.postfix() if self.take("catch") else Call("empty", (), at))
-        if self.sees("@"):
-            self.refuse("formats are not offered")
+        if self.kind == "format":
+            written = Call(self.advance(), (), at)
+            text = self.string() if self.kind == "quote" else None
+            return Template(text.parts, written) if isinstance(text, Template) else text or written
         if self.kind == "word" and self.token not in _KEYWORDS:
             return self.call()
         return self.refuse("expected a path or a value")

@@ -61,6 +61,27 @@ def fail(value: Any, problem: str) -> JqError:
     return JqError(f"cannot {problem}: {to_json(value):.80}")
 
 
+def string_of(value: Any) -> str:
+    """``value``, which must be a string."""
+    if type(value) is not str:
+        raise JqError(f"cannot use {to_json(value):.80} as string")
+    return value
+
+
+def array_of(value: Any) -> list[Any]:
+    """``value``, which must be an array, as a list."""
+    if not is_array(value):
+        raise JqError(f"cannot use {to_json(value):.80} as array")
+    return list(value)
+
+
+def number_of(value: Any) -> Any:
+    """``value``, which must be a number."""
+    if type(value) not in NUMBER:
+        raise JqError(f"cannot use {to_json(value):.80} as number")
+    return value
+
+
 def is_true(value: Any) -> bool:
     """Truth in a condition: everything but false and null."""
     return value is not None and value is not False
