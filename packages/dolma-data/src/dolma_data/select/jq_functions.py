@@ -348,7 +348,6 @@ DEFINED: dict[tuple[str, int], tuple[tuple[str, ...], str]] = {
     ("leaf_paths", 0): ((), 'paths(type != "array" and type != "object")'),
     ("isempty", 1): (("f",), "first((f | false), true)"),
     ("isvalid", 1): (("f",), "try (f | true) catch false"),
-    ("nth", 2): (("n", "f"), "n as $n | last(limit($n + 1; f))"),
     ("add", 1): (("f",), "[f] | add"),
     ("IN", 1): (("f",), ". as $x | any(f; . == $x)"),
     ("IN", 2): (("f", "g"), "any(f; IN(g))"),
