@@ -73,7 +73,9 @@ class Bucket:
         self.endpoint = endpoint
         self.name = f"bucket-{next(NUMBERS)}"
         self.url = f"s3://{self.name}"
-        self.client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{endpoint.server_port}")
+        server = f"http://127.0.0.1:{endpoint.server_port}"
+        keys = {"aws_access_key_id": "nobody", "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
+        self.client = boto3.client("s3", endpoint_url=server, **keys)
         self.client.create_bucket(Bucket=self.name)
 
     def write(self, key: str, data: bytes) -> None:

@@ -368,3 +368,29 @@ def test_roles_reach_the_arguments_of_commands() -> None:
     _, named = map_arguments(function, ("s3://not/a/path",), {"config": config}, note)
     assert found == [("s3", "b/m.bin", Place.READ)]
     assert named["config"].source == Path("/local")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "extract PLACES/raw --output LOCAL/out",
+        "tag --documents PLACES/corpus --taggers fasttext:PLACES/quality.bin --destination LOCAL/out",
+        "decontaminate --documents PLACES/corpus --texts PLACES/texts.jsonl --report LOCAL/out",
+        "stat --attributes PLACES/corpus/attributes/x --report LOCAL/out",
+        "analyze --documents PLACES/corpus --no-language --output LOCAL/out",
+        "warc --documents PLACES/crawl --source-name s --destination LOCAL/out",
+        "warc --documents PLACES/crawl --source-name s --compat dolma --destination LOCAL/out",
+        "train-classifier --documents PLACES/corpus --settings.buckets 4096 --settings.epochs 2 --output LOCAL/out",
+    ],
+)
+def test_what_is_written_here_from_remote_files_names_no_temporary_place(
+    line: str, places: Path, bucket: Bucket, dolma: Any, tmp_path: Path, capsys: Any
+) -> None:
+    bucket.put(places, "p")
+    assert dolma(*line.replace("PLACES", f"{bucket.url}/p").replace("LOCAL", str(tmp_path)).split()) == 0
+    printed = capsys.readouterr()
+    assert "dolma-data-remote" not in printed.out + printed.err
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert written
+    for path in written:
+        assert b"dolma-data-remote" not in _read(path.read_bytes(), "-"), path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from .remote import WEB, concealed
 
 Infos = dict[str, dict[str, Any]]  # by path without scheme, what fsspec says of a file
 PIECE = 1 << 20
+LIBRARIES = ("botocore", "aiobotocore", "s3fs", "fsspec")
 
 
 def version_of(info: dict[str, Any]) -> str:
@@ -30,6 +32,8 @@ def file_system(scheme: str, where: str) -> Any:
     try:
         import fsspec  # type: ignore[import-untyped]
 
+        for library in LIBRARIES:
+            logging.getLogger(library).setLevel(logging.WARNING)  # each tells where it found credentials
         return fsspec.filesystem(scheme)
     except (ImportError, ValueError) as error:
         fix = "pip install 'dolma-data[remote]', and what is named here"
