@@ -59,7 +59,7 @@ def tokenizer_file(name: str | Path) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every attempt; what comes of them is told below
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # of every attempt; what comes of them is told below
     try:
         return Path(hf_hub_download(str(name), TOKENIZER_FILE))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
