@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from statistics import median
 
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.batch import Batch
+from dolma_data.kernels import gopher_long
+from dolma_data.taggers import gopher
 from dolma_data.taggers.gopher import REQUIRED_WORDS, TYPES, gopher_v2
 
 pieces = st.sampled_from(
@@ -67,6 +71,28 @@ def reference(text: str) -> dict[str, float]:
 @given(documents)
 def test_values_are_those_of_counting_tuples_of_words(texts: list[str]) -> None:
     assert scores_of(texts) == [reference(text) for text in texts]
+
+
+@contextmanager
+def every_text_is_long() -> Iterator[None]:
+    """Texts are scored as those of many megabytes are, with tables of eight keys."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gopher, "LONG_TEXT", 0)
+        patch.setattr(gopher_long, "MOST_KEYS", 8)
+        yield
+
+
+@given(documents)
+def test_values_of_long_texts_are_the_same(texts: list[str]) -> None:
+    with every_text_is_long():
+        assert scores_of(texts) == [reference(text) for text in texts]
+
+
+def test_many_ngrams_of_long_texts_are_counted_part_by_part() -> None:
+    text = "\n".join(f"w{k % 97} x{k % 101}" for k in range(1200)) + " " + "long" * (1 << 14)
+    with every_text_is_long():
+        (scores,) = scores_of([text])
+    assert scores == reference(text)
 
 
 def test_values_of_a_small_text() -> None:

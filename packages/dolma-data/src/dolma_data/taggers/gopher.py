@@ -30,6 +30,7 @@ TYPES = (
 )
 
 
+LONG_TEXT = 16 << 20  # bytes: such a text is scored in bounded memory, at less speed
 SOURCE = "Rae et al. 2021 (arXiv 2112.11446), appendix A, as in allenai/dolma"
 
 
@@ -56,12 +57,17 @@ def gopher_v2(batch: Batch) -> Iterator[Spans]:
 
 
 def _score(batch: Batch, between_runs: bool) -> Iterator[Spans]:
+    from ..kernels.characters import character_classes
     from ..kernels.gopher import score_documents
+    from ..kernels.gopher_long import MOST_KEYS, score_long_document
 
-    words, lines = batch.words, batch.lines
-    scores = score_documents(
-        batch.buffer,
-        batch.lengths,
+    long = np.diff(batch.offsets) > LONG_TEXT
+    short = batch if not long.any() else Batch([batch.documents[k] for k in np.flatnonzero(~long)])
+    words, lines = short.words, short.lines
+    scores = np.empty((len(batch), len(TYPES)))
+    scores[~long] = score_documents(
+        short.buffer,
+        short.lengths,
         words.first,
         words.hashes,
         words.lengths,
@@ -72,6 +78,11 @@ def _score(batch: Batch, between_runs: bool) -> Iterator[Spans]:
         _required_hashes(),
         between_runs,
     )
+    for k in np.flatnonzero(long).tolist():
+        text = batch.buffer[batch.offsets[k] : batch.offsets[k + 1]]
+        scores[k] = score_long_document(
+            text, batch.lengths[k], character_classes(), _required_hashes(), between_runs, MOST_KEYS
+        )
     for column, name in enumerate(TYPES):
         values = scores[:, column]
         yield whole_documents(batch, name, values, where=~np.isnan(values))
