@@ -1,5 +1,6 @@
 """Benchmarks against other tools: `python tools/bench.py dolma --dolma SCRIPT --datatrove PYTHON [JOB …]`.
 
+The job ``scaling`` (with names of commands after it) measures what a second worker helps, without the other tools.
 Real text comes from the folder that DATA_DIR names. `nox -s bench -- dolma` makes the environments and calls this.
 """
 
@@ -12,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import dolma
+from benchmarks import dolma, scaling
 
 
 def main() -> int:
@@ -37,7 +38,11 @@ def main() -> int:
         processes=options.processes,
     )
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
-        rows = dolma.bench(Path(data), Path(work), tools, options.jobs, options.repeat)
+        if "scaling" in options.jobs:
+            names = [name for name in options.jobs if name != "scaling"]
+            rows = scaling.bench_scaling(Path(data), Path(work), tools, names, options.repeat)
+        else:
+            rows = dolma.bench(Path(data), Path(work), tools, options.jobs, options.repeat)
     if options.output:
         options.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 1 if any("failed" in row for row in rows) else 0

@@ -17,7 +17,8 @@ from .units import FNV_OFFSET, FNV_PRIME, HAS_LETTER, HAS_SYMBOL, finish_hash, h
 
 LONGEST = 10  # n-grams
 COUNTED_LENGTH = 1 << 16  # of words: longer ones are so few that they are sorted
-MOST_KEYS = 1 << 22  # in the table at a time, 32 bytes each
+RING = 16  # recent words that are held: a power of two, not below LONGEST
+MOST_KEYS = 1 << 23  # in the table at a time, 32 bytes each
 
 
 @njit(cache=True)
@@ -73,8 +74,8 @@ def read_ngrams(buffer, classes, n, alive, table, part, parts, collect, survivor
     its place and its characters.
     """
     keys, counts, firsts = table
-    hashes = np.zeros(LONGEST, dtype=np.uint64)
-    lengths = np.zeros(LONGEST, dtype=np.int64)
+    hashes = np.zeros(RING, dtype=np.uint64)
+    lengths = np.zeros(RING, dtype=np.int64)
     end = buffer.shape[0]
     at = held = characters = best_at = best_characters = 0
     best = 1
@@ -84,14 +85,14 @@ def read_ngrams(buffer, classes, n, alive, table, part, parts, collect, survivor
         if length == 0:
             return False, characters, best, best_at, best_characters
         word += 1
-        hashes[word % n] = value
-        lengths[word % n] = length
+        hashes[word & (RING - 1)] = value
+        lengths[word & (RING - 1)] = length
         i = word - n + 1
         if i < 0 or (n > 2 and not (is_set(alive, i) and is_set(alive, i + 1))):
             continue
         key = np.uint64(0)
         for k in range(n):
-            key = key * NGRAM_FACTOR + hashes[(i + k) % n]
+            key = key * NGRAM_FACTOR + hashes[(i + k) & (RING - 1)]
         if np.int64(key >> np.uint64(40)) % parts != part:
             continue
         slot = find_slot(keys, firsts, key)
@@ -105,7 +106,7 @@ def read_ngrams(buffer, classes, n, alive, table, part, parts, collect, survivor
         elif counts[slot] > 1:
             size = 0
             for k in range(n):
-                size += lengths[k]
+                size += lengths[(i + k) & (RING - 1)]
             survivors[i >> 3] |= np.uint8(1 << (i & 7))
             characters += size
             if firsts[slot] == i and counts[slot] > best:
@@ -113,10 +114,9 @@ def read_ngrams(buffer, classes, n, alive, table, part, parts, collect, survivor
 
 
 @njit(cache=True)
-def repeated_ngrams(buffer, classes, n, alive, words, most):
+def repeated_ngrams(buffer, classes, n, alive, words, most, parts):
     """Of the n-grams: which begin one that occurs more than once (bits), their characters, the number and the
-    characters of the most frequent one (the first of several)."""
-    parts = 1
+    characters of the most frequent one (the first of several), and how many ``parts`` it took."""
     size = table_size(min(words, most))
     table = (np.empty(size, np.uint64), np.empty(size, np.int32), np.empty(size, np.int32))
     while True:
@@ -134,7 +134,7 @@ def repeated_ngrams(buffer, classes, n, alive, words, most):
             if count > best or (count == best and count > 1 and place < best_at):
                 best, best_at, best_characters = count, place, length
         if not full:
-            return survivors, characters, best, best_characters
+            return survivors, characters, best, best_characters, parts
         parts *= 4
 
 
@@ -171,10 +171,13 @@ def score_words(buffer, classes, required, row, most):
             if words == n:
                 first_words[n] = within
     alive = np.zeros(1, dtype=np.uint8)
+    parts = 1
     for n in range(2, LONGEST + 1):
         if words < n:
             break
-        alive, characters, best, best_characters = repeated_ngrams(buffer, classes, n, alive, words, most)
+        alive, characters, best, best_characters, parts = repeated_ngrams(
+            buffer, classes, n, alive, words, most, max(parts // 4, 1)
+        )
         if n <= 4:
             row[n - 2] = best * (best_characters if best > 1 else first_words[n]) / everything
         else:
