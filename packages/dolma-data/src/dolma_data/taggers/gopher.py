@@ -62,7 +62,7 @@ def _score(batch: Batch, between_runs: bool) -> Iterator[Spans]:
     from ..kernels.gopher_long import MOST_KEYS, score_long_document
 
     long = np.diff(batch.offsets) > LONG_TEXT
-    short = batch if not long.any() else Batch([batch.documents[k] for k in np.flatnonzero(~long)])
+    short = batch if not long.any() else Batch([batch.documents[k] for k in np.flatnonzero(~long).tolist()])
     words, lines = short.words, short.lines
     scores = np.empty((len(batch), len(TYPES)))
     scores[~long] = score_documents(
