@@ -2,8 +2,8 @@
 """The measures of :mod:`kernels.gopher` over one long text, in memory that its words and lines do not add to.
 
 Nothing is kept of a word or a line but a bit that says whether an n-gram there can be repeated. The text is read again
-for every length of n-grams; where more different ones turn up than a table for ``most`` takes, once more for every part of them, divided
-by the upper bits of their hashes.
+for every length of n-grams; where more different ones turn up than a table for ``most`` takes, once more for every part
+of them, divided by the upper bits of their hashes.
 """
 
 from __future__ import annotations
