@@ -127,15 +127,36 @@ def bench(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+COMPARISONS = {
+    "taggers": "parity_dolma.py",
+    "steps": "parity_dolma_steps.py",
+    "pipeline": "parity_dolma_pipeline.py",
+    "rules": "parity_dolma_rules.py",
+}
+
+
 @nox.session
 def parity(session: nox.Session) -> None:
-    """Compare with allenai/dolma value by value: `nox -s parity -- dolma [--taggers NAME …]`; needs DATA_DIR."""
+    """Compare with allenai/dolma row by row: `nox -s parity -- dolma [taggers|steps|pipeline|rules [OPTION …]]`."""
     other, *arguments = session.posargs or ["dolma"]
     if other != "dolma":
         session.error(f"no comparison with {other!r}; say nox -s parity -- dolma")
-    install(session, *editable("dolma-data", extras="[code,lists,sentences,cld2,langdetect]"))
-    python = peer(session, "dolma", "dolma[code]==1.2.1", "langdetect", "pycld2", "setuptools<81")
-    session.run("python", "tools/parity_dolma.py", "--dolma", str(python), *arguments)
+    if arguments and arguments[0].startswith("-"):
+        arguments = ["taggers", *arguments]
+    chosen, options = arguments[:1] or list(COMPARISONS), arguments[1:]
+    if chosen[0] not in COMPARISONS:
+        session.error(f"no comparison of {chosen[0]!r}; there are {', '.join(COMPARISONS)}")
+    extras = "code,lists,sentences,cld2,langdetect,lingua,presidio"
+    install(session, *editable("dolma-data", extras=f"[{extras}]"), "uniseg")
+    python = peer(
+        session, "dolma", "dolma[code]==1.2.1", "langdetect", "lingua-language-detector", "presidio-analyzer", "pycld2",
+        "setuptools<81",
+    )  # fmt: skip
+    work = session.create_tmp()
+    for name in chosen:
+        dolma = python if name == "taggers" else python.with_name("dolma")
+        more = ["--work", f"{work}/{name}"] if name in ("pipeline", "rules") else []
+        session.run("python", f"tools/{COMPARISONS[name]}", "--dolma", str(dolma), *more, *options)
 
 
 @nox.session

@@ -33,12 +33,22 @@ from parity.resources import data_of_dolma, find_resources
 
 RAISES = "tagger-raises"
 UNREPRODUCIBLE = {"random_number_v1": "random-numbers"}
-CANNOT_RUN = {"pii_presidio_v1": "it needs a model of spaCy that no package index carries"} | {
-    f"lingua_{name}": "its models take half a minute to load and as long for a few documents"
-    for name in ("doc_v1", "1e2", "par_v1", "doc_en_v1", "en_par_v1", "en_only_v1")
-}
-EVERY = {"uniseg": 8, "repetitions": 3, "paragraph_repetitions": 3}  # of the slowest, one document of so many
-SLOW = ("uniseg", "repetitions", "paragraph_repetitions", "code_secrets", "pii_regex_v", "pii_regex_with_counts_v")
+EVERY = {
+    "uniseg": 8,
+    "repetitions": 3,
+    "paragraph_repetitions": 3,
+    "lingua": 12,
+    "pii_presidio": 4,
+}  # of the slowest, one document of so many
+SLOW = (
+    "lingua",
+    "uniseg",
+    "repetitions",
+    "paragraph_repetitions",
+    "code_secrets",
+    "pii_regex_v",
+    "pii_regex_with_counts_v",
+)
 QUADRATIC = ("pii_regex_v", "pii_regex_with_counts_v", "repetitions", "paragraph_repetitions")
 MANY_TYPES = 40
 DOCUMENTS_OF_A_BATCH = 500
@@ -106,8 +116,6 @@ def names_of_dolma(python: Path) -> dict[str, list[str]]:
 
 def reason_to_skip(name: str, fetched: list[str], resources: Mapping[str, Any]) -> str | None:
     """Why dolma cannot score with this tagger here."""
-    if name in CANNOT_RUN:
-        return CANNOT_RUN[name]
     return "it reads a file that is not among the data" if fetched and name not in resources else None
 
 

@@ -1,6 +1,8 @@
 """Run the same Dolma configuration with dolma and with dolma-data, and compare the documents that come out.
 
-    python tools/parity_dolma_pipeline.py --dolma PATH/TO/dolma --documents CORPUS/documents --work DIR
+    python tools/parity_dolma_pipeline.py --dolma PATH/TO/dolma --work DIR [--documents CORPUS/documents]
+
+The documents are 54 MB of real text, made from the data folder, where none are given.
 
 Three steps, tag, dedupe and mix, from configuration files that both commands read unchanged; dolma-data runs with
 ``--compat dolma``. Compared are the attributes row by row (scores may differ by the last digit kept) and the mixed
@@ -11,28 +13,25 @@ equal.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import yaml
+from benchmarks.corpus import make_corpus
+from parity.commands import ROOT, Command, must_run, read_rows
 
 GOPHER = "$.attributes[?(@.{key} && @.{key}[0] && @.{key}[0][2] {test})]"
 PII = "$.attributes.rules__pii_regex_with_counts_fast_v2__{kind}"
 LAST_DIGIT = 2e-5
 
 
-def configurations(root: Path, taggers: list[str], processes: int) -> dict[str, dict[str, Any]]:
-    """The configuration of each step, in Dolma's keys."""
-    documents = [f"{root}/documents/*.gz"]
-    temporary = {"input": f"{root}/temporary/input", "output": f"{root}/temporary/output"}
+def configurations(taggers: list[str], processes: int) -> dict[str, dict[str, Any]]:
+    """The configuration of each step, in Dolma's keys, below the folder ROOT."""
+    documents = [f"{ROOT}/documents/*.gz"]
     rules = [
         GOPHER.format(key="rules__gopher_v2__word_count", test="< 50"),
         GOPHER.format(key="rules__gopher_v2__median_word_length", test="> 10"),
@@ -51,7 +50,7 @@ def configurations(root: Path, taggers: list[str], processes: int) -> dict[str, 
         "attributes": ["rules", "repeated"],
         "filter": {"include": [], "exclude": rules},
         "span_replacement": replaced,
-        "output": {"path": f"{root}/mixed", "max_size_in_bytes": 8_000_000, "discard_fields": ["attributes"]},
+        "output": {"path": f"{ROOT}/mixed", "max_size_in_bytes": 8_000_000, "discard_fields": ["attributes"]},
     }
     return {
         "tag": {"documents": documents, "taggers": taggers, "experiment": "rules", "processes": processes},
@@ -59,32 +58,15 @@ def configurations(root: Path, taggers: list[str], processes: int) -> dict[str, 
             "documents": documents,
             "dedupe": {"name": "repeated", "paragraphs": {"attribute_name": "repeated"}, "skip_empty": True},
             "bloom_filter": {
-                "file": f"{root}/filter.bin",
+                "file": f"{ROOT}/filter.bin",
                 "read_only": False,
                 "estimated_doc_count": 2_000_000,
                 "desired_false_positive_rate": 1e-9,
             },
-            "work_dir": temporary,
             "processes": 1,  # with more, which copy survives is left to chance in Dolma
         },
-        "mix": {"streams": [stream], "work_dir": temporary, "processes": processes},
+        "mix": {"streams": [stream], "processes": processes},
     }
-
-
-def run(command: list[str], root: Path, step: str, settings: dict[str, Any]) -> float:
-    """Run a step; seconds. SystemExit with the end of its output where it fails."""
-    path = root / f"{step}.yaml"
-    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    started = time.monotonic()
-    done = subprocess.run([*command, "-c", str(path), step], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{command[0]} {step} failed:\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}")
-    return time.monotonic() - started
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rb") as stream:
-        return [json.loads(line) for line in stream]
 
 
 def same_spans(left: Any, right: Any) -> bool:
@@ -101,7 +83,7 @@ def compare_attributes(dolma: Path, ours: Path) -> Counter[str]:
     for path in sorted((dolma / "documents").glob("*.gz")):
         for name in ("rules", "repeated"):
             files = [root / "attributes" / name / path.name for root in (dolma, ours)]
-            for left, right in zip(*map(rows, files), strict=True):
+            for left, right in zip(*map(read_rows, files), strict=True):
                 if left["id"] != right["id"]:
                     differing["id"] += 1
                 for key in left["attributes"].keys() | right["attributes"].keys():
@@ -116,7 +98,7 @@ def compare_mixed(dolma: Path, ours: Path) -> Counter[str]:
     names = [{path.name for path in (root / "mixed").glob("*.gz")} for root in (dolma, ours)]
     found["file names"] = len(names[0] ^ names[1])
     left, right = (
-        {str(row["id"]): row for name in sorted(known) for row in rows(root / "mixed" / name)}
+        {str(row["id"]): row for name in sorted(known) for row in read_rows(root / "mixed" / name)}
         for root, known in zip((dolma, ours), names, strict=True)
     )
     found["documents only dolma keeps"] = len(left.keys() - right.keys())
@@ -131,25 +113,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dolma", required=True, help="the dolma command")
     parser.add_argument("--ours", default="dolma-data", help="the dolma-data command")
-    parser.add_argument("--documents", required=True, type=Path, help="a folder of .gz files of documents")
+    parser.add_argument("--documents", type=Path, help="a folder of .gz files of documents")
+    parser.add_argument("--data", type=Path, default=os.environ.get("DATA_DIR"), help="folder with the corpora")
     parser.add_argument("--work", required=True, type=Path, help="folder to work in; its content is replaced")
     parser.add_argument("--files", type=int, help="take only the first files")
     parser.add_argument("--taggers", nargs="+", default=["gopher_v2", "pii_regex_with_counts_fast_v2"])
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     roots = {"dolma": arguments.work / "dolma", "dolma-data": arguments.work / "dolma-data"}
-    commands = {"dolma": [arguments.dolma], "dolma-data": [arguments.ours, "--compat", "dolma"]}
+    commands = {"dolma": (arguments.dolma,), "dolma-data": (arguments.ours, "--compat", "dolma")}
+    documents = arguments.documents or arguments.work / "corpus" / "documents"
+    if not arguments.documents and not documents.is_dir():
+        if arguments.data is None:
+            parser.error("say where the corpora are: --data DIR, or the environment variable DATA_DIR")
+        make_corpus(arguments.data / "corpora", documents.parent)
     for root in roots.values():
         shutil.rmtree(root, ignore_errors=True)
         (root / "documents").mkdir(parents=True)
-        for path in sorted(arguments.documents.glob("*.gz"))[: arguments.files]:
+        for path in sorted(documents.glob("*.gz"))[: arguments.files]:
             os.link(path, root / "documents" / path.name)
     for step in ("tag", "dedupe", "mix"):
         for who, root in roots.items():
-            settings = configurations(root.absolute(), arguments.taggers, arguments.processes)[step]
+            settings = configurations(arguments.taggers, arguments.processes)[step]
             if step == "mix":
                 (root / "mixed").mkdir(exist_ok=True)
-            print(f"{step:7} {who:11} {run(commands[who], root, step, settings):7.1f} s", flush=True)
+            started = time.monotonic()
+            must_run(Command(commands[who], root), step, settings)
+            print(f"{step:7} {who:11} {time.monotonic() - started:7.1f} s", flush=True)
     for key, number in compare_attributes(*roots.values()).most_common():
         print(f"attributes: {number} rows differ in {key}")
     found = compare_mixed(*roots.values())

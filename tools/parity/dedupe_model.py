@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import regex
-from uniseg import wordbreak
 
 from .corpus import Document
 
@@ -62,8 +61,12 @@ def value_at(document: Document, key: str) -> str:
 @cache
 def words(text: str) -> list[str]:
     """Words by the word boundaries of Unicode Standard Annex 29, without those of white space."""
-    plain = text.isascii() and "'" not in text
-    found = PLAIN_WORD_BOUNDARY.split(text) if plain else wordbreak.words(text)
+    if text.isascii() and "'" not in text:
+        found = PLAIN_WORD_BOUNDARY.split(text)
+    else:
+        from uniseg import wordbreak  # slower, and installed for the comparison alone
+
+        found = list(wordbreak.words(text))
     return [piece for piece in found if not BLANK.fullmatch(piece)]
 
 

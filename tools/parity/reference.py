@@ -21,6 +21,8 @@ def prepare(name: str, files: list[str]) -> Any:
     from dolma import TaggerRegistry  # type: ignore[import-not-found]
     from tokenizers import Tokenizer
 
+    if name == "pii_presidio_v1":
+        mend_presidio()
     cls = TaggerRegistry.get(name)
     if files and hasattr(cls, "BLOCKLIST_PATHS"):
         cls.BLOCKLIST_PATHS = files
@@ -29,6 +31,23 @@ def prepare(name: str, files: list[str]) -> Any:
     elif files:
         Tokenizer.from_pretrained = staticmethod(lambda identifier: Tokenizer.from_file(files[0]))
     return cls()
+
+
+def mend_presidio() -> None:
+    """Let dolma's tagger run: it looks for its package under a name that no module can have, ``presidio-analyzer``.
+
+    The three recognisers that it asks are patterns, for which the model of language that Presidio would fetch has no
+    say, so that spaCy's empty English takes its place. The list of top-level domains is the one inside tldextract.
+    """
+    import presidio_analyzer  # type: ignore[import-not-found]
+    import spacy  # type: ignore[import-not-found]
+    import tldextract  # type: ignore[import-not-found]
+    from dolma.taggers import pii  # type: ignore[import-not-found]
+
+    spacy.util.is_package = lambda name: True
+    spacy.load = lambda name, **settings: spacy.blank("en")
+    tldextract.extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+    pii.PRESIDIO_AVAILABLE, pii.AnalyzerEngine = True, presidio_analyzer.AnalyzerEngine
 
 
 def main(job_file: str) -> None:

@@ -106,6 +106,10 @@ def test_compat_takes_every_record_and_puts_files_where_dolma_does(
     assert len(rows) == 3  # the bytes of the image are no text
     assert rows[2]["text"] == ""
     assert rows[0]["metadata"]["warc_filename"].startswith("<urn:uuid:")
+    assert run(dolma, archive, tmp_path / "ours") == 0
+    one, two = read_jsonl(tmp_path / "ours" / "documents" / "deep" / "one.jsonl.gz")
+    assert [row["id"][:-9] for row in (one, two)] == [row["id"] for row in rows[:2]]  # and address and time
+    assert one["metadata"]["warc_date"] != rows[0]["metadata"]["warc_date"]
     assert all(row["attributes"] == {} for row in rows)
 
 
