@@ -17,9 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from .batch import Spans
-from .documents import ATTRIBUTES, FORMAT_VERSION, MANIFEST, READABLE_VERSIONS, DocumentFile, Row, read_rows
+from .documents import (
+    ATTRIBUTES,
+    FORMAT_VERSION,
+    MANIFEST,
+    DocumentFile,
+    Row,
+    check_attributes_manifest,
+    read_rows,
+)
 from .errors import UserError
-from .files import read_json
 from .reading import read_lines
 
 MATCHES = "matches.jsonl.gz"
@@ -202,7 +209,7 @@ def find_attributes(folders: Sequence[str | Path]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UserError("no such folder of attributes", where=folder, fix="give X/attributes/NAME")
-        check_manifest(folder)
+        check_attributes_manifest(folder)
         files = sorted(
             path
             for path in folder.rglob("*")
@@ -216,19 +223,6 @@ def find_attributes(folders: Sequence[str | Path]) -> list[Path]:
             raise UserError("no attribute files here", where=folder, fix="give X/attributes/NAME")
         found.update(dict.fromkeys(files))
     return list(found)
-
-
-def check_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of an attributes folder, None for Dolma's plain layout; another kind or version is a UserError."""
-    if not (folder / MANIFEST).is_file():
-        return None
-    manifest = read_json(folder / MANIFEST)
-    kind = manifest.get("artifact") if isinstance(manifest, dict) else None
-    if kind != ATTRIBUTES or manifest.get("format_version") not in READABLE_VERSIONS:
-        raise UserError(
-            f"not attributes that this program reads (artifact {kind!r})", where=folder, fix="give X/attributes/NAME"
-        )
-    return dict(manifest)
 
 
 def make_manifest(

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 
 from .errors import UserError
-from .files import PARTIAL, atomic_artifact, atomic_write, digest, write_json
+from .files import PARTIAL, atomic_artifact, atomic_write, digest, read_json, write_json
 from .reading import pack, packing_of, read_blocks, split_lines
 from .remote import shown
 
@@ -171,6 +171,19 @@ def check_manifest(root: Path) -> dict[str, Any]:
             f"documents of format version {manifest.get('format_version')}; this program reads {READABLE_VERSIONS}",
             where=root,
             fix="update dolma-data or make the artifact again",
+        )
+    return dict(manifest)
+
+
+def check_attributes_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of an attributes folder, None for Dolma's plain layout; another kind or version is a UserError."""
+    if not (folder / MANIFEST).is_file():
+        return None
+    manifest = read_json(folder / MANIFEST)
+    kind = manifest.get("artifact") if isinstance(manifest, dict) else None
+    if kind != ATTRIBUTES or manifest.get("format_version") not in READABLE_VERSIONS:
+        raise UserError(
+            f"not attributes that this program reads (artifact {kind!r})", where=folder, fix="give X/attributes/NAME"
         )
     return dict(manifest)
 

@@ -15,9 +15,8 @@ from typing import Any
 
 import msgspec
 
-from ..attributes import check_manifest
 from ..config.mix import MixConfig, MixStream
-from ..documents import ATTRIBUTES, DocumentFile
+from ..documents import ATTRIBUTES, DocumentFile, check_attributes_manifest
 from ..errors import UserError
 from ..reading import open_read
 from ..select.jsonpath import Selector
@@ -84,7 +83,7 @@ def _known(stream: MixStream, files: Sequence[DocumentFile]) -> Known:
     known = Known()
     for root in dict.fromkeys(file.root for file in files if stream.attributes):
         for name in stream.attributes:
-            manifest = check_manifest(root / ATTRIBUTES / name)
+            manifest = check_attributes_manifest(root / ATTRIBUTES / name)
             if manifest is None:
                 known.certain = False
             else:
