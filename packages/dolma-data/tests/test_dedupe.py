@@ -20,11 +20,12 @@ from dolma_data.command_line import run
 from dolma_data.config.dedupe import DedupeRule, DocumentKey, NgramKey, ParagraphKey
 from dolma_data.dedupe.by_hash import find_first_documents, mark_spans
 from dolma_data.dedupe.scratch import Scratch
-from dolma_data.dedupe.units import encode_units, parse_key, value_at, words_in
+from dolma_data.dedupe.units import encode_units, lay_out, parse_key, value_at, words_in
 from dolma_data.dedupe.writing import encode_rows
 from dolma_data.errors import UserError
 from dolma_data.files import digest
 from dolma_data.hashes import HashIndex, first_copies, hash_texts
+from dolma_data.kernels.deduplication import split_texts
 
 PARAGRAPHS = DedupeRule(paragraphs=ParagraphKey(attribute_name="dup"))
 
@@ -128,6 +129,24 @@ def test_skipped_documents_have_an_empty_list() -> None:
 
 lines = st.sampled_from(["a", "b", "", "ü🎉", "long line here"])
 corpora = st.lists(st.lists(lines, min_size=1, max_size=5).map("\n".join), max_size=8)
+
+
+@given(
+    st.lists(st.text(alphabet="aé漢🎉. \n", max_size=60), max_size=6),
+    st.sampled_from(["\n", "\n\n", ". ", "é", "漢.", "🎉"]),
+)
+def test_pieces_of_texts_are_those_of_split_with_their_places(texts: list[str], separator: str) -> None:
+    buffer, offsets = lay_out(texts)
+    first, starts, ends, begins, after = split_texts(
+        buffer, offsets, np.frombuffer(separator.encode(), dtype=np.uint8), False
+    )
+    for k, text in enumerate(texts):
+        own = slice(first[k], first[k + 1])
+        expected = text.split(separator) if text else []
+        pieces = zip(starts[own].tolist(), ends[own].tolist(), strict=True)
+        assert [buffer[start:end].tobytes().decode() for start, end in pieces] == expected
+        covered = [text[start:end] for start, end in zip(begins[own].tolist(), after[own].tolist(), strict=True)]
+        assert covered == [piece + separator for piece in expected[:-1]] + expected[-1:]
 
 
 @given(corpora, st.integers(1, 8))
