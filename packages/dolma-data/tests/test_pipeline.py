@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,14 @@ def test_raw_files_are_extracted_first(dolma: Any, tmp_path: Path, recipe: Path)
     assert summary["steps"][-1]["counts"]["kept"] == 1
 
 
+def test_a_recipe_that_keeps_nothing_ends_with_the_step(
+    dolma: Any, write_documents: Any, tmp_path: Path, recipe: Path, capsys: Any
+) -> None:
+    arguments = ("--documents", write_documents(ROWS), "--output", tmp_path / "out", "--set.least", "9")
+    assert dolma("run", recipe, *arguments) == 2
+    assert "step filter keeps none of its documents" in capsys.readouterr().err
+
+
 def test_a_dry_run_prints_the_steps_and_writes_nothing(
     dolma: Any, write_documents: Any, tmp_path: Path, recipe: Path, capsys: Any
 ) -> None:
@@ -219,3 +228,39 @@ def test_every_recipe_of_the_package_can_be_read(name: str, tmp_path: Path) -> N
     assert recipe.name == name
     assert "arXiv" in recipe.description
     assert recipe.steps
+
+
+def test_a_classifier_that_is_not_there_is_told_before_the_first_step(
+    dolma: Any, write_documents: Any, tmp_path: Path, capsys: Any
+) -> None:
+    root = write_documents(ROWS)
+    options = ("--documents", root, "--output", tmp_path / "out", "--set.quality_model", tmp_path / "none.bin")
+    assert dolma("run", "dclm-like", *options) == 2
+    assert "step quality: resources.dclm-oh-eli5: no such file" in capsys.readouterr().err
+    assert not (root / "attributes").exists()
+
+
+def test_a_classifier_of_ones_own_takes_the_place_of_the_published_one(
+    dolma: Any, write_documents: Any, tmp_path: Path
+) -> None:
+    good = (
+        "The committee of the house has to report that its members will be with us. They have asked for more time, "
+        "since several witnesses could not travel before the end of winter, and a second hearing was held in April."
+    )
+    poor = (
+        "lol that thing is to be with ur fone now. u have the gr8 time of it and be quick plz, my friend, or else. "
+        "call me later when ya got home, i wanna see some funny pics again, then we go eat pizza somewhere nice ok?"
+    )
+    labelled = [{"text": good + str(n), "label": "hq"} for n in range(40)]
+    labelled += [{"text": poor + str(n), "label": "cc"} for n in range(40)]
+    (tmp_path / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled))
+    assert dolma("train-classifier", "--documents", tmp_path / "labelled.jsonl", "--output", tmp_path / "quality") == 0
+    texts = [poor.replace("lol", "rofl"), good.replace("committee", "council")]
+    root = write_documents([{"id": str(n), "source": "s", "text": text} for n, text in enumerate(texts)])
+    settings = ("--set.quality_model", tmp_path / "quality", "--set.minimum_words", 5, "--set.minimum_quality", 0.5)
+    assert dolma("run", "dclm-like", "--documents", root, "--output", tmp_path / "out", *settings) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert list(summary["left_out"]) == ["url_list"]
+    assert summary["funnels"]["filter"]["kept"] == {"s": 2}
+    (kept,) = (json.loads(line) for line in gzip.open(tmp_path / "out/best/documents/dclm-0000.jsonl.gz"))
+    assert kept["text"] == texts[1]

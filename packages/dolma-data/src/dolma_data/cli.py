@@ -339,6 +339,10 @@ def bind(step: Step) -> Bound:
     finally:
         app.config = before
     config = arguments.arguments["config"]
+    if step.command == "tag":
+        from .tag import check_settings
+
+        check_settings(config)
     return Bound(step, asdict(config), partial(command, *arguments.args, **arguments.kwargs))
 
 

@@ -16,6 +16,7 @@ from . import __version__
 from .annotate import Annotation, Chunk, Note, Scored, scored
 from .attributes import DECIMALS, check_folder_name, clean_name, encode_rows
 from .batch import Batch, Spans
+from .classifiers.folder import find_classifier
 from .config.tag import ProfileConfig, TagConfig
 from .documents import DocumentFile, find_documents, read_physical_lines
 from .errors import UserError
@@ -47,8 +48,8 @@ class TagPlan:
     by_tagger: bool = False
 
 
-def make_plan(config: TagConfig) -> TagPlan:
-    """Check names and options; raises UserError before any work."""
+def check_settings(config: TagConfig) -> tuple[tuple[str, ...], TaggerOptions, list[str]]:
+    """Names of the taggers, their options, and what is left out for want of a file; UserError before any work."""
     if not config.taggers:
         raise UserError("no taggers are given", fix="name some; see dolma-data list")
     check_profile(config.profile)
@@ -56,11 +57,27 @@ def make_plan(config: TagConfig) -> TagPlan:
     load_tagger_modules(config.tagger_modules)
     check_names(names)
     options = TaggerOptions(
-        resources=tuple((name, tuple(files)) for name, files in config.resources.items()),
+        resources=tuple((name, tuple(map(_model_of, files))) for name, files in config.resources.items()),
         seed=config.seed,
         differences=all_differences() if config.compat == "dolma" else frozenset(),
     )
-    for sentence in check_resources(names, options):
+    return names, options, check_resources(names, options)
+
+
+def _model_of(file: Path) -> Path:
+    """The model of a folder of train-classifier; any other path as it is."""
+    if not file.is_dir():
+        return file
+    model, _, lower = find_classifier(file)
+    if lower:
+        raise UserError("the classifier reads lower case, the tagger does not", where=file, fix="train one without it")
+    return model
+
+
+def make_plan(config: TagConfig) -> TagPlan:
+    """What is written where; raises UserError before any work."""
+    names, options, left_out = check_settings(config)
+    for sentence in left_out:
         log.warning("%s", sentence)
     outputs: tuple[tuple[str, tuple[str, ...]], ...]
     if config.experiment is None and config.destination:

@@ -71,6 +71,12 @@ def run(
                     f"step {item.step.name}: another program changes its files", where=config.output, fix="run it again"
                 )
             log.info("✓ %s: %.1f s", item.step.name, time.monotonic() - started)
+        if item.step.command == "mix" and not record["counts"]["kept"]:
+            raise UserError(
+                f"step {item.step.name} keeps none of its documents",
+                where=item.step.settings["streams"][0]["output"]["path"],
+                fix="see in its funnel.json what every rule drops",
+            )
         publish()
         rows.append({"step": item.step.name, "command": item.step.command, "counts": record["counts"]})
     summary = {
