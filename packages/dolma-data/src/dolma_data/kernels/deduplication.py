@@ -35,7 +35,7 @@ def run_to(buffer, at, end, byte):
     Eight bytes at a time: one of them is ``byte`` where the difference to eight of it has a zero byte; a byte that
     continues a character has bit 7 and not bit 6.
     """
-    points = 0
+    points = np.int64(0)
     eight = np.uint64(byte) * ONES
     while at + 8 <= end:
         word = read_word(buffer, at)
