@@ -427,3 +427,9 @@ def test_a_dry_run_of_any_command_takes_urls_and_asks_nothing_of_the_storage(
     assert dolma(*line.split(), "--dry-run") == 0, capsys.readouterr().err
     assert "s3://b/" in capsys.readouterr().out
     assert len(bucket.endpoint.requests) == before
+
+
+def test_a_file_address_is_a_local_path(write_documents: Any, dolma: Any, tmp_path: Path) -> None:
+    root = write_documents(ROWS)
+    assert dolma("tag", "--documents", f"file://{root}", "--destination", f"file://{tmp_path}/out", *TAG) == 0
+    assert (tmp_path / "out/a.jsonl.gz").is_file()

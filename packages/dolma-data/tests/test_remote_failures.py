@@ -124,6 +124,41 @@ def test_a_process_killed_while_it_fetches_is_followed_by_the_same_command(
     assert bucket.content(f"{corpus}/attributes/x") == expected
 
 
+def test_a_process_killed_at_work_is_followed_by_the_same_command_which_keeps_what_was_done(
+    bucket: Bucket, corpus: str, tmp_path: Path
+) -> None:
+    module, killed = tmp_path / "fatal.py", tmp_path / "killed"
+    module.write_text(f"""
+import os, pathlib, signal
+import numpy as np
+from dolma_data.batch import whole_documents
+from dolma_data.taggers import tagger
+
+seen = []
+
+@tagger("fatal", types=("one",), source="a test")
+def fatal(batch):
+    seen.append(batch)
+    if len(seen) == 3 and not pathlib.Path({str(killed)!r}).exists():
+        pathlib.Path({str(killed)!r}).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield whole_documents(batch, "one", np.ones(len(batch)))
+""")
+    program = [*MAIN, "tag", "--documents", corpus, "--taggers", "fatal", "--tagger-modules", str(module)]
+    assert subprocess.run(program, capture_output=True).returncode == -signal.SIGKILL
+    before = len(bucket.endpoint.requests)
+    again = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert "2 of 3 files are finished already" in again.stderr
+    fetched = [path for verb, path, _ in bucket.endpoint.requests[before:] if verb == "GET" and path.endswith(".gz")]
+    assert fetched == []
+    assert sorted(bucket.content(f"{corpus}/attributes/fatal")) == [
+        "a.jsonl.gz",
+        "b.jsonl.gz",
+        "c.jsonl.gz",
+        "manifest.json",
+    ]
+
+
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError"), (503, "ServiceUnavailable")])
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 def test_a_storage_that_asks_for_patience_gets_it(
