@@ -156,3 +156,15 @@ def test_a_list_that_may_miss_equally_frequent_ngrams_says_so(monkeypatch: pytes
     ((cells, left),) = counters.largest(2)
     found = follow(rare, 1, cells)
     assert not best(1, dict(list(found.items())[:1]), left, 2).exact
+
+
+def test_long_tables_of_the_page_unfold_and_small_sizes_have_their_unit():
+    from dolma_data.analysis.page import groups, in_bytes
+
+    rows = [{"name": f"s{n}", "documents": 1, "words": 1, "bytes": 1234} for n in range(23)]
+    page = groups(rows, {"words": 23})
+    before, _, behind = page.partition("<details><summary>3 more</summary>")
+    assert (before.count("<tr><td>s"), behind.count("<tr><td>s")) == (20, 3)
+    assert "1.2 kB" in page
+    assert "<details>" not in groups(rows[:20], {"words": 23})
+    assert in_bytes(100_000) == "0.1 MB"

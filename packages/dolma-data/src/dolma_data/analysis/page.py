@@ -23,10 +23,12 @@ th, td { text-align: right; padding: .2rem .6rem; border-bottom: 1px solid var(-
 th { color: var(--soft); font-weight: 500; }
 th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 9rem; }
 td.share { width: 30%; min-width: 6rem; } .bar { background: var(--bar); height: .8rem; border-radius: 2px; }
+details { margin: .5rem 0; color: var(--soft); } summary { cursor: pointer; } details table { color: var(--ink); }
 svg { width: 100%; height: auto; max-width: 48rem; } svg rect { fill: var(--bar); }
 svg text { fill: var(--soft); font-size: 11px; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem 2rem; }
 """
+SHOWN_ROWS = 20  # of a table of groups; the rest unfolds
 PLOT_WIDTH, PLOT_HEIGHT, LABEL_HEIGHT = 640, 160, 20
 
 
@@ -59,7 +61,7 @@ def render(analysis: dict[str, Any]) -> str:
         *(lengths(name, analysis["lengths"][name]) for name in ("words", "characters", "bytes")),
         "</div>",
         "<h2>Duplicates</h2>",
-        f"<p>{duplicates['documents']:,} documents ({megabytes(duplicates['bytes'])}) repeat an earlier text.</p>",
+        f"<p>{duplicates['documents']:,} documents ({in_bytes(duplicates['bytes'])}) repeat an earlier text.</p>",
         f"<p>{duplicates['repeated_ids']:,} documents have the source and id of an earlier one.</p>",
     ]
     if duplicates["by_source"]:
@@ -73,8 +75,9 @@ def render(analysis: dict[str, Any]) -> str:
     )
 
 
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+def in_bytes(size: int) -> str:
+    """A size with its unit: below 0.1 MB in kB, so that nothing small reads as none."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -89,11 +92,15 @@ def groups(rows: Sequence[dict[str, Any]], total: dict[str, int]) -> str:
     lines = []
     for row in rows:
         share = row["words"] / max(total["words"], 1)
-        cells = f"<td>{row['documents']:,}</td><td>{row['words']:,}</td><td>{megabytes(row['bytes'])}</td>"
+        cells = f"<td>{row['documents']:,}</td><td>{row['words']:,}</td><td>{in_bytes(row['bytes'])}</td>"
         bar = f'<td class="share"><div class="bar" style="width:{100 * share:.2f}%"></div></td>'
         lines.append(f"<tr><td>{escape(row['name'])}</td>{cells}<td>{share:.1%}</td>{bar}</tr>")
     top = "<tr><th></th><th>documents</th><th>words</th><th>text</th><th>of words</th><th></th></tr>"
-    return f'<div class="wide"><table>{top}{"".join(lines)}</table></div>'
+    shown = f'<div class="wide"><table>{top}{"".join(lines[:SHOWN_ROWS])}</table></div>'
+    if len(lines) <= SHOWN_ROWS:
+        return shown
+    more = f'<div class="wide"><table>{top}{"".join(lines[SHOWN_ROWS:])}</table></div>'
+    return f"{shown}<details><summary>{len(lines) - SHOWN_ROWS} more</summary>{more}</details>"
 
 
 def lengths(name: str, described: dict[str, Any]) -> str:
