@@ -12,6 +12,7 @@ from .corpus import Document
 from .dedupe_model import conditions, mark
 
 FILES = ("a.jsonl.gz", "b.jsonl.gz", "c.jsonl.gz")
+EVERY = 6  # of the documents, one of so many where words are told apart, which takes the model long
 FALSE_POSITIVES = 1e-12  # so few that none is met
 
 
@@ -74,30 +75,35 @@ def compare(
     documents: Sequence[Document], runners: Mapping[str, Command], report: Callable[[str, Account], None]
 ) -> None:
     """Run every case with the three commands; each account goes to ``report``."""
-    documents = with_copies(documents)
-    share = -(-len(documents) // len(FILES))
-    for command in runners.values():
-        for number, name in enumerate(FILES):
-            write_rows(command.root / "documents" / name, documents[number * share : (number + 1) * share])
+    given = {"all": with_copies(documents), "few": with_copies(documents[::EVERY])}
+    for folder, chosen in given.items():
+        share = -(-len(chosen) // len(FILES))
+        for command in runners.values():
+            for number, name in enumerate(FILES):
+                path = command.root / folder / "documents" / name
+                write_rows(path, chosen[number * share : (number + 1) * share])
     for name, rule in CASES.items():
-        rows = {who: _run(command, rule, documents) for who, command in runners.items()}
+        folder = "few" if "min_words" in rule or "by_ngram" in rule.get("paragraphs", {}) else "all"
+        chosen = given[folder]
+        rows = {who: _run(command, folder, rule, chosen) for who, command in runners.items()}
         account = attribute(
-            [each["id"] for each in documents],
+            [each["id"] for each in chosen],
             rows["dolma"],
             rows["default"],
             rows["compat"],
-            lambda ways, rule=rule: mark(documents, rule, ways),
-            conditions(documents, rule),
+            lambda ways, rule=rule, chosen=chosen: mark(chosen, rule, ways),
+            conditions(chosen, rule),
         )
         report(f"dedupe: {name}", account)
 
 
-def _run(command: Command, rule: dict[str, Any], documents: Sequence[Document]) -> list[Any]:
+def _run(command: Command, folder: str, rule: dict[str, Any], documents: Sequence[Document]) -> list[Any]:
     """The attributes of every document; the whole row where it is not laid out as it should be."""
-    filter_file = command.root / "filter.bin"
-    filter_file.unlink(missing_ok=True)
+    (command.root / "filter.bin").unlink(missing_ok=True)
+    attributes = command.root / folder / "attributes" / rule["name"]
+    shutil.rmtree(attributes, ignore_errors=True)
     settings = {
-        "documents": [f"{ROOT}/documents/*.gz"],
+        "documents": [f"{ROOT}/{folder}/documents/*.gz"],
         "dedupe": rule,
         "bloom_filter": {
             "file": f"{ROOT}/filter.bin",
@@ -107,10 +113,8 @@ def _run(command: Command, rule: dict[str, Any], documents: Sequence[Document]) 
         },
         "processes": 1,  # with more, which copy survives is left to chance in dolma
     }
-    folder = command.root / "attributes" / rule["name"]
-    shutil.rmtree(folder, ignore_errors=True)
     must_run(command, "dedupe", settings)
-    rows = read_rows([folder / name for name in FILES])
+    rows = read_rows([attributes / name for name in FILES])
     return [_content(row, document) for row, document in zip(rows, documents, strict=True)]
 
 
