@@ -184,6 +184,22 @@ def test_a_text_that_several_items_have_is_reported_for_each_and_short_items_are
     assert f"the same text: b: 1\n\nthe same text: b: 2\n\n````text\n{line}\n````" in readable
 
 
+def test_the_best_score_of_a_text_is_that_of_its_fullest_copy_wherever_it_stands(
+    write_documents: Any, dolma: Any, tmp_path: Path
+) -> None:
+    text = "one two three four five six"  # five pairs of words
+    texts = write_lines(tmp_path / "t.jsonl.gz", [{"id": "q", "source": "quiz", "text": text}])
+    copies = ["one two three four", "so one two three four five it is", "three four five six"]
+    root = write_documents([{"id": str(k), "text": copy, "source": "web"} for k, copy in enumerate(copies)])
+    write_documents([{"id": "other", "text": "nothing of the kind", "source": "web"}], "b.jsonl.gz")
+    options = ("--texts", texts, "--ngram-length", "2", "--ngram-threshold", "0.5", "--report", tmp_path / "report")
+    assert dolma("decontaminate", "--documents", root, *options) == 0
+    (found,) = json.loads((tmp_path / "report/report.json").read_bytes())["found"]
+    assert [place["score"] for place in found["places"]] == [0.6, 0.8, 0.6]
+    assert (found["documents"], found["hits"], found["best_score"]) == (3, 3, 0.8)
+    assert "item, in 3 documents, best score 0.800\n" in (tmp_path / "report/report.md").read_text()
+
+
 def test_gsm8k_leaks_are_all_found_and_nothing_else(
     write_documents: Any, read_jsonl: Any, dolma: Any, tmp_path: Path, data_dir: Path
 ) -> None:

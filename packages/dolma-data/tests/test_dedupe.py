@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.annotate import Chunk
-from dolma_data.cli import app
-from dolma_data.command_line import run
+from dolma_data.cli import execute
 from dolma_data.config.dedupe import DedupeRule, DocumentKey, NgramKey, ParagraphKey
 from dolma_data.dedupe.by_hash import find_first_documents, mark_spans
 from dolma_data.dedupe.scratch import Scratch
@@ -35,7 +34,7 @@ def document(name: str, text: str, source: str = "s", **metadata: Any) -> dict[s
 
 
 def dedupe(root: Path, *options: str) -> int:
-    return run(app, ["dedupe", "--documents", str(root), *options])
+    return execute(["dedupe", "--documents", str(root), *options])
 
 
 def mark(rule: DedupeRule, chunks: Sequence[Sequence[dict[str, Any]]], compat: str | None = None) -> list[Any]:
@@ -231,14 +230,14 @@ def test_a_path_of_the_mixer_selects_the_key() -> None:
     assert value_at(row, "$['metadata']['urls'][0]") == "first.org"
 
 
-def test_dolmas_configuration_file_is_read(write_documents: Any, tmp_path: Path, read_jsonl: Any) -> None:
+def test_dolmas_configuration_file_is_read(dolma: Any, write_documents: Any, tmp_path: Path, read_jsonl: Any) -> None:
     root = write_documents([document("1", "x\n\nx")])
     config = tmp_path / "dedupe.yaml"
     config.write_text(
         f"documents: ['{root}/documents/*.jsonl.gz']\n"
         "dedupe:\n  name: pars\n  paragraphs: {attribute_name: dup}\n  skip_empty: true\nprocesses: 1\n"
     )
-    assert run(app, ["-c", str(config), "dedupe"]) == 0
+    assert dolma("-c", config, "dedupe") == 0
     assert read_jsonl(root / "attributes/pars/a.jsonl.gz")[0]["attributes"] == {"dup": [[3, 4, 1]]}
 
 
@@ -420,14 +419,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     program = (
         "import os, sys\n"
         "from dolma_data.dedupe import deduplication as dedupe\n"
-        "from dolma_data.cli import app\n"
-        "from dolma_data.command_line import run\n"
+        "from dolma_data.cli import execute\n"
         "kept = dedupe.Scratch.adopt\n"
         "def adopt(scratch, path, meta):\n"
         "    if meta.file == 2: os._exit(9)\n"
         "    kept(scratch, path, meta)\n"
         "dedupe.Scratch.adopt = adopt\n"
-        "run(app, sys.argv[1:])\n"
+        "execute(sys.argv[1:])\n"
     )
     command = [sys.executable, "-c", program, "dedupe", "--documents", str(root), *options]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 9

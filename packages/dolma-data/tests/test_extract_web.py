@@ -11,6 +11,7 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from dolma_data.extract.linearizers import linearizer
 from dolma_data.extract.web import clean_text, decode_html, main_text, read_archive
 
 SENTENCE = "Ein Satz über Füchse, der lang genug ist, um als Inhalt der Seite zu gelten und nicht als Menü."
@@ -157,3 +158,22 @@ class TestRealArchives:
         assert dolma("extract", path, "--output", tmp_path / "out") == 2
         assert "of the uncompressed file" in capsys.readouterr().err
         assert self.counts(dolma, tmp_path, path, "--max-failed", 5)["failed"] >= 1
+
+
+@pytest.mark.parametrize(("name", "most_boilerplate"), [("trafilatura", 0.1), ("resiliparse", 0.35)])
+def test_body_is_kept_and_boilerplate_removed_of_annotated_pages(data_dir, name, most_boilerplate):
+    """Line breaks are layout, so that white space is compared as one space. With -s the figures are printed."""
+    folder = data_dir / "corpora/web/html-cc"
+    kept = {"body_segments": [], "boilerplate_segments": []}
+    for line in (folder / "index.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        page = decode_html(gzip.decompress((folder / row["file"]).read_bytes()))
+        text = " ".join(linearizer(name)(page).split())
+        for kind, found in kept.items():
+            found += [" ".join(segment.split()) in text for segment in row[kind]]
+    for kind, found in kept.items():
+        print(f"{name}: {sum(found)} of {len(found)} {kind} kept, {sum(found) / len(found):.1%}")
+    body, boilerplate = kept.values()
+    assert (len(body), len(boilerplate)) == (133, 130)
+    assert sum(body) / len(body) >= 0.95
+    assert sum(boilerplate) / len(boilerplate) <= most_boilerplate

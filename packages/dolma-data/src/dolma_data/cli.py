@@ -28,7 +28,8 @@ from .config.warc import WarcConfig
 from .config.why import WhyConfig
 from .dolma_settings import load_settings, prepare_arguments, prepare_settings
 from .errors import UserError
-from .remote import REMOTE, as_text, publish, refuse_urls, remote_paths, shown, split_url, unseen, with_urls
+from .remote import REMOTE, as_text, refuse_urls, shown, split_url, unseen, with_urls
+from .remote_commands import publish, remote_paths
 
 if TYPE_CHECKING:
     from pathlib import Path

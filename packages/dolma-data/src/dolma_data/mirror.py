@@ -12,14 +12,12 @@ what state it was fetched or uploaded; whatever is in another state was written 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from glob import has_magic
 from pathlib import Path
@@ -30,7 +28,7 @@ from .config.mix import MixStream
 from .documents import ATTRIBUTES, DOCUMENTS, MANIFEST, QUARANTINE
 from .errors import UserError
 from .files import NOT_CONTENT, PARTIAL, read_json, write_json
-from .remote import WEB, active, map_arguments, mirrors, shown, split_url, with_urls
+from .remote import WEB, mirrors, split_url, with_urls
 from .storage import Infos, Storage, transfers, version_of
 
 MARK = MANIFEST + PARTIAL
@@ -371,56 +369,3 @@ def _belongs(name: str, trees: set[str]) -> bool:
     """Whether ``NAME/tree`` is the attributes of one of ``trees`` or says something of the folder ``NAME``."""
     tree = name.partition("/")[2]
     return tree in trees or tree == MANIFEST or tree.startswith(("matches.", *(f"{one}/" for one in NOT_CONTENT)))
-
-
-def run_mirrored(
-    command: Callable[..., None], arguments: Any, named: Any, *, resumes: bool = False, explains: bool = False
-) -> None:
-    """Run ``command`` on a mirror of what its arguments and settings name by URLs."""
-    called = hashlib.sha256(repr((command.__name__, arguments, sorted(named.items()))).encode()).hexdigest()[:16]
-    mirror = Mirror(mirrors() / called, resumes=resumes, explains=explains)
-    before = active.set((*active.get(), mirror))
-    try:
-        with _with_urls():
-            _run_mirrored(mirror, command, arguments, named)
-    finally:
-        active.reset(before)
-    shutil.rmtree(mirror.root)
-
-
-def _run_mirrored(mirror: Mirror, command: Callable[..., None], arguments: Any, named: Any) -> None:
-    finished = mirror.root / FINISHED
-    local, named_local = map_arguments(command, arguments, named, mirror.take)
-    mirror.fetch_attributes([*arguments, *named.values()])
-    mirror.drop_others()
-    if not finished.is_file() or mirror.changed:
-        finished.unlink(missing_ok=True)
-        try:
-            command(*local, **named_local)
-        except UserError:
-            mirror.publish("." + QUARANTINE)
-            raise
-        if mirror.pending():
-            write_json(finished, {"command": command.__name__})
-    mirror.publish()
-
-
-@contextmanager
-def _with_urls() -> Iterator[None]:
-    """Errors and the log name URLs, not places in the mirror."""
-    make = logging.getLogRecordFactory()
-
-    def make_shown(*arguments: Any, **named: Any) -> logging.LogRecord:
-        record = make(*arguments, **named)
-        record.msg, record.args = shown(record.getMessage()), ()
-        return record
-
-    logging.setLogRecordFactory(make_shown)
-    try:
-        yield
-    except UserError as error:
-        where = None if error.where is None else shown(error.where)
-        fix = None if error.fix is None else shown(error.fix)
-        raise UserError(shown(error.what), where=where, line=error.line, fix=fix) from error
-    finally:
-        logging.setLogRecordFactory(make)

@@ -1,4 +1,4 @@
-"""Commands that take URLs (``s3://`` and whatever else fsspec opens) wherever they take paths; see :mod:`mirror`.
+"""URLs (``s3://`` and whatever else fsspec opens) in settings and in texts; see :mod:`remote_commands`.
 
 Which settings name files is said by their types (:class:`config.kinds.Place`); a URL in any other setting is text.
 """
@@ -11,15 +11,11 @@ import inspect
 import re
 import tempfile
 from collections.abc import Callable
-from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
 from .config.kinds import Local, Place
 from .errors import UserError
-
-if TYPE_CHECKING:
-    from .mirror import Mirror
 
 URL = re.compile(r"([a-z][a-z0-9+]+):/+(.*)", re.DOTALL)  # a Path keeps one of the two slashes
 TAGGER = re.compile(r"(fasttext\w*:(?:[^=:/]*=)?)(.+)")  # a tagger that names the place of its model
@@ -28,7 +24,6 @@ WEB = ("http", "https")
 REMOTE = "is remote, so that a dry run does not look at it"
 Role = Place | Local | None
 Change = Callable[[str, str, Place | Local], str | Path]  # (scheme, path, role) → what takes the URL's place
-active: ContextVar[tuple[Mirror, ...]] = ContextVar("active", default=())  # mirrors that a command works on
 
 
 def split_url(value: object) -> tuple[str, str] | None:
@@ -139,54 +134,6 @@ def with_urls(text: str) -> str:
 def shown(text: str) -> str:
     """The same for people and records: without the secrets of URLs too."""
     return concealed(with_urls(text))
-
-
-def local_of(text: str) -> Path:
-    """Where the file lies that ``text``, a path or a URL out of :func:`shown`, names."""
-    url = URL.fullmatch(text)
-    places = [] if url is None else [mirror.root / url[1] / url[2] for mirror in active.get()]
-    return next((place for place in places if place.exists()), Path(text))
-
-
-def publish() -> None:
-    """Upload what was finished so far; nothing where no mirror is worked on."""
-    for mirror in active.get():
-        mirror.publish()
-
-
-def remote_paths(
-    command: Callable[..., None] | None = None, *, resumes: bool = False, explains: bool = False
-) -> Callable[..., Any]:
-    """Let a command take URLs wherever its arguments and settings name files.
-
-    ``resumes``: the command itself finds out what of its output is done. ``explains``: it reads everything, what it
-    could write too, and the attributes of its documents.
-    """
-    if command is None:
-        return functools.partial(remote_paths, resumes=resumes, explains=explains)
-
-    @functools.wraps(command)
-    def run(*arguments: Any, **named: Any) -> None:
-        dry = any(getattr(value, "dry_run", False) for value in (*arguments, *named.values()))
-        found: list[str] = []
-
-        def note(scheme: str, path: str, role: Place | Local) -> str:
-            url = f"{scheme}://{path}"
-            if isinstance(role, Local):
-                raise UserError(f"this cannot be remote: {role.reason}", where=url, fix=role.fix)
-            if scheme in WEB and role in (Place.WRITTEN, Place.KEPT) and not explains:
-                raise UserError("nothing can be written there", where=concealed(url), fix="give a folder, or s3://")
-            found.append(url)
-            return url
-
-        map_arguments(command, arguments, named, note)
-        if dry or not found:  # a dry run fetches nothing
-            return command(*arguments, **named)
-        from .mirror import run_mirrored
-
-        return run_mirrored(command, arguments, named, resumes=resumes, explains=explains)
-
-    return run
 
 
 def refuse_urls(call: functools.partial[None], fix: str) -> None:

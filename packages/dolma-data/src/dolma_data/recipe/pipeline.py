@@ -20,7 +20,8 @@ from ..config.run import RunConfig
 from ..documents import ATTRIBUTES, find_documents
 from ..errors import UserError
 from ..files import digest, read_json, write_json
-from ..remote import local_of, shown
+from ..remote import shown
+from ..remote_commands import local_of
 from .recipe import Recipe, Step, find_recipe, load_recipe
 
 SUMMARY = "summary.json"
