@@ -25,7 +25,8 @@ from .errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
-Prepare = Callable[[str, dict[str, Any], str], dict[str, Any]]  # (command, settings, file) → settings
+Prepared = tuple[list[str], dict[str, Any]]
+Prepare = Callable[[list[str], dict[str, Any], str | None], Prepared]  # (line, settings, file) → both, prepared
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}  # raised by a write, without the file's name
 
 
@@ -158,11 +159,11 @@ def parse_and_run(
         # what cyclopts comes to as well, after it has assembled every option once more
         app.help_print([token for token in tokens if token not in app.help_flags])
         return 0
+    settings = load(config) if config is not None and tokens else {}
+    if prepare is not None and tokens:
+        tokens, settings = prepare(tokens, settings, config)
     if config is not None and tokens:
         # the file belongs to the command named; at the top level cyclopts would pass over keys named like commands
-        settings = load(config)
-        if prepare is not None:
-            settings = prepare(tokens[0], settings, config)
         app.config = Dict({tokens[0]: settings}, source=config, use_commands_as_keys=True)
     result = app(tokens, exit_on_error=False, print_error=False)
     return result if isinstance(result, int) else 0
@@ -197,8 +198,8 @@ def run(
 ) -> int:
     """Parse, run and translate errors; returns the exit status (0 only when everything was done).
 
-    ``spell`` brings the line, and ``prepare`` the settings of a configuration file, to what the commands take;
-    ``load`` reads that file.
+    ``spell`` brings the line, and ``prepare`` the line with the settings of a configuration file, to what the commands
+    take; ``load`` reads that file.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     app.config = ()

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from dolma_data import config
-from dolma_data.dolma_settings import NAMED_BY_USERS, WITHOUT_EFFECT, prepare_arguments, prepare_settings
+from dolma_data.dolma_settings import NAMED_BY_USERS, WITHOUT_EFFECT, prepare_arguments, prepare_line, prepare_settings
 from dolma_data.errors import UserError
 from dolma_data.interpolation import resolve
 from dolma_data.settings_lint import lint_settings
@@ -112,16 +112,69 @@ class TestInterpolation:
             ("${d.cache:/nowhere/x}", "there is no file /nowhere/x"),
             ("${d.processes:some}", "no number of processors"),
             ("${d.glub:x}", "did you mean d.glob"),
-            ("${a.c}", "the file has no value a.c"),
+            ("${a.c}", "there is no setting a.c"),
             ("${a.b[0]}", "comes back to itself"),
             ("${a.b", "does not end"),
-            ("${a b}", "names no value"),
+            ("${a b}", "names no setting"),
         ],
     )
     def test_what_cannot_be_filled_in_is_refused_with_its_key(self, value, message):
         with pytest.raises(UserError) as caught:
             resolve({"a": {"b": [value]}})
         assert message in str(caught.value)
+
+
+class TestInterpolationOnTheLine:
+    """As in Dolma, interpolations name settings of the whole run, wherever they come from, and may stand anywhere."""
+
+    def prepared(self, line: str, settings: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        defaults = {"processes": 1, "documents": (), "profile": {"lines": 100}}
+        return prepare_line(prepare_arguments(line.split()), settings, "x.yaml", lambda _: defaults)
+
+    def test_an_option_replaces_the_setting_that_is_named(self):
+        settings = {
+            "experiment": "a",
+            "destination": ["out/${experiment}"],
+            "profile": {"lines": "${seed}", "steps": 2},
+        }
+        line, left = self.prepared("tag --experiment b --profile.lines 7 --documents d", settings | {"seed": 3})
+        assert line == ["tag", "--experiment", "b", "--profile.lines", "7", "--documents", "d"]
+        assert left == {"destination": ["out/b"], "profile": {"steps": 2}, "seed": 3}
+
+    def test_what_an_option_replaces_need_not_resolve(self):
+        assert self.prepared("tag --experiment b", {"experiment": "${oc.env:NOT_SET_ANYWHERE}"})[1] == {}
+
+    def test_defaults_and_lists_of_options_are_settings(self):
+        settings = {"a": "${processes}", "b": "${profile.lines}", "c": "${documents}", "d": "${debug}", "e": "${skip}"}
+        _, left = self.prepared("tag --documents x --debug --no-skip", settings)
+        assert left == {"a": 1, "b": 100, "c": ["x"], "d": True, "e": False}
+
+    def test_options_are_filled_in(self, monkeypatch):
+        monkeypatch.setattr(os, "cpu_count", lambda: 4)
+        line, _ = self.prepared(
+            "tag --processes=${d.processes:1} --documents ${a} ${b}.gz", {"a": ["x", "y"], "b": "z"}
+        )
+        assert line == ["tag", "--processes=3", "--documents", "x", "y", "z.gz"]
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("tag --seed ${d.glub:1}", "seed: no interpolation is called 'd.glub'; did you mean d.glob"),
+            ("tag --seed ${there.is.none}", "seed: there is no setting there.is.none"),
+            ("tag --seed ${seed}", "comes back to itself"),
+            ("tag --seed ${profile}", "--seed: ${profile} is no single value"),
+            ("tag --documents=${d}", "--documents: ${d} is no single value"),
+        ],
+    )
+    def test_what_cannot_be_filled_in_is_refused_with_its_option(self, line, message):
+        with pytest.raises(UserError) as caught:
+            self.prepared(line, {"d": ["x", "y"]})
+        assert message in str(caught.value)
+
+    def test_options_are_linted_as_settings_are(self, caplog):
+        with caplog.at_level(logging.WARNING):
+            self.prepared("dedupe --dedupe.min_words 5", {})
+        assert "dedupe.min_words above 0" in caplog.text
 
 
 class TestCommandLine:

@@ -26,7 +26,7 @@ from .config.tokens import TokensConfig, TrainTokenizerConfig
 from .config.train_classifier import TrainClassifierConfig
 from .config.warc import WarcConfig
 from .config.why import WhyConfig
-from .dolma_settings import load_settings, prepare_arguments, prepare_settings
+from .dolma_settings import load_settings, prepare_arguments, prepare_line, prepare_settings
 from .errors import UserError
 from .remote import REMOTE, as_text, refuse_urls, shown, split_url, unseen, with_urls
 from .remote_commands import publish, remote_paths
@@ -378,9 +378,34 @@ def print_plan(config: object, **more: object) -> None:
     print(shown(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)), end="")
 
 
+def default_settings(command: str) -> dict[str, Any]:
+    """The settings that a command has of itself, mapping by mapping."""
+    import dataclasses
+    import inspect
+    import typing
+
+    function = app[command].default_command
+    hints = {} if function is None else typing.get_type_hints(inspect.unwrap(function))
+    found = {}
+    for each in dataclasses.fields(hints["config"]) if dataclasses.is_dataclass(hints.get("config")) else ():
+        if each.default_factory is not dataclasses.MISSING:
+            found[each.name] = each.default_factory()
+        elif each.default is not dataclasses.MISSING:
+            found[each.name] = each.default
+    return {
+        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+        for name, value in found.items()
+    }
+
+
+def prepare(line: list[str], settings: dict[str, Any], where: str | None) -> tuple[list[str], dict[str, Any]]:
+    """A command line and the settings of its file as the command takes them."""
+    return (line, settings) if line[0].startswith("-") else prepare_line(line, settings, where, default_settings)
+
+
 def execute(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, in Dolma's spelling or ours; its exit status."""
-    return run(app, arguments, spell=prepare_arguments, prepare=prepare_settings, load=load_settings)
+    return run(app, arguments, spell=prepare_arguments, prepare=prepare, load=load_settings)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,42 @@ def load_settings(path: str) -> dict[str, Any]:
             raise UserError(error.what, where=concealed(path), line=error.line, fix=error.fix) from error
 
 
-def prepare_settings(command: str, settings: dict[str, Any], where: str | Path | None = None) -> dict[str, Any]:
-    """The settings of a configuration file as the command takes them; notes about them go to the log."""
-    from .interpolation import resolve  # here, so that a line without a file does not pay for them
+def prepare_line(
+    line: list[str], settings: dict[str, Any], where: str | None, defaults: Callable[[str], dict[str, Any]]
+) -> tuple[list[str], dict[str, Any]]:
+    """A command line, spelt as :func:`prepare_arguments` gives it, and the settings of its file as the command takes
+    them; notes about them go to the log.
+
+    An option replaces the setting of the file, in what interpolations name too, and may hold interpolations itself.
+    ``defaults`` gives the settings of a command that neither of them needs to have.
+    """
+    command = line[0]
+    unset = defaults(command)
+    shape = _merged(unset, settings)
+    options = _options(line, shape)
+    settings = _without(settings, options)
+    known = _merged(_merged(unset, settings), options)
+    line = _filled_in(line, known)
+    return line, prepare_settings(command, settings, where, known, _options(line, shape))
+
+
+def prepare_settings(
+    command: str,
+    settings: dict[str, Any],
+    where: str | Path | None = None,
+    known: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The settings of a configuration file as the command takes them; notes about them go to the log.
+
+    ``known`` are the settings that interpolations may name, ``options`` those of the line, which the notes heed too.
+    """
+    from .interpolation import resolve  # here, so that --help does not pay for it
     from .settings_lint import lint_settings
 
-    settings = resolve(settings, where)
+    settings = resolve(settings, where, known)
     settings = {RENAMED.get(name, name): value for name, value in settings.items()}
-    for note in lint_settings(command, settings):
+    for note in lint_settings(command, _merged(settings, options or {})):
         log.warning("warning: %s", note)
     removed: dict[str, list[str]] = {}
     for key, reason in WITHOUT_EFFECT.get(command, {}).items():
@@ -94,6 +122,84 @@ def _remove(settings: dict[str, Any], key: list[str]) -> bool:
     if not inner:
         del settings[key[0]]
     return found
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Settings with others over them, mapping by mapping."""
+    both = {name: (below[name], value) for name, value in above.items() if name in below}
+    inner = {
+        name: _merged(old, new) for name, (old, new) in both.items() if isinstance(old, dict) and isinstance(new, dict)
+    }
+    return {**below, **above, **inner}
+
+
+def _section(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    value = settings.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _without(settings: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """Settings less those that others replace; a mapping of which nothing is left goes too."""
+    rest = {}
+    for name, value in settings.items():
+        if name not in others:
+            rest[name] = value
+        elif isinstance(value, dict) and isinstance(others[name], dict) and (inner := _without(value, others[name])):
+            rest[name] = inner
+    return rest
+
+
+def _options_of(line: Sequence[str]) -> Iterator[tuple[list[str], bool, list[int]]]:
+    """Key of each option, whether it is negated, and where its values are; ``--key=value`` is itself its value."""
+    end = line.index("--") if "--" in line else len(line)
+    starts = [place for place in range(end) if line[place].startswith("--")]
+    for start, after in zip(starts, [*starts, end][1:], strict=True):
+        name, equals, _ = line[start][2:].partition("=")
+        *above, last = name.split(".")
+        if above[:1] and above[0] in NAMED_BY_USERS:
+            key, negated = [*above, last], False
+        else:
+            key = [part.replace("-", "_") for part in (*above, last.removeprefix("no-"))]
+            negated = last.startswith("no-")
+        yield key, negated, [start] if equals else list(range(start + 1, after))
+
+
+def _split(word: str) -> tuple[str, str]:
+    """``--key=`` and the value of one word of a line."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return option + equals, value
+
+
+def _options(line: Sequence[str], below: dict[str, Any]) -> dict[str, Any]:
+    """The options of a line as settings; a single value is a list where the setting below is one."""
+    options: dict[str, Any] = {}
+    for key, negated, places in _options_of(line):
+        values = [_split(line[place])[1] for place in places]
+        inner, old = options, below
+        for part in key[:-1]:
+            inner[part] = inner[part] if isinstance(inner.get(part), dict) else {}
+            inner, old = inner[part], _section(old, part)
+        several = len(values) > 1 or isinstance(old.get(key[-1]), list | tuple)
+        inner[key[-1]] = values if several else values[0] if values else not negated
+    return options
+
+
+def _filled_in(line: list[str], known: dict[str, Any]) -> list[str]:
+    """The line with what interpolations in its options stand for, a list with a word for each item."""
+    from .interpolation import as_text, resolve_text
+
+    filled: dict[int, list[str]] = {}
+    for key, _, places in _options_of(line):
+        for place in places if key[0] not in NAMED_BY_USERS else ():
+            option, text = _split(line[place])
+            if "${" not in text:
+                continue
+            value = resolve_text(text, tuple(key), known)
+            values = value if isinstance(value, list | tuple) else [value]
+            if any(one is None or isinstance(one, dict) for one in values) or (option and len(values) != 1):
+                raise UserError(f"--{'.'.join(key)}: {text} is no single value", fix="write the value itself")
+            filled[place] = [option + as_text(one) for one in values]
+    return [word for place, text in enumerate(line) for word in filled.get(place, [text])]
 
 
 def prepare_arguments(arguments: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """``${…}`` in configuration files, as Dolma's configurations use it (its own resolvers and OmegaConf's).
 
-``${a.b}`` is another value of the file (``${.a}`` one beside it, each further dot a level up), ``${oc.env:NAME}`` or
+``${a.b}`` is another setting (``${.a}`` one beside it, each further dot a level up), ``${oc.env:NAME}`` or
 ``${oc.env:NAME,default}`` a variable of the environment, ``${d.glob:PATTERN}`` the files that match,
 ``${d.cache:ADDRESS}`` a local copy of a file (an ``s3://`` address stays what it is: commands fetch it),
 ``${d.processes:n}`` all processors but n. A value that is one interpolation takes its type.
@@ -14,9 +14,6 @@ import os
 import re
 import shutil
 import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,16 +26,26 @@ _STEP = re.compile(r"[\w\-]+")
 Place = tuple[str | int, ...]
 
 
-def resolve(settings: dict[str, Any], where: str | Path | None = None) -> dict[str, Any]:
-    """The settings with every interpolation filled in; UserError for one that cannot be, with its key."""
-    resolved = _Resolver(settings, where).value(settings, (), ())
+def resolve(
+    settings: dict[str, Any], where: str | Path | None = None, known: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The settings with every interpolation filled in; UserError for one that cannot be, with its key.
+
+    ``known`` are the settings that interpolations may name, where these are not just those of the file.
+    """
+    resolved = _Resolver(settings if known is None else known, where).value(settings, (), ())
     assert isinstance(resolved, dict)
     return resolved
 
 
+def resolve_text(text: str, place: Place, known: dict[str, Any]) -> Any:
+    """What a text with interpolations stands for as the setting at ``place``."""
+    return _Resolver(known, None).text(text, place, ())
+
+
 class _Resolver:
     def __init__(self, settings: dict[str, Any], where: str | Path | None) -> None:
-        self.settings = settings
+        self.known = settings
         self.where = where
 
     def refuse(self, problem: str, place: Place, fix: str) -> NoReturn:
@@ -71,7 +78,7 @@ class _Resolver:
             parts.append(text[at:])
         if len(parts) == 1 and isinstance(parts[0], _Found):
             return parts[0].value
-        return "".join(part if isinstance(part, str) else _as_text(part.value) for part in parts)
+        return "".join(part if isinstance(part, str) else as_text(part.value) for part in parts)
 
     def end_of(self, text: str, start: int, place: Place) -> int:
         depth = 0
@@ -111,13 +118,13 @@ class _Resolver:
 
     def reference(self, name: str, place: Place, under_way: tuple[Place, ...]) -> Any:
         if not _REFERENCE.fullmatch(name):
-            self.refuse(f"{name!r} names no value of the file", place, "write ${key.of.the.value}")
+            self.refuse(f"{name!r} names no setting", place, "write ${key.of.the.value}")
         dots = len(name) - len(name.lstrip("."))
         start = place[: len(place) - dots] if dots else ()
         target: Place = (*start, *(int(step) if step.isdigit() else step for step in _STEP.findall(name)))
         if target in under_way:
             self.refuse(f"the interpolation {name!r} comes back to itself", place, "break the circle")
-        value: Any = self.settings
+        value: Any = self.known
         for step in target:
             if isinstance(value, dict) and str(step) in value:
                 value = value[str(step)]
@@ -127,7 +134,7 @@ class _Resolver:
                 names = [str(key) for key in value] if isinstance(value, dict) else []
                 near = difflib.get_close_matches(str(step), names, 1)
                 fix = f"did you mean {near[0]}?" if near else "check the name"
-                self.refuse(f"the file has no value {'.'.join(map(str, target))}", place, fix)
+                self.refuse(f"there is no setting {'.'.join(map(str, target))}", place, fix)
         return self.value(value, target, (*under_way, target))
 
 
@@ -136,7 +143,8 @@ class _Found:
         self.value = value
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value as it stands inside a text."""
     if value is None or isinstance(value, bool):
         return str(value).lower() if value is not None else "null"
     return str(value)
@@ -201,6 +209,10 @@ def cache_folder() -> Path:
 
 
 def _cache(arguments: list[str]) -> str:
+    import urllib.error  # here, as few configurations fetch anything
+    import urllib.parse
+    import urllib.request
+
     address = ",".join(arguments)
     parsed = urllib.parse.urlparse(address)
     if not parsed.scheme or parsed.scheme == "file":
