@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_data.analysis.attributes import Summary, summarise
+from dolma_data.analysis.attributes import summarise
+from dolma_data.analysis.histograms import Summary
 from dolma_data.attributes import encode_row
 from dolma_data.cli import execute
 
@@ -115,3 +118,94 @@ def test_only_keys_that_are_asked_for_and_their_sums(dolma, tmp_path, capsys):
     for wrong in ("none", "("):
         assert dolma("stat", "--attributes", folder, "--regex", wrong) == 2
         assert "Traceback" not in capsys.readouterr().err
+
+
+class Page(HTMLParser):
+    """Elements of a page, the texts of its headings and of its table, and the heights and titles of its bars."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.texts: dict[str, list[str]] = {"h2": [], "td": [], "title": []}
+        self.heights: list[float] = []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self._inside = tag
+        if tag in self.texts:
+            self.texts[tag].append("")
+        if tag == "rect":
+            self.heights.append(float(dict(attrs)["height"] or "nan"))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside in self.texts:
+            self.texts[self._inside][-1] += data
+
+
+def test_the_page_shows_quantiles_and_a_histogram_of_every_key(dolma, tmp_path, read_jsonl):
+    write(tmp_path, "x", [{"k": [(0, 4, value)]} for value in (0.0, 0.1, 0.2, 1.0)] + [{"one": [(0, 1, 20_000.0)]}])
+    options = ("--attributes", tmp_path / "attributes/x", "--report", tmp_path / "report")
+    assert dolma("stat", *options, "--bins", "4") == 0
+    page = Page((tmp_path / "report/index.html").read_text())
+    assert page.texts["h2"] == ["Quantiles", "k", "one"]
+    cells = [page.texts["td"][start : start + 10] for start in range(0, len(page.texts["td"]), 10)]
+    assert cells[1] == ["k/score", "4", "0.325", "0", "0", "0", "0", "0", "0.75", "1"]
+    assert cells[3] == ["one/score", "1", "20,000", "20,000", *["20,000"] * 5, "20,000"]
+    assert page.texts["title"] == [
+        "Attributes",
+        "4 to 4: 4 values",
+        "0 to 0.25: 3 values",
+        "0.25 to 0.5: 0 values",
+        "0.5 to 0.75: 0 values",
+        "0.75 to 1: 1 values",
+        "1 to 1: 1 values",
+        "20,000 to 20,000: 1 values",
+    ]
+    assert page.heights == [160, 160, 0, 0, 53.3, 160, 160]
+    record = next((tmp_path / "report/provenance").iterdir()).read_text()
+    assert "report/index.html" in record
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=130).filter(any))
+def test_bars_hold_all_values_of_their_bins(counts: list[int]) -> None:
+    summary = Summary("k/score", counts, [float(k) for k in range(len(counts) + 1)], sum(counts), 1.0, 0.0, 1.0)
+    bars = summary.bars()
+    assert len(bars) <= 50
+    assert sum(bar.width for bar in bars) == len(counts)
+    at = 0
+    for bar in bars:
+        assert bar.count == sum(counts[at : at + bar.width])
+        at += bar.width
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror='alert(2)'>",
+    "</title></style><b>",
+    "a&amp;b",
+    "name",
+    "name/length",
+    "n" * 300,
+    "\u202elive",
+    "{style}",
+    "",
+)
+
+
+def test_names_of_keys_are_text_and_never_markup(dolma, tmp_path):
+    write(tmp_path, "x", [{name: [(0, 4, 1.0), (0, 3, 1e308)]} for name in HOSTILE])
+    options = ("--attributes", tmp_path / "attributes/x", "--report", tmp_path / "report")
+    assert dolma("stat", *options) == 0
+    text = (tmp_path / "report/index.html").read_text()
+    page = Page(text)
+    assert sorted(page.texts["h2"]) == sorted(["Quantiles", "''", *HOSTILE[:-1]])
+    assert set(page.texts["td"][::10]) == {f"{name}/{what}" for name in HOSTILE for what in ("length", "score")}
+    table = {"table", "tr", "th", "td"}
+    shell = {"html", "head", "meta", "title", "style", "body"}
+    assert page.tags == shell | table | {"h1", "h2", "p", "div", "svg", "rect", "text"}
+    assert not re.search(r"(src|href|url)\s*[=(]", text.replace("&lt;img src=x", ""))

@@ -1,4 +1,4 @@
-"""Summaries of attributes: a histogram of the scores and of the span lengths of every key."""
+"""``dolma-data stat``: a histogram of the scores and of the span lengths of every key of attributes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,9 @@ from ..execute import map_ordered
 from ..files import atomic_write
 from ..progress import Progress
 from ..records import recorded
+from .histograms import Summary, render
 
-SUMMARIES = "summaries.jsonl.gz"
+SUMMARIES, PAGE = "summaries.jsonl.gz", "index.html"
 BATCH_VALUES = 200_000
 PERCENTILES = (0.1, 0.5, 0.9)
 LABEL = "__label__"  # keys of fastText probabilities, which may exceed 1 a little
@@ -52,28 +53,6 @@ class Range:
         self.sum += other.sum
         self.low = min(self.low, other.low)
         self.high = max(self.high, other.high)
-
-
-@dataclass
-class Summary:
-    """A histogram: ``counts`` between the edges ``bins``; a bin is without its upper edge, but for the last one."""
-
-    name: str
-    counts: list[int]
-    bins: list[float]
-    total: int
-    sum: float
-    low: float = field(default=0.0, repr=False)
-    high: float = field(default=0.0, repr=False)
-
-    def row(self) -> dict[str, Any]:
-        """Row of ``summaries.jsonl.gz``."""
-        return {name: getattr(self, name) for name in ("name", "counts", "bins", "total", "sum")}
-
-    def percentile(self, share: float) -> float:
-        """Lower edge of the bin that holds the value below which ``share`` of the values lie."""
-        passed = np.cumsum(self.counts)
-        return self.bins[int(np.searchsorted(passed, share * self.total))]
 
 
 def read_values(path: Path, pattern: str = "") -> Iterator[dict[str, npt.NDArray[np.float64]]]:
@@ -189,7 +168,7 @@ def format_table(summaries: Sequence[Summary], total: bool = False) -> str:
 
 
 def stat(config: StatConfig) -> list[Summary]:
-    """Run ``stat``: write ``summaries.jsonl.gz`` to the report folder, if one is given, and return the summaries."""
+    """Run ``stat``: write ``summaries.jsonl.gz`` and a page of plots to the report folder, if one is given."""
     if config.bins < 1:
         raise UserError(f"bins is {config.bins}", fix="give 1 or more")
     try:
@@ -204,7 +183,9 @@ def stat(config: StatConfig) -> list[Summary]:
         with atomic_write(config.report / SUMMARIES) as stream:
             for summary in summaries:
                 stream.write(encode_json(summary.row()) + b"\n")
-        record.outputs.append(config.report / SUMMARIES)
+        with atomic_write(config.report / PAGE) as stream:
+            stream.write(render(summaries).encode())
+        record.outputs += [config.report / SUMMARIES, config.report / PAGE]
         record.counts["summaries"] = len(summaries)
     return summaries
 

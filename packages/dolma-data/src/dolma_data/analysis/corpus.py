@@ -21,13 +21,13 @@ from ..config.analyze import AnalyzeConfig
 from ..documents import DocumentFile, Failure, check_failures, find_documents
 from ..errors import UserError
 from ..execute import map_ordered
-from ..files import write_json
+from ..files import atomic_write, write_json
 from ..hashes import as_hashes, first_copies, hash_texts
 from ..progress import Progress
 from ..records import recorded
 from ..taggers import PreparedTagger, TaggerOptions, find_tagger
 from .ngrams import CellCounts, Found, NgramCounters, TopNgrams, best, count_cells, follow
-from .page import write_page
+from .page import render
 
 ANALYSIS, PAGE = "analysis.json", "analysis.html"
 FORMAT_VERSION = 1
@@ -152,7 +152,8 @@ def analyze(config: AnalyzeConfig) -> dict[str, Any]:
     with recorded("dolma-data", "analyze", folder=config.output, config=config, inputs=inputs) as record:
         analysis = analyze_files(files, config)
         write_json(config.output / ANALYSIS, analysis)
-        write_page(config.output / PAGE, analysis)
+        with atomic_write(config.output / PAGE) as stream:
+            stream.write(render(analysis).encode())
         record.outputs += [config.output / ANALYSIS, config.output / PAGE]
         record.counts.update(analysis["counts"])
     log.info("analyze: %d documents, %s", analysis["total"]["documents"], config.output / PAGE)

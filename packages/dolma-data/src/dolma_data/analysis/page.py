@@ -1,13 +1,11 @@
-"""The analysis of a corpus as one HTML page without network references; all text from the corpus is escaped."""
+"""HTML pages without network references; that of the analysis of a corpus. All text from the corpus is escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
-
-from ..files import atomic_write
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2733; --soft: #5c6b7a; --line: #d9dfe5; --bar: #2f6fab; --page: #fff; }
@@ -16,7 +14,8 @@ STYLE = """
 }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); margin: 0 auto;
   max-width: 64rem; padding: 1.5rem; }
-h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem;
+  overflow-wrap: anywhere; }
 p { margin: .3rem 0; color: var(--soft); } .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .2rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -25,21 +24,25 @@ th:first-child, td:first-child { text-align: left; white-space: normal; overflow
 td.share { width: 30%; min-width: 6rem; } .bar { background: var(--bar); height: .8rem; border-radius: 2px; }
 details { margin: .5rem 0; color: var(--soft); } summary { cursor: pointer; } details table { color: var(--ink); }
 svg { width: 100%; height: auto; max-width: 48rem; } svg rect { fill: var(--bar); }
-svg text { fill: var(--soft); font-size: 11px; }
+svg text { fill: var(--soft); font-size: 14px; }
+@media (max-width: 40rem) { svg text { font-size: 20px; } }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem 2rem; }
 """
 SHOWN_ROWS = 20  # of a table of groups; the rest unfolds
-PLOT_WIDTH, PLOT_HEIGHT, LABEL_HEIGHT = 640, 160, 20
+PLOT_WIDTH, PLOT_HEIGHT, LABEL_HEIGHT = 640, 160, 24
 
 
-def write_page(path: Path, analysis: dict[str, Any]) -> None:
-    """Write the page for the content of ``analysis.json``."""
-    with atomic_write(path) as stream:
-        stream.write(render(analysis).encode())
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a plot: its width in bins, its count, and what is said of it."""
+
+    width: int
+    count: int
+    title: str
 
 
 def render(analysis: dict[str, Any]) -> str:
-    """The page as text."""
+    """The page for the content of ``analysis.json``, as text."""
     total = analysis["total"]
     duplicates = analysis["duplicates"]
     described = ", ".join(f"{total[name]:,} {name}" for name in ("documents", "words", "characters", "bytes"))
@@ -68,9 +71,14 @@ def render(analysis: dict[str, Any]) -> str:
         rows = [[row["source"], row["first_in"], f"{row['documents']:,}"] for row in duplicates["by_source"]]
         parts.append(table(("source", "first copy in", "documents"), rows))
     parts += ["<h2>Frequent n-grams</h2>", '<div class="columns">', *map(ngrams, analysis["ngrams"]), "</div>"]
+    return whole_page("Corpus analysis", parts)
+
+
+def whole_page(title: str, parts: Iterable[str]) -> str:
+    """A page of HTML ``parts``."""
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     return (
-        f'<!doctype html>\n<html lang="en"><head>{head}<title>Corpus analysis</title><style>{STYLE}</style></head>'
+        f'<!doctype html>\n<html lang="en"><head>{head}<title>{escape(title)}</title><style>{STYLE}</style></head>'
         f"<body>{''.join(parts)}</body></html>\n"
     )
 
@@ -105,27 +113,41 @@ def groups(rows: Sequence[dict[str, Any]], total: dict[str, int]) -> str:
 
 def lengths(name: str, described: dict[str, Any]) -> str:
     """Histogram over powers of two, and quantiles."""
-    counts = described["counts_by_power_of_two"]
-    most = max(counts)
-    step = PLOT_WIDTH / len(counts)
-    bars = []
-    for k, count in enumerate(counts):
-        height = PLOT_HEIGHT * count / most
+    bars, labels = [], []
+    for k, count in enumerate(described["counts_by_power_of_two"]):
         span = "0" if k == 0 else f"{1 << (k - 1):,} to {(1 << k) - 1:,}"
-        bars.append(
-            f'<rect x="{k * step + 1:.1f}" y="{PLOT_HEIGHT - height:.1f}" width="{step - 2:.1f}" height="{height:.1f}">'
-            f"<title>{span} {name}: {count:,} documents</title></rect>"
-        )
+        bars.append(Bar(1, count, f"{span} {name}: {count:,} documents"))
         if k % 3 == 1:
-            bars.append(f'<text x="{k * step:.1f}" y="{PLOT_HEIGHT + 14}">{short(1 << (k - 1))}</text>')
-    box = f"0 0 {PLOT_WIDTH} {PLOT_HEIGHT + LABEL_HEIGHT}"
+            labels.append((float(k), short(1 << (k - 1))))
     quantiles = described["quantiles"]
     said = (
         f"mean {described['mean']:,.0f}, median {quantiles['0.5']:,}, 5 % below {quantiles['0.05']:,}, "
         f"5 % above {quantiles['0.95']:,}, longest {quantiles['1']:,}"
     )
-    plot = f'<svg viewBox="{box}" role="img" aria-label="documents by {name}">{"".join(bars)}</svg>'
-    return f"<div><p>Documents by {name}: {said}.</p>{plot}</div>"
+    return f"<div><p>Documents by {name}: {said}.</p>{plot(bars, labels, f'documents by {name}')}</div>"
+
+
+def plot(bars: Sequence[Bar], labels: Iterable[tuple[float, str]], about: str) -> str:
+    """A histogram with ``(bin, text)`` labels below it; what is not empty is at least one unit high."""
+    most = max(bar.count for bar in bars)
+    bins = sum(bar.width for bar in bars)
+    step = PLOT_WIDTH / bins
+    gap = min(1.0, step / 10)
+    parts = []
+    at = 0
+    for bar in bars:
+        height = max(PLOT_HEIGHT * bar.count / most, 1.0 if bar.count else 0.0)
+        box = f'x="{at * step + gap:.1f}" y="{PLOT_HEIGHT - height:.1f}"'
+        size = f'width="{bar.width * step - 2 * gap:.1f}" height="{height:.1f}"'
+        parts.append(f"<rect {box} {size}><title>{escape(bar.title)}</title></rect>")
+        at += bar.width
+    for place, text in labels:
+        anchor = "start" if place < bins / 3 else "end" if place == bins else "middle"
+        parts.append(
+            f'<text x="{place * step:.1f}" y="{PLOT_HEIGHT + 18}" text-anchor="{anchor}">{escape(text)}</text>'
+        )
+    box = f"0 0 {PLOT_WIDTH} {PLOT_HEIGHT + LABEL_HEIGHT}"
+    return f'<svg viewBox="{box}" role="img" aria-label="{escape(about)}">{"".join(parts)}</svg>'
 
 
 def short(number: int) -> str:

@@ -17,7 +17,7 @@ class StatConfig:
     """Folders X/attributes/NAME."""
 
     report: Annotated[Path | None, Place.WRITTEN] = None
-    """Folder for summaries.jsonl.gz; default: the table alone."""
+    """Folder for summaries.jsonl.gz and index.html, a page with plots; default: the table alone."""
 
     regex: str | None = None
     """Only keys in which this regular expression is found."""
