@@ -48,7 +48,7 @@ class Summary:
 
 
 def render(summaries: Sequence[Summary]) -> str:
-    """The page as text: quantiles of every property in a table, below it the plots of every key."""
+    """The page as text: the plots and quantiles of the properties of every key."""
     keys: dict[str, list[Summary]] = {}
     for summary in summaries:
         keys.setdefault(summary.name.rpartition("/")[0], []).append(summary)
@@ -57,29 +57,32 @@ def render(summaries: Sequence[Summary]) -> str:
     parts = [
         "<h1>What the attributes hold</h1>",
         f"<p>{len(keys):,} keys. {note} A quantile is the lower edge of the bin that holds it.</p>",
-        "<h2>Quantiles</h2>",
-        table(header, map(_cells, summaries)),
     ]
     for key, found in keys.items():
-        plots = "".join(map(_plot, found))
-        parts.append(f'<h2>{escape(key) if key.strip() else repr(key)}</h2><div class="columns">{plots}</div>')
+        parts += [
+            f"<h2>{escape(key) if key.strip() else repr(key)}</h2>",
+            f'<div class="columns">{"".join(map(_plot, found))}</div>',
+            table(header, map(_cells, found)),
+        ]
     return whole_page("Attributes", parts)
 
 
 def _cells(summary: Summary) -> list[str]:
     numbers = (summary.sum / summary.total, summary.low, *map(summary.percentile, QUANTILES), summary.high)
-    return [summary.name, f"{summary.total:,}", *map(_short, numbers)]
+    return [_property(summary), f"{summary.total:,}", *map(_short, numbers)]
 
 
 def _plot(summary: Summary) -> str:
-    what = summary.name.rpartition("/")[2]
-    mean, median = _short(summary.sum / summary.total), _short(summary.percentile(0.5))
     width = len(summary.counts)
     labels = [(width / 2, _short((summary.low + summary.high) / 2))]
     if summary.low < summary.high:
         labels += [(0.0, _short(summary.low)), (float(width), _short(summary.high))]
-    bars = plot(summary.bars(), labels, f"values by {what}")
-    return f"<div><p>{what}: {summary.total:,} values, mean {mean}, median {median}</p>{bars}</div>"
+    about = f"values by {_property(summary)}"
+    return f"<div><p>{about}</p>{plot(summary.bars(), labels, about)}</div>"
+
+
+def _property(summary: Summary) -> str:
+    return summary.name.rpartition("/")[2]
 
 
 def _short(number: float) -> str:
