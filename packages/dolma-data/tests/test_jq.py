@@ -229,6 +229,8 @@ def test_what_is_no_program_is_refused_with_its_place(program, message):
         (".attributes.a[0][2] > .metadata.year", {"attributes", "metadata"}, {"a"}),
         ('.attributes?.a? // [] | length > 0 and .[0] != null', {"attributes"}, {"a"}),
         ('(.attributes.a | if type == "array" then .[0][2] < 0.8 else false end)', {"attributes"}, {"a"}),
+        (".attributes.a != null or .flag == true", {"attributes", "flag"}, {"a"}),
+        ("def null: .secret; .attributes.a != null", None, None),
         (".attributes | keys", {"attributes"}, None),
         (".attributes | .a, .b", {"attributes"}, {"a", "b"}),
         ("select(.n > 1) | .id", {"n", "id"}, set()),

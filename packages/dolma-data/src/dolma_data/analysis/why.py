@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,19 +14,41 @@ import msgspec
 from ..attributes import MATCHES
 from ..config.mix import MixStream
 from ..config.why import WhyConfig
-from ..documents import ATTRIBUTES, DOCUMENTS, DocumentFile, find_documents, parse_document, read_physical_lines
+from ..documents import (
+    ATTRIBUTES,
+    DOCUMENTS,
+    DocumentFile,
+    Row,
+    find_documents,
+    is_blank,
+    parse_document,
+    read_physical_lines,
+)
 from ..errors import UserError
 from ..files import read_lines
+from ..mix.chunks import PROVENANCE
 from ..mix.plan import make_plan, root_of
-from ..mix.rules import Funnel, Rule, Rules, apply_rules, compile_rules, spans_to_replace
+from ..mix.rules import (
+    BLANK,
+    WHITE_SPACE,
+    Funnel,
+    Rule,
+    Rules,
+    apply_rules,
+    compile_rules,
+    spans_to_replace,
+    utf8_length,
+)
+from ..select.jq import JqError
 
 SHOWN = 60  # characters of a text in a line
 MOST_SPANS = 10  # of a key that are printed
 JOINED = "joined"
+NAMING = ("id", "source")  # of a match, said already
 
 
 def why(identifier: str, config: WhyConfig) -> list[dict[str, Any]]:
-    """An account of every document that has the id, one for each stream that reads it; UserError where there is none.
+    """An account of every line that has the id, one for each stream that reads it; UserError where there is none.
 
     Without streams only its attributes are told. Nothing is written.
     """
@@ -40,8 +64,12 @@ def why(identifier: str, config: WhyConfig) -> list[dict[str, Any]]:
     accounts = []
     for stream, files in streams:
         for file in files:
-            for line, document in find_document(file.path, identifier, config.source):
-                accounts.append(explain(file, line, document, stream, config))
+            for row in find_rows(file.path, identifier):
+                if row.document is None:
+                    failed = {"id": identifier, "file": str(file.path), "line": row.line, "failed": row.reason}
+                    accounts.append(failed)
+                elif config.source in (None, row.document["source"]):
+                    accounts.append(explain(file, row.line, row.document, stream, config))
     if not accounts:
         where = ", ".join(item for stream in config.streams for item in stream.documents) or ", ".join(config.documents)
         of = f" of source {config.source!r}" if config.source else ""
@@ -49,14 +77,18 @@ def why(identifier: str, config: WhyConfig) -> list[dict[str, Any]]:
     return accounts
 
 
-def find_document(path: Path, identifier: str, source: str | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield ``(line, document)`` for every document of the file that has the id (and source)."""
+def find_rows(path: Path, identifier: str) -> Iterator[Row]:
+    """Yield every line of the file that has the id, also those that are no documents, where they can be told."""
     spellings = {msgspec.json.encode(identifier), _ascii_json(identifier)}
+    written = b"|".join(map(re.escape, spellings))
+    if identifier.isdecimal():
+        written += b"|" + identifier.encode()  # a number is no id, which is why such a line fails
+    names_it = re.compile(rb'"id"\s*:\s*(?:' + written + rb")(?![\w.])")
     for line, raw, _ in read_physical_lines(path):
-        if any(spelling in raw for spelling in spellings):
-            document, _ = parse_document(raw)
-            if document is not None and document["id"] == identifier and source in (None, document["source"]):
-                yield line, document
+        if any(spelling[1:-1] in raw for spelling in spellings):
+            document, reason = parse_document(raw)
+            if names_it.search(raw) if document is None else document["id"] == identifier:
+                yield Row(line, document, reason, raw)
 
 
 def _ascii_json(text: str) -> bytes:
@@ -83,7 +115,7 @@ def explain(
                 "name": name,
                 JOINED: stream is None or name in names,
                 "spans": {key: [[*span, _cut(text, span)] for span in found] for key, found in row.items()},
-                "matches": matches_of(file, name, document),
+                "matches": matches_of(file, name, document, row),
             }
             for name, row in folders.items()
         ],
@@ -100,7 +132,14 @@ def explain(
             dropped = apply_rules(rules, document, Funnel())
         except ValueError as error:
             raise UserError(str(error), where=file.path, line=line, fix="make the attributes again") from error
-        account |= {"dropped_by": dropped, "written_to": None if dropped else _written(stream, config, document)}
+        account |= {
+            "dropped_by": dropped,
+            # what a rule drops is not looked at again; the length and blanks are asked for after the replacements
+            "is_replaced": dropped in (None, f"min_text_length {rules.min_text_length}")
+            or (dropped == BLANK and not is_blank(text)),
+            "trimmed_bytes": utf8_length(document["text"].strip(WHITE_SPACE)),
+            "written_to": None if dropped else _written(stream, config, document, f"{file.path.name}:{line}"),
+        }
     return account
 
 
@@ -123,30 +162,35 @@ def attributes_of(file: DocumentFile, line: int, document: dict[str, Any]) -> di
     return found
 
 
-def matches_of(file: DocumentFile, name: str, document: dict[str, Any]) -> list[dict[str, Any]]:
-    """What deduplication or decontamination says of the document: the rows of ``matches.jsonl.gz``."""
+def matches_of(
+    file: DocumentFile, name: str, document: dict[str, Any], attributes: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What deduplication or decontamination says of the document: the rows of ``matches.jsonl.gz``.
+
+    They name a document by id and source; of several that share these a row is given to those that have its span.
+    """
     path = file.root / ATTRIBUTES / name / MATCHES
     if not path.is_file():
         return []
+    marked = {(span[0], span[1]) for spans in attributes.values() for span in spans}
     spelling = msgspec.json.encode(document["id"])
-    rows = (msgspec.json.decode(raw) for _, raw in read_lines(path) if spelling in raw)
-    return [row for row in rows if row["id"] == document["id"] and row["source"] == document["source"]]
+    # equal rows are of documents that share all that a row says
+    rows = [msgspec.json.decode(raw) for raw in dict.fromkeys(raw for _, raw in read_lines(path) if spelling in raw)]
+    name_of = (document["id"], document["source"])
+    return [row for row in rows if (row["id"], row["source"]) == name_of and (row["start"], row["end"]) in marked]
 
 
 def _rules(rules: Rules, document: dict[str, Any]) -> list[dict[str, Any]]:
-    kinds: Sequence[tuple[str, Rule]] = [
-        *(("include", rule) for rule in rules.include),
-        *(("exclude", rule) for rule in rules.exclude),
-    ]
-    return [
-        {
-            "kind": kind,
-            "rule": rule.text,
-            "matches": rule.matches(document) if kind == "include" else rule.excludes(document),
-            "looked_at": looked_at(rule, document),
-        }
-        for kind, rule in kinds
-    ]
+    told = []
+    for kind, found in (("include", rules.include), ("exclude", rules.exclude)):
+        for rule in found:
+            item: dict[str, Any] = {"kind": kind, "rule": rule.text}
+            try:
+                item["matches"] = rule.matches(document) if kind == "include" else rule.excludes(document)
+            except JqError as error:  # whether that stops a mixture depends on the rules before
+                item |= {"matches": None, "error": str(error)}
+            told.append(item | {"looked_at": looked_at(rule, document)})
+    return told
 
 
 def looked_at(rule: Rule, document: dict[str, Any]) -> dict[str, Any]:
@@ -159,22 +203,34 @@ def looked_at(rule: Rule, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _replaced(rules: Rules, document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Spans of the replacements whose score asks for it; of overlapping ones the first counts."""
+    """Spans of the replacements whose score asks for it; one that begins inside an earlier one ``overlaps`` it."""
     text = document["text"]
-    return [
-        {"rule": replacer.selector.text, "start": start, "end": end, "score": score}
-        | {"text": text[start:end], "replacement": replacer.replacement(document)}
-        for start, end, score, replacer in spans_to_replace(document, rules)
-    ]
+    told = []
+    at = 0
+    for start, end, score, replacer in spans_to_replace(document, rules):
+        limits = {"min_score": replacer.low, "max_score": replacer.high}
+        told.append(
+            {"rule": replacer.selector.text, "start": start, "end": end, "score": score}
+            | {name: limit for name, limit in limits.items() if math.isfinite(limit)}
+            | {"text": text[start:end], "replacement": replacer.replacement(document), "overlaps": start < at}
+        )
+        at = at if start < at else end
+    return told
 
 
-def _written(stream: MixStream, config: WhyConfig, document: dict[str, Any]) -> str | None:
+def _written(stream: MixStream, config: WhyConfig, document: dict[str, Any], provenance: str) -> str | None:
+    """Where the document stands with the text it has now, not another one of its id."""
     folder = root_of(stream, config.compat) / DOCUMENTS
     if not folder.is_dir():
         return None
     for file in find_documents([folder.parent]):
-        for line, _ in find_document(file.path, document["id"], document["source"]):
-            return f"{file.path}, line {line}"
+        for row in find_rows(file.path, document["id"]):
+            found = row.document
+            if found is None or any(found[name] != document[name] for name in ("source", "text")):
+                continue
+            metadata = found.get("metadata")
+            if not isinstance(metadata, dict) or metadata.get(PROVENANCE, provenance) == provenance:
+                return f"{file.path}, line {row.line}"
     return None
 
 
@@ -197,33 +253,57 @@ def format_accounts(accounts: Sequence[dict[str, Any]]) -> str:
 
 def _lines(account: dict[str, Any]) -> Iterator[str]:
     place = f"{account['file']}, line {account['line']}"
+    if "failed" in account:
+        yield f"{account['id']!r}: {place}"
+        yield f"failed: {account['failed']}; no command uses the line"
+        return
     yield f"{account['id']!r} of {account['source']!r}: {place}, {account['characters']:,} characters"
     for folder in account["attributes"]:
         yield f"attributes {folder['name']}{'' if folder[JOINED] else ' (the stream does not join them)'}"
+        if not folder["spans"]:
+            yield "    no keys"
         for key, found in folder["spans"].items():
-            for start, end, score, text in found[:MOST_SPANS]:
-                yield f"    {key} [{start}, {end}) {score:g}{f'  {text!r}' if text else ''}"
-            if len(found) > MOST_SPANS:
-                yield f"    {key}: {len(found) - MOST_SPANS} more"
+            yield from _first(
+                f"    {key}",
+                (f" [{start}, {end}) {score:g}{f'  {text!r}' if text else ''}" for start, end, score, text in found),
+                len(found),
+            )
             if not found:
                 yield f"    {key}: none"
-        for match in folder["matches"][:MOST_SPANS]:
-            details = ", ".join(f"{name} {value!r}" for name, value in match.items() if name not in ("id", "source"))
-            yield f"    match: {short(details)}"
-        if len(folder["matches"]) > MOST_SPANS:
-            yield f"    match: {len(folder['matches']) - MOST_SPANS} more"
+        rows = ([(name, value) for name, value in row.items() if name not in NAMING] for row in folder["matches"])
+        said = (": " + ", ".join(f"{name} {short(repr(value))}" for name, value in row) for row in rows)
+        yield from _first("    match", said, len(folder["matches"]))
     if "stream" not in account:
         return
     yield f"stream {account['stream']}"
     for rule in account["rules"]:
-        mark = "matches" if rule["matches"] else "does not match"
-        yield f"    {rule['kind']} {mark}: {rule['rule']}"
+        mark = {True: "matches", False: "does not match", None: "fails"}[rule["matches"]]
+        error = f" ({rule['error']})" if "error" in rule else ""
+        yield f"    {rule['kind']} {mark}: {rule['rule']}{error}"
         for name, value in rule["looked_at"].items():
             yield f"        {name} = {'absent' if value is None else short(value)}"
-    for item in account["replaced"]:
-        text = f"{short(item['text'])!r} by {item['replacement']!r}"
-        yield f"    replaces [{item['start']}, {item['end']}) {text}, score {item['score']:g}: {item['rule']}"
-    if account["dropped_by"] is not None:
-        yield f"dropped: {account['dropped_by']}"
-    else:
+    does = "replaces" if account["is_replaced"] else "would replace"
+    yield from _first(f"    {does}", map(_replacement, account["replaced"]), len(account["replaced"]))
+    dropped = account["dropped_by"]
+    if dropped is None:
         yield f"kept: {account['written_to'] or 'not written yet, or under another configuration'}"
+    elif dropped == BLANK:
+        yield f"dropped: {dropped}{' after the replacements' if account['is_replaced'] else ''}"
+    else:
+        left = f", {account['trimmed_bytes']:,} bytes are left" if account["is_replaced"] else ""
+        yield f"dropped: {dropped}{left}"
+
+
+def _first(what: str, said: Iterable[str], number: int) -> Iterator[str]:
+    """The first ``MOST_SPANS`` of a number of things, and how many more there are."""
+    for text in islice(said, MOST_SPANS):
+        yield what + text
+    if number > MOST_SPANS:
+        yield f"{what}: {number - MOST_SPANS:,} more"
+
+
+def _replacement(item: dict[str, Any]) -> str:
+    text = f"{short(item['text'])!r} by {item['replacement']!r}"
+    limits = "".join(f", {name} {item[name]:g}" for name in ("min_score", "max_score") if name in item)
+    passed = "; passed over, since it overlaps an earlier one" if item["overlaps"] else ""
+    return f" [{item['start']}, {item['end']}) {text}, score {item['score']:g}{limits}: {item['rule']}{passed}"

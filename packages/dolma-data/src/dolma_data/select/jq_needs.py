@@ -42,7 +42,7 @@ def _needs(node: Node, level: int) -> tuple[Needs, int]:
     match node:
         case Identity():
             return Needs(), level
-        case Constant():
+        case Constant() | Call("null" | "true" | "false", (), _):
             return Needs(), BELOW
         case Suffix(of, Constant(str(name)), None, False):
             found, at = _needs(of, level)
