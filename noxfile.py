@@ -66,7 +66,8 @@ def editable(*names: str, extras: str = "") -> list[str]:
 def tests(session: nox.Session, package: str) -> None:
     """Test each package in an environment that holds it and its test dependencies alone."""
     if package == "tools":
-        install(session, "pytest", "cyclopts", *dict.fromkeys([*CHECKER, *REPORT]))
+        # The comparing code of the parity session is part of dolma-data's own environment.
+        install(session, "pytest", "cyclopts", *editable("dolma-data"), *dict.fromkeys([*CHECKER, *REPORT]))
         folder = ROOT / "tools"
     else:
         install(session, *editable(package, extras="[test]"))

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from dolma_data.extract import extraction
+from dolma_data.extract.spread import run_units
+
 PAGE = "<html><head><title>T</title></head><body><article>{}</article></body></html>"
 PARAGRAPH = "<p>The quick brown fox jumps over the lazy dog, again and again, until the evening comes.</p>"
 
@@ -216,6 +219,50 @@ def test_one_and_two_processes_write_the_same_bytes(dolma, contents, tmp_path, m
     assert one == contents(tmp_path / "out2")
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "pages"])
+def test_one_input_is_work_for_all_processes(dolma, contents, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("dolma_data.extract.spread.PIECE_BYTES", 100)
+    path = tmp_path / name
+    if name == "pages":
+        path.mkdir()
+        for i in range(7):
+            (path / f"{i}.html").write_text(PAGE.format(PARAGRAPH))
+    else:
+        rows = [{"text": f"text number {i}"} for i in range(40)] + [{"id": "bad"}]
+        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        path.write_bytes(gzip.compress(lines) if name.endswith(".gz") else lines)
+    shared = []
+    map_ordered = extraction.map_ordered
+    monkeypatch.setattr(extraction, "map_ordered", lambda *given: shared.append(given[-1]) or map_ordered(*given))
+    for processes in (1, 3):
+        out = tmp_path / f"out{processes}"
+        assert dolma("extract", path, "--output", out, "--processes", processes, "--max-failed", 1) == 0
+    assert shared == [1, 3]
+    assert contents(tmp_path / "out1") == contents(tmp_path / "out3")
+    found = {"read": 7, "kept": 7} if name == "pages" else {"read": 41, "kept": 40}
+    assert {key: value for key, value in counts(tmp_path / "out3").items() if key in found} == found
+
+
+@pytest.mark.parametrize(
+    ("sizes", "processes", "alone"),
+    [
+        ((9,), 2, [0]),
+        ((9,), 1, []),
+        ((9, 9), 2, []),
+        ((1, 9, 1), 2, [1]),
+        ((1,) * 50, 64, []),  # one reader could not feed 64 workers
+        ((0, 0), 2, []),
+    ],
+)
+def test_a_unit_is_shared_where_it_is_more_than_a_workers_part(sizes, processes, alone):
+    done = list(run_units(_processes_of, range(len(sizes)), sizes, processes))
+    assert [k for k, given in enumerate(done) if given == processes > 1] == alone
+
+
+def _processes_of(unit: int, processes: int) -> int:
+    return processes
+
+
 def test_options_of_the_other_kind_of_input_are_refused(dolma, tmp_path, capsys):
     assert dolma("extract", "python-docs", "--output", tmp_path / "out", "--source", "x") == 2
     assert dolma("extract", tmp_path, "--output", tmp_path / "out", "--include-tests") == 2
@@ -241,8 +288,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(dolma, tmp_path, capsys):
 
 def test_killed_and_run_again_gives_the_same_bytes(dolma, contents, tmp_path):
     (tmp_path / "in").mkdir()
-    for i in range(12):
-        (tmp_path / f"in/{i}.html").write_text(PAGE.format(PARAGRAPH * 200))
+    for i in range(24):  # more than one piece
+        (tmp_path / f"in/{i}.html").write_text(PAGE.format(PARAGRAPH * 1500))
     program = "from dolma_data.cli import main; main()"
     command = [sys.executable, "-c", program, "extract", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL)

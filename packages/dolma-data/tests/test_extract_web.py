@@ -12,7 +12,7 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from dolma_data.extract.linearizers import linearizer
-from dolma_data.extract.web import clean_text, decode_html, main_text, read_archive
+from dolma_data.extract.web import WebRecord, clean_text, decode_html, main_text, read_captures, with_text
 
 SENTENCE = "Ein Satz über Füchse, der lang genug ist, um als Inhalt der Seite zu gelten und nicht als Menü."
 PARAGRAPHS = "".join(f"<p>{SENTENCE} {i}</p>" for i in range(4))
@@ -50,6 +50,11 @@ def test_main_text_leaves_the_menu_out():
     assert "Home" not in text
 
 
+def read_archive(path: Path) -> list[WebRecord]:
+    records = read_captures(path)
+    return [record if record.page is None else with_text(record, main_text) for record in records]
+
+
 def write_warc(path: Path, *, packed: bool) -> list[int]:
     """Five records; returns the places where they begin."""
     places = []
@@ -84,7 +89,7 @@ def test_every_record_of_an_archive_is_kept_or_dropped_with_its_reason(tmp_path,
     write_warc(path, packed=name == "a.warc.gz")
     if name == "whole.warc.gz":  # one gzip member around all records, as plain gzip makes it
         path.write_bytes(gzip.compress(path.read_bytes()))
-    records = list(read_archive(path))
+    records = read_archive(path)
     assert [record.failed for record in records] == [None] * 5
     assert [record.dropped for record in records] == [
         "a request record",
@@ -115,7 +120,7 @@ def test_an_archive_cut_anywhere_gives_the_whole_records_and_one_failure_with_it
     whole = path.read_bytes()
     for cut in range(places[2] + 1, places[3] - 4, 3):
         path.write_bytes(whole[:cut])
-        records = list(read_archive(path))
+        records = read_archive(path)
         assert [record.failed is None for record in records] == [True, True, False], cut
         assert f"byte {places[2]} " in (records[2].failed or "")
 
@@ -125,7 +130,7 @@ def test_a_cut_gzip_archive_gives_the_whole_records_and_one_failure(tmp_path, le
     path = tmp_path / "a.warc.gz"
     places = write_warc(path, packed=True)
     path.write_bytes(path.read_bytes()[: places[2] + length])
-    records = list(read_archive(path))
+    records = read_archive(path)
     assert [record.failed is None for record in records] == [True, True, False]
 
 

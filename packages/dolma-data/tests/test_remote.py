@@ -280,17 +280,23 @@ def test_what_stays_here_of_remote_documents_names_them_by_their_urls(
 def test_attributes_of_other_documents_of_the_same_size_go(
     bucket: Any, dolma: Any, tmp_path: Path, caplog: Any
 ) -> None:
-    for k, text in enumerate(("one text", "two text")):
-        (tmp_path / f"{k}").mkdir()
-        (tmp_path / f"{k}/a.jsonl").write_text(json.dumps({"id": "1", "text": text}) + "\n")
+    def extract(text: str, output: object) -> int:
+        (tmp_path / "a.jsonl").write_text(json.dumps({"id": "1", "text": text}) + "\n")
+        return int(dolma("extract", tmp_path / "a.jsonl", "--source", "s", "--output", output))
+
+    def packed_size(text: str) -> int:
+        assert extract(text, tmp_path / text) == 0
+        return (tmp_path / text / "documents/part-0000-00.jsonl.gz").stat().st_size
+
+    size = packed_size("one")
+    other = next(text for text in ("two", "six", "ten", "bad", "old", "new", "red", "few") if packed_size(text) == size)
     out = f"{bucket.url}/out"
-    assert dolma("extract", tmp_path / "0", "--source", "s", "--output", out) == 0
+    assert extract("one", out) == 0
     assert dolma("tag", "--documents", out, *TAG) == 0
-    assert dolma("extract", tmp_path / "0", "--source", "s", "--output", out) == 0
+    assert extract("one", out) == 0
     assert "attributes/x/manifest.json" in bucket.content(out)
-    first = bucket.read("out/documents/part-0000-00.jsonl.gz")
-    assert dolma("extract", tmp_path / "1", "--source", "s", "--output", out) == 0
-    assert len(bucket.read("out/documents/part-0000-00.jsonl.gz")) == len(first)
+    assert extract(other, out) == 0
+    assert len(bucket.read("out/documents/part-0000-00.jsonl.gz")) == size
     assert not [name for name in bucket.content(out) if name.startswith("attributes")]
     assert "the documents were replaced, their attributes are removed" in caplog.text
 

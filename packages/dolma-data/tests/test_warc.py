@@ -10,6 +10,7 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from dolma_data.extract import warc as archives
 from dolma_data.extract.linearizers import normalise_address, resiliparse_text
 from dolma_data.extract.warc import output_name, sent_time
 
@@ -132,6 +133,18 @@ def test_the_number_of_processes_changes_nothing(dolma: Any, archive: Path, tmp_
     for name in ("one", "two"):
         tree = Path("documents") / "deep" / f"{name}.jsonl.gz"
         assert (tmp_path / "1" / tree).read_bytes() == (tmp_path / "2" / tree).read_bytes()
+
+
+def test_one_archive_is_work_for_all_processes(dolma: Any, archive: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("dolma_data.extract.spread.PIECE_BYTES", 100)
+    shared: list[int] = []
+    map_ordered = archives.map_ordered
+    monkeypatch.setattr(archives, "map_ordered", lambda *given: shared.append(given[-1]) or map_ordered(*given))
+    for processes in ("1", "3"):
+        assert run(dolma, archive, tmp_path / processes, "--processes", processes) == 0
+    assert shared == [1, 3]
+    tree = Path("documents") / "deep" / "one.jsonl.gz"
+    assert (tmp_path / "1" / tree).read_bytes() == (tmp_path / "3" / tree).read_bytes()
 
 
 def test_patterns_keep_the_tree_below_their_fixed_part(dolma: Any, archive: Path, tmp_path: Path) -> None:

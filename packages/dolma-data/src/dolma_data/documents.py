@@ -253,6 +253,16 @@ class Shard:
         total[0] += documents
         total[1] += text_bytes
 
+    def drop(self, reason: str) -> None:
+        """Count a record that is left out on purpose."""
+        self.read += 1
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def fail(self, file: str | Path, line: int, reason: str) -> None:
+        """Count a record that could not be used and keep its place for the quarantine."""
+        self.read += 1
+        self.failures.append(Failure(str(file), line, reason))
+
     def list_file(self, path: str) -> None:
         """List a file that holds all documents that were counted."""
         documents, text_bytes = (sum(total[k] for total in self.sources.values()) for k in (0, 1))
@@ -267,6 +277,46 @@ class Shard:
             self.count(source, text_bytes, documents)
         for reason, number in other.dropped.items():
             self.dropped[reason] = self.dropped.get(reason, 0) + number
+
+
+@dataclass(frozen=True)
+class Block:
+    """Documents packed as a piece of a ``.jsonl.gz`` file; ``counted`` lists no file."""
+
+    packed: bytes
+    documents: int
+    text_bytes: int
+    counted: Shard
+
+
+class BlockWriter:
+    """Takes what a :class:`ShardWriter` takes and gives it as a :class:`Block`, for the process that writes."""
+
+    def __init__(self) -> None:
+        self.counted = Shard()
+        self._lines: list[bytes] = []
+        self._text_bytes = 0
+
+    def keep(self, document: dict[str, Any]) -> None:
+        """Add ``document``."""
+        size = len(document["text"].encode())
+        self._lines.append(encode_json(document) + b"\n")
+        self._text_bytes += size
+        self.counted.read += 1
+        self.counted.count(document["source"], size)
+
+    def drop(self, reason: str) -> None:
+        """Count a record that is left out on purpose."""
+        self.counted.drop(reason)
+
+    def fail(self, file: str | Path, line: int, reason: str) -> None:
+        """Count a record that could not be used and keep its place for the quarantine."""
+        self.counted.fail(file, line, reason)
+
+    def block(self) -> Block:
+        """All that was taken."""
+        packed = pack(b"".join(self._lines), "gz") if self._lines else b""
+        return Block(packed, len(self._lines), self._text_bytes, self.counted)
 
 
 class ShardWriter:
@@ -299,11 +349,10 @@ class ShardWriter:
             self._stream.write(pack(b"".join(self._lines), packing_of(self.shard.files[-1]["path"])))
             self._lines, self._size = [], 0
 
-    def keep(self, document: dict[str, Any]) -> tuple[str, int]:
-        """Write ``document``; returns the file it went to and its line there."""
-        size = len(document["text"].encode())
+    def _make_room(self, documents: int, text_bytes: int) -> BinaryIO:
+        """The file for what comes next, a new one where the limit is reached, with that counted."""
         files = self.shard.files
-        if self._stream is not None and self.text_limit and files[-1]["text_bytes"] + size > self.text_limit:
+        if self._stream is not None and self.text_limit and files[-1]["text_bytes"] + text_bytes > self.text_limit:
             self._flush()
             self._file.close()
             self._file, self._stream = ExitStack(), None
@@ -311,26 +360,38 @@ class ShardWriter:
             name = self.name_of(len(files))
             self._stream = self._file.enter_context(atomic_write(self.root / name, packed=True))
             files.append({"path": name, "documents": 0, "text_bytes": 0})
+        files[-1]["documents"] += documents
+        files[-1]["text_bytes"] += text_bytes
+        return self._stream
+
+    def keep(self, document: dict[str, Any]) -> tuple[str, int]:
+        """Write ``document``; returns the file it went to and its line there."""
+        size = len(document["text"].encode())
+        self._make_room(1, size)
         line = encode_json(document) + b"\n"
         self._lines.append(line)
         self._size += len(line)
         if self._size >= BLOCK_BYTES:
             self._flush()
         self.shard.read += 1
-        files[-1]["documents"] += 1
-        files[-1]["text_bytes"] += size
         self.shard.count(document["source"], size)
-        return files[-1]["path"], files[-1]["documents"]
+        return self.shard.files[-1]["path"], self.shard.files[-1]["documents"]
+
+    def append(self, block: Block) -> None:
+        """Write the documents of ``block`` and take its counts."""
+        if block.documents:
+            stream = self._make_room(block.documents, block.text_bytes)
+            self._flush()
+            stream.write(block.packed)
+        self.shard.add(block.counted)
 
     def drop(self, reason: str) -> None:
         """Count a record that is left out on purpose."""
-        self.shard.read += 1
-        self.shard.dropped[reason] = self.shard.dropped.get(reason, 0) + 1
+        self.shard.drop(reason)
 
     def fail(self, file: str | Path, line: int, reason: str) -> None:
         """Count a record that could not be used and keep its place for the quarantine."""
-        self.shard.read += 1
-        self.shard.failures.append(Failure(str(file), line, reason))
+        self.shard.fail(file, line, reason)
 
 
 @dataclass

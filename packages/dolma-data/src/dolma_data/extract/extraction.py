@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from ..config.extract import ExtractConfig
 from ..documents import (
     DOCUMENTS,
+    Block,
+    BlockWriter,
     Shard,
     ShardWriter,
     documents_artifact,
@@ -23,7 +25,7 @@ from ..errors import UserError
 from ..execute import map_ordered
 from ..progress import Progress
 from ..records import recorded
-from .files import InputFile, find_input_files, read_records
+from .files import InputFile, Raw, find_input_files, make_record, read_raw, size_of_raw
 from .identity import key_of, settle_ids
 from .python import (
     BUILT_IN,
@@ -39,6 +41,7 @@ from .python import (
     read_source,
     topics,
 )
+from .spread import cut, run_units
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class Unit:
     """What a worker does at a time; ``number`` names its output files."""
 
     number: int
+    size: int  # bytes of input
     files: tuple[InputFile, ...] = ()
     modules: tuple[Module, ...] = ()
     with_topics: bool = False
@@ -75,7 +79,7 @@ def extract(paths: Sequence[str], config: ExtractConfig) -> dict[str, int]:
         with documents_artifact(config.output, config.max_failed) as artifact, Progress("extract") as progress:
             work = partial(_write_unit, folder=artifact.folder, text_field=config.text_field)
             keys = []
-            for shards, unit_keys in map_ordered(work, units, config.processes):
+            for shards, unit_keys in run_units(work, units, [unit.size for unit in units], config.processes):
                 keys.append(unit_keys)
                 for shard in shards:
                     artifact.add(shard)
@@ -107,7 +111,7 @@ def plan(paths: Sequence[str], config: ExtractConfig) -> list[Unit]:
         for file in find_input_files(Path(path), config.source):
             files.setdefault(file.path.absolute(), file)
     groups = _group([(file, file.path.stat().st_size) for file in files.values()], UNIT_BYTES)
-    return [Unit(number, files=tuple(group)) for number, group in enumerate(groups)]
+    return [Unit(number, size, files=tuple(group)) for number, (group, size) in enumerate(groups)]
 
 
 def _plan_python(config: ExtractConfig) -> list[Unit]:
@@ -121,23 +125,23 @@ def _plan_python(config: ExtractConfig) -> list[Unit]:
         modules = [module for module in modules if module in chosen]
         built_in = [module for module in built_in if module in chosen]
     groups = _group([(module, (root / module.file).stat().st_size) for module in modules], PYTHON_UNIT_BYTES)
-    units = [Unit(number, modules=tuple(group)) for number, group in enumerate(groups)]
+    units = [Unit(number, size, modules=tuple(group)) for number, (group, size) in enumerate(groups)]
     if built_in or with_topics:
-        units.append(Unit(len(units), modules=tuple(built_in), with_topics=with_topics))
+        units.append(Unit(len(units), 0, modules=tuple(built_in), with_topics=with_topics))
     return units
 
 
-def _group(items: Sequence[tuple[Item, int]], limit: int) -> list[list[Item]]:
-    """Cut ``(item, size)`` in order into groups that each stop growing at ``limit``."""
+def _group(items: Sequence[tuple[Item, int]], limit: int) -> list[tuple[list[Item], int]]:
+    """Cut ``(item, size)`` in order into groups, each with its size, that stop growing at ``limit``."""
     groups: list[list[Item]] = []
-    size = limit
-    for item, item_size in items:
-        if size >= limit or len(groups[-1]) >= UNIT_FILES:
+    sizes: list[int] = []
+    for item, size in items:
+        if not groups or sizes[-1] >= limit or len(groups[-1]) >= UNIT_FILES:
             groups.append([])
-            size = 0
+            sizes.append(0)
         groups[-1].append(item)
-        size += item_size
-    return groups
+        sizes[-1] += size
+    return list(zip(groups, sizes, strict=True))
 
 
 class _Writer:
@@ -152,12 +156,9 @@ class _Writer:
         self.keys += key_of(document["source"], document["id"])
 
 
-def _write_unit(unit: Unit, folder: Path, text_field: str) -> tuple[list[Shard], bytes]:
+def _write_unit(unit: Unit, folder: Path, text_field: str, processes: int) -> tuple[list[Shard], bytes]:
     if unit.files:
-        with ShardWriter(folder, partial(_file_name, "part", unit.number), FILE_TEXT_BYTES) as shard_writer:
-            writer = _Writer(shard_writer)
-            _write_files(unit.files, writer, text_field)
-        return [shard_writer.shard], bytes(writer.keys)
+        return _write_files(unit, folder, text_field, processes)
     with ExitStack() as stack:
         docs, code = (
             _Writer(stack.enter_context(ShardWriter(folder, partial(_file_name, f"{source}/{source}", unit.number))))
@@ -178,15 +179,30 @@ def _file_name(stem: str, unit: int, part: int) -> str:
     return f"{DOCUMENTS}/{stem}-{unit:04d}-{part:02d}.jsonl.gz"
 
 
-def _write_files(files: Sequence[InputFile], writer: _Writer, text_field: str) -> None:
-    for file in files:
-        for record in read_records(file, text_field):
-            if record.document is not None:
-                writer.keep(record.document)
-            elif record.dropped is not None:
-                writer.writer.drop(record.dropped)
-            else:
-                writer.writer.fail(file.path, record.line, record.failed or "")
+def _write_files(unit: Unit, folder: Path, text_field: str, processes: int) -> tuple[list[Shard], bytes]:
+    keys = bytearray()
+    raw = ((file, raw) for file in unit.files for raw in read_raw(file))
+    pieces = cut(raw, lambda item: size_of_raw(*item))
+    with ShardWriter(folder, partial(_file_name, "part", unit.number), FILE_TEXT_BYTES) as writer:
+        for block, block_keys in map_ordered(partial(_make_block, text_field), pieces, processes):
+            writer.append(block)
+            keys += block_keys
+    return [writer.shard], bytes(keys)
+
+
+def _make_block(text_field: str, piece: Sequence[tuple[InputFile, Raw]]) -> tuple[Block, bytes]:
+    writer = BlockWriter()
+    keys = bytearray()
+    for file, raw in piece:
+        record = make_record(file, raw, text_field)
+        if record.document is not None:
+            writer.keep(record.document)
+            keys += key_of(record.document["source"], record.document["id"])
+        elif record.dropped is not None:
+            writer.drop(record.dropped)
+        else:
+            writer.fail(file.path, record.line, record.failed or "")
+    return writer.block(), bytes(keys)
 
 
 def _write_module(docs: _Writer, code: _Writer, module: Module) -> None:

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..files import PARTIAL
 from ..reading import DAMAGE, open_read
 from ..remote import shown
-from .web import clean_text, decode_html, main_text, read_archive
+from .web import WebRecord, clean_text, decode_html, main_text, read_captures, with_text
 
 log = logging.getLogger(__name__)
 
@@ -99,22 +99,49 @@ def _kind(path: Path) -> tuple[str | None, str]:
     return None, name
 
 
-def read_records(file: InputFile, text_field: str) -> Iterator[Record]:
-    """Yield every record of ``file`` once, as a document, dropped or failed."""
+class Line(NamedTuple):
+    """A physical line by its number from 1; ``damage`` says why it cannot be read."""
+
+    number: int
+    content: bytes
+    damage: str | None
+
+
+Raw = Line | WebRecord | None  # what a record is made of; None is the whole file
+
+
+def read_raw(file: InputFile) -> Iterator[Raw]:
+    """Read and unpack what stands in ``file``, without making anything of it."""
     if file.path.stat().st_size == 0:
         log.warning("%s is empty", file.path)
-        return
-    if file.kind == "lines":
-        records = _read_lines(file, text_field)
+    elif file.kind == "lines":
+        yield from map(Line._make, read_physical_lines(file.path))
     elif file.kind == "archive":
-        records = _read_archive(file)
+        yield from read_captures(file.path)
     else:
-        records = iter([_read_whole(file)])
-    for record in records:
-        if record.document is not None and is_blank(record.document["text"]):
-            yield Record(record.line, dropped="blank text")
-        else:
-            yield record
+        yield None
+
+
+def size_of_raw(file: InputFile, raw: Raw) -> int:
+    """Bytes that there are to work on, about."""
+    if raw is None:
+        return file.path.stat().st_size
+    if isinstance(raw, Line):
+        return len(raw.content)
+    return len(raw.page or raw.text)
+
+
+def make_record(file: InputFile, raw: Raw, text_field: str) -> Record:
+    """A document, or why there is none."""
+    if raw is None:
+        record = _read_whole(file)
+    elif isinstance(raw, Line):
+        record = _record_of_line(file, text_field, raw)
+    else:
+        record = _record_of_capture(file, raw)
+    if record.document is not None and is_blank(record.document["text"]):
+        return Record(record.line, dropped="blank text")
+    return record
 
 
 def _read_whole(file: InputFile) -> Record:
@@ -134,14 +161,13 @@ def _read_whole(file: InputFile) -> Record:
     return Record(1, {"id": file.name, "text": clean_text(text), "source": file.source, "metadata": metadata})
 
 
-def _read_lines(file: InputFile, text_field: str) -> Iterator[Record]:
-    for line, raw, damage in read_physical_lines(file.path):
-        if damage is not None:
-            yield Record(line, failed=damage)
-        elif not raw.strip():
-            yield Record(line, dropped="blank line")
-        else:
-            yield _read_line(file, text_field, line, raw.removeprefix(b"\xef\xbb\xbf") if line == 1 else raw)
+def _record_of_line(file: InputFile, text_field: str, line: Line) -> Record:
+    if line.damage is not None:
+        return Record(line.number, failed=line.damage)
+    if not line.content.strip():
+        return Record(line.number, dropped="blank line")
+    raw = line.content.removeprefix(b"\xef\xbb\xbf") if line.number == 1 else line.content
+    return _read_line(file, text_field, line.number, raw)
 
 
 def _read_line(file: InputFile, text_field: str, line: int, raw: bytes) -> Record:
@@ -207,13 +233,12 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
-def _read_archive(file: InputFile) -> Iterator[Record]:
-    for record in read_archive(file.path):
-        if record.failed is not None or record.dropped is not None:
-            yield Record(record.number, dropped=record.dropped, failed=record.failed)
-            continue
-        document = {"id": record.id, "text": record.text, "source": file.source}
-        if record.created:
-            document["created"] = record.created
-        metadata = {**record.metadata, "file": shown(str(file.path))}
-        yield Record(record.number, {**document, "metadata": metadata})
+def _record_of_capture(file: InputFile, capture: WebRecord) -> Record:
+    record = capture if capture.page is None else with_text(capture, main_text)
+    if record.failed is not None or record.dropped is not None:
+        return Record(record.number, dropped=record.dropped, failed=record.failed)
+    document = {"id": record.id, "text": record.text, "source": file.source}
+    if record.created:
+        document["created"] = record.created
+    metadata = {**record.metadata, "file": shown(str(file.path))}
+    return Record(record.number, {**document, "metadata": metadata})

@@ -9,14 +9,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..batch import Batch
 from ..config.tag import TagConfig
 from ..config.warc import WarcConfig, WarcTaggers
-from ..documents import DOCUMENTS, DocumentsArtifact, Shard, ShardWriter, documents_artifact, is_blank, refuse_own_input
+from ..documents import (
+    DOCUMENTS,
+    Block,
+    BlockWriter,
+    DocumentsArtifact,
+    Shard,
+    ShardWriter,
+    documents_artifact,
+    is_blank,
+    refuse_own_input,
+)
 from ..errors import UserError
 from ..execute import map_ordered
 from ..progress import Progress
@@ -24,9 +33,9 @@ from ..records import recorded
 from ..tag import TagPlan, attributes_of, make_plan
 from .files import InputFile, find_input_files
 from .linearizers import linearizer, normalise_address
+from .spread import cut, run_units
 from .web import WebRecord, read_captures, with_text
 
-BATCH = 64  # pages that are scored together
 ARCHIVES = "archive"
 VERSION = "v0"  # of the documents
 log = logging.getLogger(__name__)
@@ -85,8 +94,9 @@ def warc(config: WarcConfig) -> dict[str, dict[str, int]]:
             _output(root, config) as artifact,
             Progress("warc", len(own), "archives") as progress,
         ):
-            extract = partial(extract_unit, work, artifact.folder)
-            for shard in map_ordered(extract, own, 1 if config.debug else config.processes):
+            extract = partial(extract_unit, work=work, folder=artifact.folder)
+            sizes = [unit.file.stat().st_size for unit in own]
+            for shard in run_units(extract, own, sizes, 1 if config.debug else config.processes):
                 artifact.add(shard)
                 progress.advance()
             total = artifact.counts()
@@ -201,24 +211,36 @@ def _taggers(config: WarcConfig, chosen: WarcTaggers, where: str) -> Taggers:
     return Taggers(make_plan(settings), chosen.skip)
 
 
-def extract_unit(work: Work, folder: Path, unit: Unit) -> Shard:
+def extract_unit(unit: Unit, work: Work, folder: Path, processes: int) -> Shard:
     """Write the documents of one archive."""
+    pieces = cut(_with_info(unit.file, work.dolma), lambda item: len(item[0].page or item[0].text))
     with ShardWriter(folder, lambda part: unit.name) as writer:
-        records = read_captures(unit.file, any_type=work.dolma)
-        info: dict[str, Any] = {}
-        while batch := list(islice(records, BATCH)):
-            pages: list[tuple[WebRecord, dict[str, Any]]] = []
-            for record in batch:
-                if record.dropped == "a warcinfo record":
-                    info = record.metadata
-                if record.failed is not None:
-                    writer.fail(unit.file, record.number, record.failed)
-                elif record.dropped is not None:
-                    writer.drop(record.dropped)
-                else:
-                    pages.append((record, make_document(work, unit, record, info)))
-            _write_pages(work, unit, pages, writer)
+        for block in map_ordered(partial(_make_block, work, unit), pieces, processes):
+            writer.append(block)
     return writer.shard
+
+
+def _with_info(archive: Path, any_type: bool) -> Iterator[tuple[WebRecord, dict[str, Any]]]:
+    """The records, each with what the ``warcinfo`` record before it states."""
+    info: dict[str, Any] = {}
+    for record in read_captures(archive, any_type=any_type):
+        if record.dropped == "a warcinfo record":
+            info = record.metadata
+        yield record, info
+
+
+def _make_block(work: Work, unit: Unit, piece: Sequence[tuple[WebRecord, dict[str, Any]]]) -> Block:
+    writer = BlockWriter()
+    pages: list[tuple[WebRecord, dict[str, Any]]] = []
+    for record, info in piece:
+        if record.failed is not None:
+            writer.fail(unit.file, record.number, record.failed)
+        elif record.dropped is not None:
+            writer.drop(record.dropped)
+        else:
+            pages.append((record, make_document(work, unit, record, info)))
+    _write_pages(work, unit, pages, writer)
+    return writer.block()
 
 
 def make_document(work: Work, unit: Unit, record: WebRecord, info: dict[str, Any]) -> dict[str, Any]:
@@ -260,7 +282,7 @@ def sent_time(stated: str | None) -> str | None:
 
 
 def _write_pages(
-    work: Work, unit: Unit, pages: Sequence[tuple[WebRecord, dict[str, Any]]], writer: ShardWriter
+    work: Work, unit: Unit, pages: Sequence[tuple[WebRecord, dict[str, Any]]], writer: BlockWriter
 ) -> None:
     linearize = linearizer(work.linearizer)
     scored = work.before.attributes([document for _, document in pages]) if pages else []

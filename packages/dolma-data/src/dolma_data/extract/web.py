@@ -106,12 +106,6 @@ class _Source:
         return data
 
 
-def read_archive(path: str | Path) -> Iterator[WebRecord]:
-    """Yield every record of a WARC, WET or ARC file with its main text; see :func:`read_captures`."""
-    for record in read_captures(path):
-        yield record if record.page is None else with_text(record, main_text)
-
-
 def with_text(record: WebRecord, linearize: Callable[[str | bytes], str]) -> WebRecord:
     """The record with the text that ``linearize`` finds in its page."""
     assert record.page is not None
