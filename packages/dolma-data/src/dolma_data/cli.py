@@ -212,12 +212,12 @@ def reshard(config: Annotated[ReshardConfig, Parameter(name="*")]) -> None:
 @remote_paths
 def warc(config: Annotated[WarcConfig, Parameter(name="*")]) -> None:
     """Write documents out of web archives, scored by taggers before and after their text is taken."""
-    from .extract.warc import plan, warc
+    from .extract.warc import find_archives, plan, warc
 
-    if config.dry_run and (missing := unseen(config.documents)):
-        return print_plan(config, files={}, missing=missing)
     if config.dry_run:
-        return print_plan(config, files={str(unit.file): str(unit.root / unit.name) for unit in plan(config)})
+        missing = _listed(config.documents, lambda item: (file.path for file in find_archives(item)))["missing"]
+        units = [] if missing else plan(config)
+        return print_plan(config, files={str(unit.file): str(unit.root / unit.name) for unit in units}, missing=missing)
     warc(config)
     return None
 

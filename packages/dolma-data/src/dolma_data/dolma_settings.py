@@ -44,6 +44,17 @@ WITHOUT_EFFECT: dict[str, dict[str, str]] = {
     },
     "warc": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY, "ignore_existing": ANEW},
 }
+# Keys that Dolma leaves unset by null, though they have a default here.
+UNSET_BY_NULL = {
+    "tag": ("destination",),
+    "dedupe": (
+        "dedupe.skip_empty",
+        "dedupe.num_partitions",
+        "dedupe.partition_index",
+        "dedupe.file_partition",
+        "dedupe.paragraphs.paragraph_separator",
+    ),
+}
 RENAMED = {"dryrun": "dry_run"}
 NAMED_BY_USERS = frozenset({"labels", "resources", "set"})  # what follows is a name, not a key of ours
 
@@ -102,6 +113,13 @@ def prepare_settings(
     settings = {RENAMED.get(name, name): value for name, value in settings.items()}
     for note in lint_settings(command, _merged(settings, options or {})):
         log.warning("warning: %s", note)
+    for key in UNSET_BY_NULL.get(command, ()):
+        *above, last = key.split(".")
+        inner = settings
+        for part in above:
+            inner = _section(inner, part)
+        if last in inner and inner[last] is None:
+            del inner[last]
     removed: dict[str, list[str]] = {}
     for key, reason in WITHOUT_EFFECT.get(command, {}).items():
         if _remove(settings, key.split(".")):

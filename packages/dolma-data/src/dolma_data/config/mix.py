@@ -59,7 +59,7 @@ class MixOutput:
     discard_fields: tuple[str, ...] = ()
     """Top-level fields that are left out, such as attributes."""
 
-    min_text_length: int = 0
+    min_text_length: int | None = 0
     """Documents whose trimmed text has fewer UTF-8 bytes after replacement are left out."""
 
 

@@ -144,7 +144,8 @@ def compile_rules(stream: MixStream, compat: str | None = None) -> Rules:
     for name in stream.output.discard_fields:
         if name == "text" or (name in NEEDED_FIELDS and not dolma):
             raise UserError(f"discard_fields has {name!r}, which every document needs", where=where, fix="keep it")
-    if stream.output.min_text_length < 0:
+    min_text_length = stream.output.min_text_length or 0
+    if min_text_length < 0:
         raise UserError("min_text_length is negative", where=where, fix="give 0 or more")
     rules = stream.filter
     return Rules(
@@ -152,7 +153,7 @@ def compile_rules(stream: MixStream, compat: str | None = None) -> Rules:
         exclude=tuple(compile_rule(text, rules.syntax, dolma) for text in rules.exclude) if rules else (),
         replace=tuple(_compile_replacement(item, where, dolma) for item in stream.span_replacement),
         discard=stream.output.discard_fields,
-        min_text_length=stream.output.min_text_length,
+        min_text_length=min_text_length,
         keep_blank=dolma,
         dolma=dolma,
     )
