@@ -1,11 +1,12 @@
-"""How a second worker helps: each command on one file with one process and with two, beside two plain copies of it.
+"""How a second worker helps: each command with one process and with two, beside two plain copies of it.
 
 The aim of a command with two workers is what the machine gives to two copies of the same command, each with one process
-and a file of its own, that run at the same time: memory and caches are shared there too. With ``once`` the seconds of
-one process on one file, ``copies`` those of the slower copy and ``both`` those of two workers on the same file, twice
-the work takes ``copies`` and so half of it ``copies / 2``; the ratio is ``(copies / 2) / both``.
+and a corpus of its own, that run at the same time: memory and caches are shared there too. With ``once`` the seconds of
+one process, ``copies`` those of the slower copy and ``both`` those of two workers on the same corpus, twice the work
+takes ``copies`` and so half of it ``copies / 2``; the ratio is ``(copies / 2) / both``.
 
-Start-up counts against both, so the file is the large one of the benchmark several times over.
+The corpus lies in several files, as it mostly does, or in one ordinary ``.gz``, which one process unpacks for all.
+Start-up counts against both, so it is the large one of the benchmark several times over.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from benchmarks.measure import Run, run
 
 SCALING = "scaling"
 COPIES = 4  # of the texts, with other ids
+FILES = (8, 1)
 AIM = 0.95
 
 
@@ -74,7 +76,7 @@ def run_beside(groups: Sequence[Sequence[Sequence[str]]], work: Path) -> float:
     return max(walls)
 
 
-def measure(command: Command, tools: Tools, work: Path, repeat: int) -> dict[str, Any]:
+def measure(command: Command, tools: Tools, work: Path, files: int, repeat: int) -> dict[str, Any]:
     """Run a command in the three ways in turn, ``repeat`` times; returns the row of the table."""
     single, double = replace(tools, processes=1), replace(tools, processes=2)
     corpus = work / SCALING
@@ -93,6 +95,7 @@ def measure(command: Command, tools: Tools, work: Path, repeat: int) -> dict[str
     once, both_wall, copies = (statistics.median(seconds[name]) for name in ("once", "both", "copies"))
     return {
         "job": f"scaling: {command.name}",
+        "files": files,
         "ratio": round(copies / 2 / both_wall, 3),
         "target": AIM,
         "speed_up": round(once / both_wall, 2),
@@ -102,30 +105,26 @@ def measure(command: Command, tools: Tools, work: Path, repeat: int) -> dict[str
     }
 
 
-def make_one_file(corpora: Path, folder: Path) -> float:
-    """One ordinary ``.gz`` of one member; returns MB of text."""
-    shutil.rmtree(folder, ignore_errors=True)
-    _, text = make_corpus(corpora, folder, files=1, copies=COPIES)
-    return text / 1e6
-
-
 def bench_scaling(data: Path, work: Path, tools: Tools, names: Sequence[str], repeat: int) -> list[dict[str, Any]]:
     """Measure all commands whose names hold one of ``names`` (all of them without); prints and returns the rows."""
-    print(f"{SCALING}: {make_one_file(data / 'corpora', work / SCALING):.1f} MB of text in one file", flush=True)
     rows = []
-    for command in commands():
-        if names and not any(name in command.name for name in names):
-            continue
-        try:
-            row = measure(command, tools, work, repeat)
-        except RuntimeError as error:
-            print(f"scaling: {command.name}: FAILED: {error}", flush=True)
-            rows.append({"job": f"scaling: {command.name}", "failed": str(error)})
-            continue
-        rows.append(row)
-        print(
-            f"{row['job']:28} {row['ratio']:6.3f} of two copies (aim {row['target']}); {row['speed_up']} times one "
-            f"process, the copies {row['speed_up_of_copies']}; {row['memory_mib']} MiB",
-            flush=True,
-        )
+    for files in FILES:
+        shutil.rmtree(work / SCALING, ignore_errors=True)
+        _, text = make_corpus(data / "corpora", work / SCALING, files=files, copies=COPIES)
+        print(f"{SCALING}: {text / 1e6:.1f} MB of text, files: {files}", flush=True)
+        for command in commands():
+            if names and not any(name in command.name for name in names):
+                continue
+            try:
+                row = measure(command, tools, work, files, repeat)
+            except RuntimeError as error:
+                print(f"scaling: {command.name}: FAILED: {error}", flush=True)
+                rows.append({"job": f"scaling: {command.name}", "files": files, "failed": str(error)})
+                continue
+            rows.append(row)
+            print(
+                f"{row['job']:28} {row['ratio']:6.3f} of two copies (aim {row['target']}); {row['speed_up']} times one "
+                f"process, the copies {row['speed_up_of_copies']}; {row['memory_mib']} MiB",
+                flush=True,
+            )
     return rows
