@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from dolma_data.documents import (
     DocumentFile,
-    ShardWriter,
     documents_artifact,
     encode_json,
     find_documents,
@@ -22,6 +21,7 @@ from dolma_data.documents import (
     read_rows,
 )
 from dolma_data.errors import UserError
+from dolma_data.shard_writing import ShardWriter
 
 DOCUMENT = {"id": "1", "text": "one", "source": "s"}
 

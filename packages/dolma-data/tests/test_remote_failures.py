@@ -94,14 +94,20 @@ def test_an_artifact_that_is_replaced_has_no_manifest_meanwhile(bucket: Bucket, 
     assert "manifest.json" in bucket.content(f"{corpus}/attributes/x")
 
 
+def killed_at(method: str, bucket: Bucket, corpus: str) -> list[str]:
+    """Tag in a process that is killed at its request for ``b.jsonl.gz``; returns the command."""
+    program = [*MAIN, "tag", "--documents", corpus, *TAG]
+    running = subprocess.Popen(program, stderr=subprocess.DEVNULL)
+    kill = Fault(method, "/b.jsonl.gz", times=1, before=lambda: os.kill(running.pid, signal.SIGKILL))
+    bucket.endpoint.faults.append(kill)
+    assert running.wait(timeout=60) == -signal.SIGKILL
+    return program
+
+
 def test_a_process_killed_in_the_middle_of_an_upload_is_followed_by_the_same_command(
     bucket: Bucket, corpus: str, expected: Any
 ) -> None:
-    program = [*MAIN, "tag", "--documents", corpus, *TAG]
-    running = subprocess.Popen(program, stderr=subprocess.DEVNULL)
-    kill = Fault("PUT", "/b.jsonl.gz", times=1, before=lambda: os.kill(running.pid, signal.SIGKILL))
-    bucket.endpoint.faults.append(kill)
-    assert running.wait(timeout=60) == -signal.SIGKILL
+    program = killed_at("PUT", bucket, corpus)
     left = bucket.content(f"{corpus}/attributes/x")
     assert "manifest.json" not in left
     assert "b.jsonl.gz" not in left
@@ -114,11 +120,7 @@ def test_a_process_killed_in_the_middle_of_an_upload_is_followed_by_the_same_com
 def test_a_process_killed_while_it_fetches_is_followed_by_the_same_command(
     bucket: Bucket, corpus: str, expected: Any
 ) -> None:
-    program = [*MAIN, "tag", "--documents", corpus, *TAG]
-    running = subprocess.Popen(program, stderr=subprocess.DEVNULL)
-    kill = Fault("GET", "/b.jsonl.gz", times=1, before=lambda: os.kill(running.pid, signal.SIGKILL))
-    bucket.endpoint.faults.append(kill)
-    assert running.wait(timeout=60) == -signal.SIGKILL
+    program = killed_at("GET", bucket, corpus)
     assert not bucket.keys("corpus/attributes")
     subprocess.run(program, check=True, capture_output=True)
     assert bucket.content(f"{corpus}/attributes/x") == expected

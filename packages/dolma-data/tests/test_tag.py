@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from dolma_data.annotate import CHUNK_BYTES, SMALL_FILE_BYTES, read_chunks
+from dolma_data.annotate import CHUNK_BYTES, read_chunks
 from dolma_data.cli import execute
 from dolma_data.documents import find_documents
 from dolma_data.files import digest
-from dolma_data.reading import split_lines
+from dolma_data.reading import SMALL_FILE_BYTES, split_lines
 
 TAGGERS = ("c4_v2", "pii_regex_with_counts_fast_v2", "ft_lang_id_en_doc_v2")
 OWN_TAGGER = '''

@@ -33,11 +33,10 @@ from .errors import UserError
 from .execute import map_ordered
 from .files import PARTIAL, atomic_write, digest_file, read_json, read_lines, write_json
 from .progress import Progress
-from .reading import Block, pack, packing_of, read_blocks, split_lines
+from .reading import SMALL_FILE_BYTES, Block, pack, packing_of, read_blocks, split_lines
 from .records import recorded
 
 CHUNK_BYTES = 4 << 20  # of lines: large enough for compiled loops, small enough for many processes
-SMALL_FILE_BYTES = 16 << 20  # as it lies on disk: what one worker does while the others do as much
 FINISHED = "finished.jsonl"
 Note = list[Any]  # what a chunk has to say beside its rows: a list that begins with its kind, JSON all through
 log = logging.getLogger(__name__)

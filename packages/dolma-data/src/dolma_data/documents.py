@@ -10,17 +10,17 @@ import glob
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from .errors import UserError
 from .files import PARTIAL, atomic_artifact, atomic_write, digest, read_json, write_json
-from .reading import pack, packing_of, read_blocks, split_lines
+from .reading import read_blocks, split_lines
 from .remote import shown
 
 DOCUMENTS = "documents"
@@ -277,121 +277,6 @@ class Shard:
             self.count(source, text_bytes, documents)
         for reason, number in other.dropped.items():
             self.dropped[reason] = self.dropped.get(reason, 0) + number
-
-
-@dataclass(frozen=True)
-class Block:
-    """Documents packed as a piece of a ``.jsonl.gz`` file; ``counted`` lists no file."""
-
-    packed: bytes
-    documents: int
-    text_bytes: int
-    counted: Shard
-
-
-class BlockWriter:
-    """Takes what a :class:`ShardWriter` takes and gives it as a :class:`Block`, for the process that writes."""
-
-    def __init__(self) -> None:
-        self.counted = Shard()
-        self._lines: list[bytes] = []
-        self._text_bytes = 0
-
-    def keep(self, document: dict[str, Any]) -> None:
-        """Add ``document``."""
-        size = len(document["text"].encode())
-        self._lines.append(encode_json(document) + b"\n")
-        self._text_bytes += size
-        self.counted.read += 1
-        self.counted.count(document["source"], size)
-
-    def drop(self, reason: str) -> None:
-        """Count a record that is left out on purpose."""
-        self.counted.drop(reason)
-
-    def fail(self, file: str | Path, line: int, reason: str) -> None:
-        """Count a record that could not be used and keep its place for the quarantine."""
-        self.counted.fail(file, line, reason)
-
-    def block(self) -> Block:
-        """All that was taken."""
-        packed = pack(b"".join(self._lines), "gz") if self._lines else b""
-        return Block(packed, len(self._lines), self._text_bytes, self.counted)
-
-
-class ShardWriter:
-    """Write the documents of one unit of work into as many files as ``text_limit`` asks for.
-
-    ``name_of(k)`` names the k-th file relative to ``root``. Each record read must come to exactly one of :meth:`keep`,
-    :meth:`drop` and :meth:`fail`.
-    """
-
-    def __init__(self, root: Path, name_of: Callable[[int], str], text_limit: int | None = None) -> None:
-        self.root = root
-        self.name_of = name_of
-        self.text_limit = text_limit
-        self.shard = Shard()
-        self._file: ExitStack = ExitStack()
-        self._stream: BinaryIO | None = None
-        self._lines: list[bytes] = []
-        self._size = 0  # of the lines that are not written yet
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            self._flush()
-        self._file.__exit__(*error)
-
-    def _flush(self) -> None:
-        if self._stream is not None and self._lines:
-            self._stream.write(pack(b"".join(self._lines), packing_of(self.shard.files[-1]["path"])))
-            self._lines, self._size = [], 0
-
-    def _make_room(self, documents: int, text_bytes: int) -> BinaryIO:
-        """The file for what comes next, a new one where the limit is reached, with that counted."""
-        files = self.shard.files
-        if self._stream is not None and self.text_limit and files[-1]["text_bytes"] + text_bytes > self.text_limit:
-            self._flush()
-            self._file.close()
-            self._file, self._stream = ExitStack(), None
-        if self._stream is None:
-            name = self.name_of(len(files))
-            self._stream = self._file.enter_context(atomic_write(self.root / name, packed=True))
-            files.append({"path": name, "documents": 0, "text_bytes": 0})
-        files[-1]["documents"] += documents
-        files[-1]["text_bytes"] += text_bytes
-        return self._stream
-
-    def keep(self, document: dict[str, Any]) -> tuple[str, int]:
-        """Write ``document``; returns the file it went to and its line there."""
-        size = len(document["text"].encode())
-        self._make_room(1, size)
-        line = encode_json(document) + b"\n"
-        self._lines.append(line)
-        self._size += len(line)
-        if self._size >= BLOCK_BYTES:
-            self._flush()
-        self.shard.read += 1
-        self.shard.count(document["source"], size)
-        return self.shard.files[-1]["path"], self.shard.files[-1]["documents"]
-
-    def append(self, block: Block) -> None:
-        """Write the documents of ``block`` and take its counts."""
-        if block.documents:
-            stream = self._make_room(block.documents, block.text_bytes)
-            self._flush()
-            stream.write(block.packed)
-        self.shard.add(block.counted)
-
-    def drop(self, reason: str) -> None:
-        """Count a record that is left out on purpose."""
-        self.shard.drop(reason)
-
-    def fail(self, file: str | Path, line: int, reason: str) -> None:
-        """Count a record that could not be used and keep its place for the quarantine."""
-        self.shard.fail(file, line, reason)
 
 
 @dataclass

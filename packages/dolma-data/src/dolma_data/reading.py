@@ -20,6 +20,7 @@ from isal import igzip, isal_zlib
 from .errors import UserError
 
 MAX_LINE_BYTES = 128 << 20  # of one line: a longer one (a decompression bomb, a binary file) is no document
+SMALL_FILE_BYTES = 16 << 20  # as it lies on disk: what one worker does while the others do as much
 MEMBER_LEVEL = 3  # of ISA-L's deflate: about 270 MB/s, files 12 % larger than zlib's level 6, which makes 20 MB/s
 FRAME_LEVEL = 3  # of zstandard
 GzipError = cast(type[Exception], isal_zlib.error)

@@ -13,10 +13,7 @@ from typing import Any, TypeVar
 from ..config.extract import ExtractConfig
 from ..documents import (
     DOCUMENTS,
-    Block,
-    BlockWriter,
     Shard,
-    ShardWriter,
     documents_artifact,
     is_blank,
     refuse_own_input,
@@ -25,6 +22,7 @@ from ..errors import UserError
 from ..execute import map_ordered
 from ..progress import Progress
 from ..records import recorded
+from ..shard_writing import BlockWriter, PackedBlock, ShardWriter
 from .files import InputFile, Raw, find_input_files, make_record, read_raw, size_of_raw
 from .identity import key_of, settle_ids
 from .python import (
@@ -190,7 +188,7 @@ def _write_files(unit: Unit, folder: Path, text_field: str, processes: int) -> t
     return [writer.shard], bytes(keys)
 
 
-def _make_block(text_field: str, piece: Sequence[tuple[InputFile, Raw]]) -> tuple[Block, bytes]:
+def _make_block(text_field: str, piece: Sequence[tuple[InputFile, Raw]]) -> tuple[PackedBlock, bytes]:
     writer = BlockWriter()
     keys = bytearray()
     for file, raw in piece:

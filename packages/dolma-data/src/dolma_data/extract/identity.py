@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..documents import DocumentsArtifact, ShardWriter, read_rows
+from ..documents import DocumentsArtifact, read_rows
 from ..errors import UserError
+from ..shard_writing import ShardWriter
 
 KEY_BYTES = 8
 log = logging.getLogger(__name__)

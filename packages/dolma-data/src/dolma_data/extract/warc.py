@@ -17,11 +17,8 @@ from ..config.tag import TagConfig
 from ..config.warc import WarcConfig, WarcTaggers
 from ..documents import (
     DOCUMENTS,
-    Block,
-    BlockWriter,
     DocumentsArtifact,
     Shard,
-    ShardWriter,
     documents_artifact,
     is_blank,
     refuse_own_input,
@@ -30,6 +27,7 @@ from ..errors import UserError
 from ..execute import map_ordered
 from ..progress import Progress
 from ..records import recorded
+from ..shard_writing import BlockWriter, PackedBlock, ShardWriter
 from ..tag import TagPlan, attributes_of, make_plan
 from .files import InputFile, find_input_files
 from .linearizers import linearizer, normalise_address
@@ -229,7 +227,7 @@ def _with_info(archive: Path, any_type: bool) -> Iterator[tuple[WebRecord, dict[
         yield record, info
 
 
-def _make_block(work: Work, unit: Unit, piece: Sequence[tuple[WebRecord, dict[str, Any]]]) -> Block:
+def _make_block(work: Work, unit: Unit, piece: Sequence[tuple[WebRecord, dict[str, Any]]]) -> PackedBlock:
     writer = BlockWriter()
     pages: list[tuple[WebRecord, dict[str, Any]]] = []
     for record, info in piece:

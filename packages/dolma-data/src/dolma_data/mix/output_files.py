@@ -13,12 +13,12 @@ from ..config.mix import MixConfig
 from ..documents import Shard
 from ..execute import map_ordered
 from ..progress import Progress
-from ..reading import pack
+from ..reading import SMALL_FILE_BYTES, pack
 from . import reading
 from .chunks import Mixed, mix_piece
 from .finished import FILE, LINES, Digests, Finished, Scratch, digests_of
 from .plan import Unit
-from .reading import SMALL_FILE_BYTES, MixChunk, WholeFile, paths_of, read_chunks
+from .reading import MixChunk, WholeFile, paths_of, read_chunks
 from .rules import Funnel
 
 log = logging.getLogger(__name__)

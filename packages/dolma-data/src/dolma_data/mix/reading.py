@@ -19,7 +19,6 @@ from ..errors import UserError
 from ..reading import DAMAGE, open_read, read_blocks, split_lines
 
 CHUNK_BYTES = 4 << 20  # of lines of documents
-SMALL_FILE_BYTES = 16 << 20  # as it lies on disk: what one worker does while the others do as much
 REMAKE = "make the attributes again"
 log = logging.getLogger(__name__)
 

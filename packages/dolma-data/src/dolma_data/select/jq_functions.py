@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, product, zip_longest
 from typing import Any
 
+from .arrays import is_array
 from .jq_text import TEXT_FUNCTIONS, TEXTS_FUNCTIONS
 from .jq_values import (
     JqError,
@@ -16,7 +17,6 @@ from .jq_values import (
     children,
     fail,
     index,
-    is_array,
     is_true,
     kind_of,
     length,

@@ -9,6 +9,8 @@ import json
 import math
 from typing import Any
 
+from .arrays import is_array
+
 
 class Written(float):
     """A decimal number as it stands in a document: for allenai/dolma 1.2.1 it is true, even 0.0."""
@@ -23,10 +25,6 @@ class JqError(ValueError):
     def __init__(self, value: Any) -> None:
         self.value = value
         super().__init__(value if isinstance(value, str) else to_json(value))
-
-
-def is_array(value: Any) -> bool:
-    return type(value) is list or type(value) is tuple
 
 
 def kind_of(value: Any) -> str:

@@ -28,7 +28,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .jsonpath_compare import NUMBER, Comparisons, Values, comparisons, is_array
+from .arrays import is_array
+from .jsonpath_compare import NUMBER, Comparisons, Values, comparisons
 from .jsonpath_syntax import (
     All,
     Compare,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .arrays import is_array
+
 Values = list[Any]
 NUMBER = frozenset((int, float))
 
@@ -19,10 +21,6 @@ def children(value: Any) -> Values:
 
 def _sorted_children(value: Any) -> Values:
     return [value[name] for name in sorted(value)] if type(value) is dict else children(value)
-
-
-def is_array(value: Any) -> bool:
-    return type(value) is list or type(value) is tuple  # spans are decoded as tuples
 
 
 def equal(left: Any, right: Any) -> bool:

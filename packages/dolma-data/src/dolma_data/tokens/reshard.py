@@ -7,7 +7,6 @@ the token files become the units of :mod:`token_parts`, with a row for every cop
 from __future__ import annotations
 
 import csv
-import hashlib
 import logging
 import math
 import shutil
@@ -32,7 +31,7 @@ from ..reading import read_lines
 from ..records import recorded
 from .parts import RANGE_DOCUMENTS, Merge, plan_parts, write_parts
 from .tokenizer import TOKENIZER_FILE, load_tokenizer, special_ids, tokenizer_file
-from .units import ROW, order_keys, unit_paths
+from .units import ROW, name_rows, order_keys, unit_paths
 from .writer import ARTIFACT, SMALL_VOCABULARY, fingerprint
 
 log = logging.getLogger(__name__)
@@ -242,10 +241,7 @@ def prepare(file: TokenFile, seed: int, dtype: str, scratch: Path) -> Prepared:
     table = np.zeros(len(rows), dtype=ROW)
     columns = np.array(rows, dtype=np.int64).reshape(-1, 4).T
     table["start"], table["tokens"], table["file"], table["line"] = (columns[0], columns[1] - columns[0], *columns[2:])
-    hashes = b"".join(hashlib.sha256(identifier).digest()[:8] for identifier in identifiers)
-    table["hash"] = np.frombuffer(hashes, dtype="<u8")
-    table["id_bytes"] = [len(identifier) for identifier in identifiers]
-    table["id_start"] = np.cumsum(table["id_bytes"]) - table["id_bytes"]
+    name_rows(table, identifiers)
     taken = np.concatenate(list(_copies(len(table), file, seed)))
     table = table[taken[:, 0]]
     table["key"] = order_keys(seed, np.full(len(taken), file.number), taken[:, 0] * (1 << 20) + taken[:, 1])

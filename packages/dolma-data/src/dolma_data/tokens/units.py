@@ -147,10 +147,7 @@ def encode_unit(unit: Unit, work: Work) -> Encoded:
     table = np.zeros(len(texts), dtype=ROW)
     table["file"], table["line"] = np.array(places, dtype=np.int64).reshape(-1, 2).T
     table["key"] = order_keys(work.seed, table["file"], table["line"])
-    hashes = b"".join(hashlib.sha256(identifier).digest()[:8] for identifier in identifiers)
-    table["hash"] = np.frombuffer(hashes, dtype="<u8")
-    table["id_bytes"] = [len(identifier) for identifier in identifiers]
-    table["id_start"] = np.cumsum(table["id_bytes"]) - table["id_bytes"]
+    name_rows(table, identifiers)
     table["tokens"] = lengths
     order = np.argsort(table["key"], kind="stable")
     table = table[order]
@@ -194,6 +191,14 @@ def finished_unit(scratch: Path, number: int) -> Encoded | None:
         return msgspec.convert(row, Encoded)
     except (OSError, ValueError):
         return None
+
+
+def name_rows(table: np.ndarray, identifiers: Sequence[bytes]) -> None:
+    """Fill the columns of ``table`` (``ROW``) that stand for the ids of its documents, laid end to end."""
+    hashes = b"".join(hashlib.sha256(identifier).digest()[:8] for identifier in identifiers)
+    table["hash"] = np.frombuffer(hashes, dtype="<u8")
+    table["id_bytes"] = [len(identifier) for identifier in identifiers]
+    table["id_start"] = np.cumsum(table["id_bytes"]) - table["id_bytes"]
 
 
 def order_keys(seed: int, files: npt.NDArray[Any], lines: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
