@@ -17,7 +17,8 @@ from collections.abc import Callable
 import torch
 from transformers import OlmoConfig, OlmoForCausalLM
 
-from olmo_model.config import ModelSettings, OptimizerSettings
+from olmo_model.config.model import ModelSettings
+from olmo_model.config.optimization import OptimizerSettings
 from olmo_model.convert import to_hugging_face, to_hugging_face_config
 from olmo_model.initialization import mitchell
 from olmo_model.loss import language_model_loss

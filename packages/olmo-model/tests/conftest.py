@@ -16,7 +16,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from olmo_model.config import ModelConfig
+from olmo_model.config.model import ModelConfig
 from olmo_model.initialization import mitchell
 from olmo_model.model import Transformer
 

@@ -8,7 +8,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from olmo_model.checkpoint import Progress, load_model, remove_old_checkpoints, restore, save_checkpoint
-from olmo_model.config import OptimizerSettings
+from olmo_model.config.optimization import OptimizerSettings
 from olmo_model.errors import UserError
 from olmo_model.loss import language_model_loss
 from olmo_model.optim import adamw

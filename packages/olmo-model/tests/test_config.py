@@ -5,21 +5,12 @@ import re
 
 import pytest
 
-from olmo_model import config as module
-from olmo_model.config import (
-    CheckpointSettings,
-    DataSettings,
-    EvaluationSettings,
-    GenerateConfig,
-    ModelSettings,
-    OptimizerSettings,
-    SchedulerSettings,
-    TrainConfig,
-    WhichDataConfig,
-    duration_in_steps,
-    padded,
-    plain,
-)
+from olmo_model.config import commands, data, model, optimization, training
+from olmo_model.config.commands import GenerateConfig, WhichDataConfig
+from olmo_model.config.data import DataSettings
+from olmo_model.config.model import ModelSettings, padded
+from olmo_model.config.optimization import OptimizerSettings, SchedulerSettings
+from olmo_model.config.training import CheckpointSettings, EvaluationSettings, TrainConfig, duration_in_steps, plain
 from olmo_model.errors import UserError
 from olmo_model.presets import model_config
 from olmo_model.ranges import KEY
@@ -124,7 +115,8 @@ def test_steps_begin_at_one():
 
 
 def test_every_number_has_a_range():
-    found = [value for value in vars(module).values() if dataclasses.is_dataclass(value)]
+    modules = (commands, data, model, optimization, training)
+    found = {value for module in modules for value in vars(module).values() if dataclasses.is_dataclass(value)}
     without = [
         f"{part.__name__}.{field.name}"
         for part in found

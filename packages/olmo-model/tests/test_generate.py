@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from olmo_model.checkpoint import Progress, save_checkpoint
-from olmo_model.config import GenerateConfig, OptimizerSettings
+from olmo_model.config.commands import GenerateConfig
+from olmo_model.config.optimization import OptimizerSettings
 from olmo_model.errors import UserError
 from olmo_model.generate import continue_ids, generate
 from olmo_model.optim import adamw

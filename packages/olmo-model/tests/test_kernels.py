@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from olmo_model.config import ModelConfig
+from olmo_model.config.model import ModelConfig
 from olmo_model.kernels import rotate, swiglu
 from olmo_model.model import rotary_tables
 

@@ -5,15 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from olmo_model.config import (
-    CheckpointSettings,
-    DataSettings,
-    ModelSettings,
-    SchedulerSettings,
-    TrainConfig,
-    WhichDataConfig,
-    WhichStepsConfig,
-)
+from olmo_model.config.commands import WhichDataConfig, WhichStepsConfig
+from olmo_model.config.data import DataSettings
+from olmo_model.config.model import ModelSettings
+from olmo_model.config.optimization import SchedulerSettings
+from olmo_model.config.training import CheckpointSettings, TrainConfig
 from olmo_model.errors import UserError
 from olmo_model.lookup import which_data, which_steps
 from olmo_model.order import shuffled

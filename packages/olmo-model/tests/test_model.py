@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import OlmoConfig, OlmoForCausalLM
 
-from olmo_model.config import ModelSettings
+from olmo_model.config.model import ModelSettings
 from olmo_model.convert import to_hugging_face, to_hugging_face_config
 from olmo_model.loss import language_model_loss
 from olmo_model.model import Transformer

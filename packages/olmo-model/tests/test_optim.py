@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from olmo_model.config import OptimizerSettings
+from olmo_model.config.optimization import OptimizerSettings
 from olmo_model.optim import adamw, clip_gradients
 
 

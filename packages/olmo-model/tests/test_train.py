@@ -13,14 +13,10 @@ import yaml
 
 from olmo_model import train as module
 from olmo_model.checkpoint import load_model
-from olmo_model.config import (
-    CheckpointSettings,
-    DataSettings,
-    EvaluationSettings,
-    ModelSettings,
-    SchedulerSettings,
-    TrainConfig,
-)
+from olmo_model.config.data import DataSettings
+from olmo_model.config.model import ModelSettings
+from olmo_model.config.optimization import SchedulerSettings
+from olmo_model.config.training import CheckpointSettings, EvaluationSettings, TrainConfig
 from olmo_model.errors import UserError
 from olmo_model.order import read_ledger
 from olmo_model.train import make_plan, train

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from olmo_model.config import OptimizerSettings
+from olmo_model.config.optimization import OptimizerSettings
 from olmo_model.errors import UserError
 from olmo_model.loss import language_model_loss
 from olmo_model.optim import adamw

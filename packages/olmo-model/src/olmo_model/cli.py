@@ -11,7 +11,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .command_line import make_app, run
-from .config import GenerateConfig, TrainConfig, WhichDataConfig, WhichStepsConfig
+from .config.commands import GenerateConfig, WhichDataConfig, WhichStepsConfig
+from .config.training import TrainConfig
 
 app = make_app("olmo-model", "olmo-model", "Decoder-only transformer of the OLMo family and its trainer.")
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from .checkpoint import load_model
-from .config import GenerateConfig
+from .config.commands import GenerateConfig
 from .errors import UserError
 from .model import Cache, Transformer
 from .run_folder import resolve

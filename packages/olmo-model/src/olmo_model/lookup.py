@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .config import WhichDataConfig, WhichStepsConfig
+from .config.commands import WhichDataConfig, WhichStepsConfig
 from .errors import UserError
 from .order import LedgerRow, Segment, read_ledger, segments, shuffled
 from .run_folder import RunFolder, complete_checkpoints, step_of_row

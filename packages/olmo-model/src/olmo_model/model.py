@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from .config.model import ModelConfig
 from .kernels import rotate, swiglu
 
 EPSILON = 1e-5  # of the layer norms, which have neither weight nor bias

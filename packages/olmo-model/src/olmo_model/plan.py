@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .callbacks.console import time_left
-from .config import ModelConfig, TrainConfig
+from .config.model import ModelConfig
+from .config.training import TrainConfig
 from .errors import UserError
 from .presets import parameter_count
 from .train import Plan, build_model, build_trainer, make_plan, set_threads, within_memory

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from .config import ModelConfig, ModelSettings, padded
+from .config.model import ModelConfig, ModelSettings, padded
 from .errors import UserError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .config import ScheduleName
+from .config.optimization import ScheduleName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,8 @@ from .callbacks.data_order import DataOrder
 from .callbacks.evaluation import Evaluation
 from .callbacks.metrics import Metrics
 from .checkpoint import Progress, point_latest, remove_old_checkpoints, restore, save_checkpoint
-from .config import ModelConfig, ModelSettings, TrainConfig, duration_in_steps, plain
+from .config.model import ModelConfig, ModelSettings
+from .config.training import TrainConfig, duration_in_steps, plain
 from .errors import UserError
 from .evaluate import load_requests, load_windows, perplexity, rank_classification
 from .files import write_json

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..config import WandbSettings
+from ..config.training import WandbSettings
 from ..errors import UserError
 from ..trainer import Row, Trainer
 
