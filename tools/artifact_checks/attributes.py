@@ -28,7 +28,10 @@ MATCHES = "matches.jsonl.gz"
 
 
 class Aligned:
-    """What the attribute rows of one artifact gave: for the totals and for ``matches.jsonl.gz``."""
+    """What the attribute rows of one artifact gave: for the totals and for ``matches.jsonl.gz``.
+
+    A document is its file and line with its source and id, a span its file and line with its ends.
+    """
 
     def __init__(self) -> None:
         self.documents = Identities()
@@ -65,7 +68,7 @@ def check_attributes(folder: Path, report: Report, options: Options) -> str:
     for relative, path in own.items():
         if relative not in documents and documents:
             report.problem(path, f"there is no file of documents {root / 'documents' / relative}")
-        found[relative] = check_rows(path, documents.get(relative), manifest is not None, aligned, report)
+        found[relative] = check_rows(path, relative, documents.get(relative), manifest is not None, aligned, report)
     if manifest is not None:
         check_manifest(manifest, manifest_path, folder, found, aligned.keys, report)
     if (folder / MATCHES).exists():
@@ -73,7 +76,9 @@ def check_attributes(folder: Path, report: Report, options: Options) -> str:
     return f"{sum(count for count, _ in found.values()):,} rows, {len(aligned.spans):,} spans"
 
 
-def check_rows(path: Path, documents: Path | None, ours: bool, aligned: Aligned, report: Report) -> tuple[int, int]:
+def check_rows(
+    path: Path, relative: str, documents: Path | None, ours: bool, aligned: Aligned, report: Report
+) -> tuple[int, int]:
     """(rows, tombstones) of one file. Row k belongs to row k: same id and source, spans inside its text."""
     count = tombstones = 0
     quiet = Report(quiet=True)
@@ -106,7 +111,7 @@ def check_rows(path: Path, documents: Path | None, ours: bool, aligned: Aligned,
                         path, f"line {number} of {documents} cannot be read, so a tombstone belongs here", number
                     )
                 continue
-            aligned.documents.add(document["source"], document["id"])
+            aligned.documents.add(relative, number, document["source"], document["id"])
         if "quarantined" in row:
             continue
         if document is not None and (row["id"], row["source"]) != (document["id"], document["source"]):
@@ -117,11 +122,13 @@ def check_rows(path: Path, documents: Path | None, ours: bool, aligned: Aligned,
                 number,
             )
             document = None
-        check_spans(row, None if document is None else len(document["text"]), aligned, path, number, report)
+        check_spans(row, None if document is None else len(document["text"]), aligned, path, relative, number, report)
     return count, tombstones
 
 
-def check_spans(row: Any, length: int | None, aligned: Aligned, path: Path, number: int, report: Report) -> None:
+def check_spans(
+    row: Any, length: int | None, aligned: Aligned, path: Path, relative: str, number: int, report: Report
+) -> None:
     """Offsets are code points of the text; scores are finite."""
     aligned.keys |= row["attributes"].keys()
     for name, spans in row["attributes"].items():
@@ -136,7 +143,7 @@ def check_spans(row: Any, length: int | None, aligned: Aligned, path: Path, numb
                 )
             if not math.isfinite(score):
                 report.problem(path, f"{name}: score {score} is not finite", number)
-            aligned.spans.add(row["source"], row["id"], start, end)
+            aligned.spans.add(relative, number, start, end)
 
 
 def check_manifest(
@@ -173,24 +180,30 @@ def check_matches(path: Path, own: dict[str, Path], aligned: Aligned, report: Re
         if wrong is not None:
             report.problem(path, wrong, number)
             continue
-        matched.add(row["source"], row["id"], row["start"], row["end"])
-        if key(row["source"], row["id"]) not in aligned.documents:
-            report.problem(path, f"no document has id {row['id']!r} of source {row['source']!r}", number)
-        elif key(row["source"], row["id"], row["start"], row["end"]) not in aligned.spans:
+        at, names, span = (row["file"], row["line"]), (row["source"], row["id"]), (row["start"], row["end"])
+        matched.add(*at, *span)
+        if key(*at, *names) not in aligned.documents:
+            report.problem(path, _no_document(*at, *names), number)
+        elif key(*at, *span) not in aligned.spans:
             report.problem(path, f"{row['id']!r} has no span {row['start']}..{row['end']}", number)
-        if kind == "duplicate_match" and (row["first_id"] is None or "first_file" in row):
+        if kind == "contamination_match" or row["first_id"] is None or "first_corpus" in row:
             continue  # held by a filter of an earlier run, or in a corpus that lies elsewhere
-        if kind == "duplicate_match" and key(row["first_source"], row["first_id"]) not in aligned.documents:
-            report.problem(path, f"no document has id {row['first_id']!r} of source {row['first_source']!r}", number)
+        first = (row["first_file"], row["first_line"], row["first_source"], row["first_id"])
+        if key(*first) not in aligned.documents:
+            report.problem(path, _no_document(*first), number)
     unmatched = aligned.spans.missing_from(matched)
     if not unmatched:
         return
-    for file in own.values():
+    for relative, file in own.items():
         for number, row in rows(file, "attributes", Report(quiet=True)):
             for spans in row["attributes"].values():
                 for start, end, _ in spans:
-                    if key(row["source"], row["id"], start, end) in unmatched:
+                    if key(relative, number, start, end) in unmatched:
                         report.problem(file, f"{MATCHES} does not say what the span {start}..{end} matches", number)
+
+
+def _no_document(file: str, line: int, source: str, name: str) -> str:
+    return f"{file} has no document {name!r} of source {source!r} in line {line}"
 
 
 def check_summaries(path: Path, report: Report, options: Options) -> str:

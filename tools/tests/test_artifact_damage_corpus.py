@@ -137,13 +137,30 @@ ATTRIBUTES: list[Damage] = [
     ("failed", manifest(lambda m: m["counts"].update(failed=0, kept=6)), M, None, "counts.failed is 0"),
 ]
 MATCHES = "matches.jsonl.gz"
+
+
+def forget_first(match: dict[str, object]) -> None:
+    match.update(first_id=None)
+    del match["first_file"], match["first_line"]
+
+
 DUPLICATES: list[Damage] = [
-    ("unknown id", rows(MATCHES, lambda r: r[0].update(id="zz")), MATCHES, 1, "no document has id 'zz'"),
-    ("unknown first", rows(MATCHES, lambda r: r[0].update(first_id="zz")), MATCHES, 1, "no document has id 'zz'"),
+    ("unknown id", rows(MATCHES, lambda r: r[0].update(id="zz")), MATCHES, 1, "a.jsonl.gz has no document 'zz'"),
+    ("other line", rows(MATCHES, lambda r: r[0].update(line=1)), MATCHES, 1, "'a2' of source 'web' in line 1"),
+    ("unknown first", rows(MATCHES, lambda r: r[0].update(first_id="zz")), MATCHES, 1, "has no document 'zz'"),
+    ("first elsewhere", rows(MATCHES, lambda r: r[0].update(first_line=3)), MATCHES, 1, "no document 'a2'"),
+    ("first nowhere", rows(MATCHES, lambda r: r[0].pop("first_line")), MATCHES, 1, "'first_line' is a required"),
     ("no such span", rows(MATCHES, lambda r: r[0].update(end=38)), MATCHES, 1, "'a2' has no span 20..38"),
     ("match gone", rows(MATCHES, lambda r: r.clear()), TAGS, 2, "does not say what the span 20..39 matches"),
     ("other shape", rows(MATCHES, lambda r: r[0].pop("first_source")), MATCHES, 1, "'first_source' is a required"),
-    ("half a name", rows(MATCHES, lambda r: r[0].update(first_id=None)), MATCHES, 1, "'web' is not of type 'null'"),
+    ("half a name", rows(MATCHES, lambda r: forget_first(r[0])), MATCHES, 1, "'web' is not of type 'null'"),
+    (
+        "place alone",
+        rows(MATCHES, lambda r: r[0].update(first_id=None, first_source=None)),
+        MATCHES,
+        1,
+        "False schema does not allow 'a.jsonl.gz'",
+    ),
     ("no source", rows(MATCHES, lambda r: r[0].update(first_source=None)), MATCHES, 1, "None is not of type 'string'"),
 ]
 UNITS = "paragraphs.jsonl.gz"
@@ -343,7 +360,7 @@ def test_damaged_matches(damage: Damage, build: SimpleNamespace, check: Check) -
 def test_matches_of_decontamination_have_their_own_shape(build: SimpleNamespace, check: Check) -> None:
     folder = build.duplicates()
     unit = {"unit_id": "v1", "unit_source": "wiki", "unit_domain": "en", "kind": "paragraph"}
-    match = {"id": "a2", "source": "web", "start": 20, "end": 39, **unit}
+    match = {"id": "a2", "source": "web", "file": "a.jsonl.gz", "line": 2, "start": 20, "end": 39, **unit}
     write_rows(folder / MATCHES, [match])
     assert check(folder)[0] == 0
 
@@ -356,7 +373,7 @@ def test_matches_of_decontamination_have_their_own_shape(build: SimpleNamespace,
 def test_a_match_by_ngrams_says_how_much_of_the_unit_was_found(build: SimpleNamespace, check: Check) -> None:
     folder = build.duplicates()
     unit = {"unit_id": "v1", "unit_source": "wiki", "unit_domain": "en", "kind": "item"}
-    match = {"id": "a2", "source": "web", "start": 20, "end": 39, **unit}
+    match = {"id": "a2", "source": "web", "file": "a.jsonl.gz", "line": 2, "start": 20, "end": 39, **unit}
     write_rows(folder / MATCHES, [match | {"score": 0.75}])
     assert check(folder)[0] == 0
 
@@ -372,8 +389,9 @@ def test_what_a_unit_repeats_may_lie_in_another_corpus_or_be_known_to_a_filter_a
     build: SimpleNamespace, check: Check
 ) -> None:
     folder = build.duplicates()
-    match = {"id": "a2", "source": "web", "start": 20, "end": 39}
-    write_rows(folder / MATCHES, [match | {"first_id": "o1", "first_source": "old", "first_file": "old/a.jsonl.gz"}])
+    match = {"id": "a2", "source": "web", "file": "a.jsonl.gz", "line": 2, "start": 20, "end": 39}
+    first = {"first_id": "o1", "first_source": "old", "first_file": "o.jsonl.gz", "first_line": 9}
+    write_rows(folder / MATCHES, [match | first | {"first_corpus": "old/documents"}])
     assert check(folder)[0] == 0
 
     write_rows(folder / MATCHES, [match | {"first_id": None, "first_source": None}])

@@ -151,7 +151,24 @@ def test_the_report_shows_by_source_and_item_what_was_hit(
     assert report["found"][1]["places"][0]["text"] == QUERY + " telephone"
     readable = (tmp_path / "report/report.md").read_text()
     assert "| quiz | 4 | 2 | 2 | 1 | 1 |" in readable
+    assert f"- web `1` ({root}/documents/a.jsonl.gz, line 1), 12 to 117, score 1.000:" in readable
     assert f"```text\n{LINE}\n" in readable
+
+
+def test_documents_of_one_id_are_told_apart_by_file_and_line(
+    write_documents: Any, read_jsonl: Any, dolma: Any, tmp_path: Path
+) -> None:
+    requests = write_lines(tmp_path / "requests.jsonl.gz", [request(0, 1, " telephone", query=QUERY)])
+    document = {"id": "1", "text": QUERY, "source": "web"}
+    root = write_documents([b"cut", document, document])
+    options = ("--requests", requests, "--ngram-length", "8", "--report", tmp_path / "report", "--max-failed", "1")
+    assert dolma("decontaminate", "--documents", root, *options) == 0
+    matches = read_jsonl(root / "attributes/decontamination/matches.jsonl.gz")
+    assert {(match["file"], match["line"]) for match in matches} == {("a.jsonl.gz", 2), ("a.jsonl.gz", 3)}
+    report = json.loads((tmp_path / "report/report.json").read_bytes())
+    for found in report["found"]:
+        assert found["documents"] == 2
+        assert [place["line"] for place in found["places"]] == [2, 3]
 
 
 def test_a_text_that_several_items_have_is_reported_for_each_and_short_items_are_counted(

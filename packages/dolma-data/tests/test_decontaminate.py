@@ -71,6 +71,7 @@ def test_hits_are_spans_and_name_the_evaluation_unit(
         ("held", "paragraph", "e2", "wiki", "art"),
     ]
     assert [(row["start"], row["end"]) for row in matches] == [(8, 43), (0, 39), (6, 39)]
+    assert [(row["file"], row["line"]) for row in matches] == [("a.jsonl.gz", 1), ("a.jsonl.gz", 3), ("a.jsonl.gz", 3)]
     assert "code: 2 of 3 documents hit (66.667%), 74 of 128 characters" in caplog.text
     assert "web: 0 of 1 documents hit" in caplog.text
     manifest = json.loads((folder / "manifest.json").read_bytes())

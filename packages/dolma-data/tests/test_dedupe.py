@@ -69,10 +69,30 @@ def test_the_first_copy_in_order_of_files_and_rows_is_kept(write_documents: Any,
     ]
     assert read_jsonl(folder / "b.jsonl.gz") == [{"id": "late", "attributes": {"dup": [[0, 9, 1]]}, "source": "s"}]
     match = {"source": "s", "start": 0, "end": 9, "first_id": "first", "first_source": "s"}
-    assert read_jsonl(folder / "matches.jsonl.gz") == [{"id": "again"} | match, {"id": "late"} | match]
+    match |= {"first_file": "a.jsonl.gz", "first_line": 2}
+    assert read_jsonl(folder / "matches.jsonl.gz") == [
+        {"id": "again", "file": "a.jsonl.gz", "line": 3} | match,
+        {"id": "late", "file": "b.jsonl.gz", "line": 1} | match,
+    ]
     manifest = json.loads((folder / "manifest.json").read_bytes())
     assert manifest["name"] == "exact"
     assert manifest["taggers"][0]["keys"] == ["dup"]
+
+
+@pytest.mark.parametrize("method", ["exact", "minhash", "substring"])
+def test_matches_of_documents_with_one_id_and_damaged_lines_between_tell_file_and_line(
+    write_documents: Any, read_jsonl: Any, method: str
+) -> None:
+    text = " ".join(map(str, range(60)))
+    write_documents([b"cut", document("same", text), b"cut", document("same", text)], "z 50%d/b.jsonl.gz")
+    root = write_documents([b"cut", document("same", "nothing of the kind here, not at all"), document("same", text)])
+    assert dedupe(root, "--dedupe.documents.attribute_name", "dup", "--dedupe.method", method, "--max-failed", "3") == 0
+    names = ("file", "line", "first_file", "first_line")
+    matches = read_jsonl(root / "attributes/dup/matches.jsonl.gz")
+    assert [tuple(match[name] for name in names) for match in matches if match["end"] == len(text)] == [
+        ("z 50%d/b.jsonl.gz", 2, "a.jsonl.gz", 3),
+        ("z 50%d/b.jsonl.gz", 4, "a.jsonl.gz", 3),
+    ]
 
 
 def test_paragraph_spans_are_code_points_with_their_newline(write_documents: Any, read_jsonl: Any) -> None:
@@ -320,7 +340,12 @@ def test_documents_of_an_old_corpus_come_first_and_are_not_marked(write_document
     assert dedupe(new, *options) == 0
     assert [row["attributes"] for row in read_jsonl(new / "attributes/dup/a.jsonl.gz")] == [{}, {"dup": [[0, 4, 1]]}]
     (match,) = read_jsonl(new / "attributes/dup/matches.jsonl.gz")
-    assert (match["id"], match["first_id"], match["first_file"]) == ("n2", "o1", str(old / "documents/a.jsonl.gz"))
+    assert (match["id"], match["first_id"]) == ("n2", "o1")
+    assert (match["first_corpus"], match["first_file"], match["first_line"]) == (
+        str(old / "documents"),
+        "a.jsonl.gz",
+        1,
+    )
     assert not (old / "attributes").exists()
 
 

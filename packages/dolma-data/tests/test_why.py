@@ -257,7 +257,8 @@ def test_matches_are_cut_and_those_of_another_document_with_the_id_are_not_told(
     assert dolma("why", "same", "--documents", root) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines.count("    match: 3 more") == 1
-    assert lines[-1] == "    match: start 0, end 10, first_id 'same', first_source 's'"
+    first = "first_id 'same', first_source 's', first_file 'a.jsonl.gz', first_line 3"
+    assert lines[-1] == f"    match: start 0, end 10, {first}"
 
 
 def test_every_part_of_a_match_with_evaluation_text_is_told(

@@ -135,8 +135,9 @@ def duplicates(root: Path) -> Path:
             rows.append({"id": document["id"], "attributes": {"repeats": spans}, "source": document["source"]})
         write_rows(folder / path, rows)
         listed.append({"path": path, "rows": len(rows), "quarantined": 0})
-    match = {"id": "a2", "source": "web", "start": 20, "end": 39, "first_id": "a2", "first_source": "web"}
-    write_rows(folder / "matches.jsonl.gz", [match])
+    match = {"id": "a2", "source": "web", "file": "a.jsonl.gz", "line": 2, "start": 20, "end": 39}
+    first = {"first_id": "a2", "first_source": "web", "first_file": "a.jsonl.gz", "first_line": 2}
+    write_rows(folder / "matches.jsonl.gz", [match | first])
     taggers = [{"name": "repeats", "keys": ["repeats"], "source": "paragraphs", "digest": None}]
     counts = {"read": 5, "kept": 5, "dropped": 0, "failed": 0}
     write_json(

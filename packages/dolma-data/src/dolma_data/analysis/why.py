@@ -44,7 +44,7 @@ from ..select.jq import JqError
 SHOWN = 60  # characters of a text in a line
 MOST_SPANS = 10  # of a key that are printed
 JOINED = "joined"
-NAMING = ("id", "source")  # of a match, said already
+NAMING = ("id", "source", "file", "line")  # of a match, said already
 
 
 def why(identifier: str, config: WhyConfig) -> list[dict[str, Any]]:
@@ -115,7 +115,7 @@ def explain(
                 "name": name,
                 JOINED: stream is None or name in names,
                 "spans": {key: [[*span, _cut(text, span)] for span in found] for key, found in row.items()},
-                "matches": matches_of(file, name, document, row),
+                "matches": matches_of(file, name, line),
             }
             for name, row in folders.items()
         ],
@@ -162,22 +162,14 @@ def attributes_of(file: DocumentFile, line: int, document: dict[str, Any]) -> di
     return found
 
 
-def matches_of(
-    file: DocumentFile, name: str, document: dict[str, Any], attributes: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """What deduplication or decontamination says of the document: the rows of ``matches.jsonl.gz``.
-
-    They name a document by id and source; of several that share these a row is given to those that have its span.
-    """
+def matches_of(file: DocumentFile, name: str, line: int) -> list[dict[str, Any]]:
+    """What deduplication or decontamination says of a document: its rows of ``matches.jsonl.gz``."""
     path = file.root / ATTRIBUTES / name / MATCHES
     if not path.is_file():
         return []
-    marked = {(span[0], span[1]) for spans in attributes.values() for span in spans}
-    spelling = msgspec.json.encode(document["id"])
-    # equal rows are of documents that share all that a row says
-    rows = [msgspec.json.decode(raw) for raw in dict.fromkeys(raw for _, raw in read_lines(path) if spelling in raw)]
-    name_of = (document["id"], document["source"])
-    return [row for row in rows if (row["id"], row["source"]) == name_of and (row["start"], row["end"]) in marked]
+    spelling = b'"file":%b,"line":%d,' % (msgspec.json.encode(file.tree), line)
+    rows = [msgspec.json.decode(raw) for _, raw in read_lines(path) if spelling in raw]
+    return [row for row in rows if (row["file"], row["line"]) == (file.tree, line)]
 
 
 def _rules(rules: Rules, document: dict[str, Any]) -> list[dict[str, Any]]:

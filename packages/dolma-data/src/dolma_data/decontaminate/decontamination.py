@@ -20,6 +20,7 @@ from ..config.decontaminate import DecontaminateConfig, EvaluationRule
 from ..documents import find_documents
 from ..errors import UserError
 from ..files import atomic_write, digest
+from ..remote import shown
 from .contamination import Hit, Matches, make_matcher, self_test, too_short
 from .evaluation_texts import ITEM, Unit, read_units
 from .report import Contamination, write_report
@@ -50,11 +51,12 @@ def mark_chunk(folder: Path | None, rule: EvaluationRule, content: str, name: st
     rows, documents = chunk.documents()
     hits: dict[int, list[Hit]] = {}
     notes: list[Note] = []
+    lines_of = [line for line, row in enumerate(rows, start=chunk.first_line) if not isinstance(row, str)]
     for hit in load_matcher(folder, rule, content).find(documents):
         hits.setdefault(hit.document, []).append(hit)
         document = documents[hit.document]
         excerpt = document["text"][hit.start : min(hit.end, hit.start + EXCERPT)]
-        place = [document["id"], document["source"], hit.start, hit.end]
+        place = [document["id"], document["source"], lines_of[hit.document], hit.start, hit.end]
         notes.append(["match", *place, hit.unit, hit.score, excerpt])
     seen: dict[str, list[int]] = {}
     lines: list[bytes] = []
@@ -130,11 +132,14 @@ def write_matches(work: Annotation, name: str, contamination: Contamination) -> 
             if note[0] == "seen":
                 contamination.add_documents(note[1], note[2:])
                 continue
-            _, document, source, start, end, number, score, excerpt = note
+            _, document, source, line, start, end, number, score, excerpt = note
             unit = contamination.units[number]
-            row = {"id": document, "source": source, "start": start, "end": end, "unit_id": unit.id}
+            named = {"id": document, "source": source}
+            span = {"line": line, "start": start, "end": end}
+            row = {**named, "file": file.tree, **span, "unit_id": unit.id}
             row |= {"unit_source": unit.source, "unit_domain": unit.domain, "kind": unit.kind}
             if unit.kind == ITEM:
                 row["score"] = score
             streams[work.of(file, name).target].write(encode_json(row) + b"\n")
-            contamination.add_hit(number, document, source, start, end, score, excerpt)
+            place = {**named, "file": shown(str(file.path)), **span, "score": score, "text": excerpt}
+            contamination.add_hit(number, place)

@@ -21,7 +21,7 @@ class UnitHits:
     """Where a unit was found."""
 
     hits: int = 0
-    documents: set[tuple[str, str]] = field(default_factory=set)
+    documents: set[tuple[str, int]] = field(default_factory=set)  # file and line
     best: float = 0.0
     places: list[dict[str, Any]] = field(default_factory=list)
 
@@ -41,14 +41,14 @@ class Contamination:
         total = self.sources.setdefault(source, [0, 0, 0, 0])
         self.sources[source] = [before + now for before, now in zip(total, counts, strict=True)]
 
-    def add_hit(self, unit: int, document: str, source: str, start: int, end: int, score: float, text: str) -> None:
-        """Count a unit found in code points ``start`` to ``end`` of a document; ``text`` is what stands there."""
+    def add_hit(self, unit: int, place: dict[str, Any]) -> None:
+        """Count a unit found at a place: ``id``, ``source``, ``file`` and ``line`` of the document, ``start`` and
+        ``end`` (code points), ``score``, and the ``text`` that stands there."""
         found = self.found.setdefault(unit, UnitHits())
         found.hits += 1
-        found.documents.add((source, document))
-        found.best = max(found.best, score)
+        found.documents.add((place["file"], place["line"]))
+        found.best = max(found.best, place["score"])
         if len(found.places) < EXAMPLES:
-            place = {"id": document, "source": source, "start": start, "end": end, "score": score, "text": text}
             found.places.append(place)
 
     def summary(self) -> list[str]:
@@ -146,7 +146,7 @@ def _readable(report: dict[str, Any], contamination: Contamination) -> Iterator[
             yield _quoted(item["text"])
         for place in item["places"]:
             where = f"{place['start']} to {place['end']}, score {place['score']:.3f}"
-            yield f"\n- {place['source']} `{place['id']}`, {where}:\n"
+            yield f"\n- {place['source']} `{place['id']}` ({place['file']}, line {place['line']}), {where}:\n"
             yield _quoted(place["text"])
 
 

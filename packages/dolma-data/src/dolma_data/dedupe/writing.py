@@ -25,6 +25,7 @@ from ..files import atomic_write
 from ..kernels.marked_rows import BARE, LISTED, TOMBSTONE, encode_marked, encode_pairs
 from ..progress import Progress
 from ..reading import pack, packing_of
+from ..remote import shown
 from .by_hash import Marker, Marks
 from .scratch import Before, Meta, Scratch
 from .units import NO_KEY, SKIPPED, UnitChunk
@@ -35,10 +36,10 @@ CHUNKS_IN_MEMORY = 256  # whose names a worker keeps
 
 
 class FileName(msgspec.Struct):
-    """What is said of a file: ``corpus`` is equal for files of one root."""
+    """What is said of a file: ``tree`` is its path in ``folder``, ``corpus`` is equal for files of one root."""
 
-    path: str
-    packing: str
+    folder: str
+    tree: str
     corpus: int
 
 
@@ -138,11 +139,15 @@ def write_index(scratch: Scratch, files: Sequence[DocumentFile], old: int) -> No
     """Write what workers need to know of all chunks into the folder of ``scratch``."""
     roots: dict[Path, int] = {}
     names = [
-        FileName(str(file.path), packing_of(file.tree), AGAINST if k < old else roots.setdefault(file.root, len(roots)))
+        FileName(_folder_of(file), file.tree, AGAINST if k < old else roots.setdefault(file.root, len(roots)))
         for k, file in enumerate(files)
     ]
     (scratch.folder / INDEX).write_bytes(encode_json(Index(scratch.metas, names)))
     read_index.cache_clear()
+
+
+def _folder_of(file: DocumentFile) -> str:
+    return shown(str(file.root / file.folder if file.in_artifact else file.root))
 
 
 @lru_cache(maxsize=1)
@@ -161,7 +166,8 @@ def make_rows(settings: RowSettings, unit: RowUnit) -> Rows:
     if marks is None:
         assert settings.marker is not None
         marks = settings.marker.marks_of(scratch, chunk, unit.before)
-    rows = pack(encode_rows(chunk, settings.key, marks, settings.always), firsts.files[chunk.file].packing)
+    tree = firsts.files[chunk.file].tree
+    rows = pack(encode_rows(chunk, settings.key, marks, settings.always), packing_of(tree))
     pairs = pack(encode_matches(chunk, marks, firsts), packing_of(MATCHES)) if settings.matches else b""
     return Rows(unit.number, rows, pairs, len(marks.owners))
 
@@ -219,9 +225,10 @@ def encode_matches(chunk: UnitChunk, marks: Marks, firsts: Firsts) -> bytes:
     """Lines of ``matches.jsonl.gz`` for the marked spans of a chunk."""
     if not len(marks.owners):
         return b""
+    file = b',"file":' + encode_json(firsts.files[chunk.file].tree) + b',"line":'
     heads = [
-        b'{"id":' + name + b',"source":' + source + b',"start":'
-        for name, source in zip(chunk.ids, chunk.sources, strict=True)
+        b'{"id":' + name + b',"source":' + source + file + b'%d,"start":' % line
+        for line, (name, source) in enumerate(zip(chunk.ids, chunk.sources, strict=True), start=chunk.first_line)
         if name is not None
     ]
     named, numbers = np.unique(marks.firsts, return_inverse=True)
@@ -248,12 +255,12 @@ class Firsts:
         self.files = files
         self._edges = np.array([0, *np.cumsum([meta.documents for meta in scratch.metas])], dtype=np.int64)
         self._files_of_chunks = [meta.file for meta in scratch.metas]
-        self._names_of = lru_cache(maxsize=CHUNKS_IN_MEMORY)(partial(_names_of_documents, scratch))
+        self._names_of = lru_cache(maxsize=CHUNKS_IN_MEMORY)(partial(_names_of_documents, scratch, files))
 
     def tails(self, documents: Integers, file: int) -> list[bytes]:
         """End of a row of matches for each of ``documents``, in rising order; -1 is one that nobody can name.
 
-        A first copy that lies in another corpus than ``file`` is named with its file.
+        A first copy that lies in another corpus than ``file`` is named with the folder of its documents.
         """
         tails: list[bytes] = []
         numbers = np.searchsorted(self._edges, documents, side="right") - 1
@@ -266,15 +273,17 @@ class Firsts:
                 number, names, here = chunk, self._names_of(chunk), int(self._edges[chunk])
                 other = self.files[self._files_of_chunks[chunk]]
                 foreign = other.corpus == AGAINST or other.corpus != self.files[file].corpus
-                end = b',"first_file":' + encode_json(other.path) + b"}\n" if foreign else b"}\n"
+                end = b',"first_corpus":' + encode_json(other.folder) + b"}\n" if foreign else b"}\n"
             tails.append(names[document - here] + end)
         return tails
 
 
-def _names_of_documents(scratch: Scratch, number: int) -> list[bytes]:
+def _names_of_documents(scratch: Scratch, files: Sequence[FileName], number: int) -> list[bytes]:
     ids, sources = scratch.identities(number)
+    meta = scratch.metas[number]
+    file = b',"first_file":' + encode_json(files[meta.file].tree) + b',"first_line":'
     return [
-        b',"first_id":' + name + b',"first_source":' + source
-        for name, source in zip(ids, sources, strict=True)
+        b',"first_id":' + name + b',"first_source":' + source + file + b"%d" % line
+        for line, (name, source) in enumerate(zip(ids, sources, strict=True), start=meta.first_line)
         if name is not None
     ]
