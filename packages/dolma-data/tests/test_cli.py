@@ -46,3 +46,21 @@ def test_a_command_leaves_a_record_of_what_it_did(dolma, write_documents, tmp_pa
         assert record["config"]["source"] == "given"
         assert record["counts"] == {"read": 1, "kept": 1, "dropped": 0, "failed": 0}
         assert list(record["inputs"]) == [str(path)]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["tag"], "tag needs --documents; give it on the line, or in a file with -c FILE (tag --help says what it is)"),
+        (["mix"], "mix needs --streams; give it on the line, or in a file with -c FILE (mix --help says what it is)"),
+        (["why"], "why needs IDENTIFIER; give it on the line (why --help says what it is)"),
+        (["tag", "--document", "corpus"], "unknown option --document; did you mean --documents?"),
+        (
+            ["tag", "--documents", "x", "--taggers", "y", "--seed"],
+            "--seed stands without a value; give one behind it",
+        ),
+    ],
+)
+def test_a_setting_that_is_not_there_is_named_with_where_to_give_it(dolma, capsys, line, message):
+    assert dolma(*line) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, CycloptsError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, MissingArgumentError, UnusedCliTokensError
 from cyclopts.config import Dict
 
 from .errors import UserError
@@ -174,9 +174,24 @@ def named(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         words = " ".join(error.unused_tokens)
         return f"nothing takes {words!r}; a switch stands alone (--name or --no-name), other values after their option"
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        return lacking(error, error.argument.name)
     text = one_line(str(error))
     name = "" if error.argument is None else error.argument.name
     return text if name.removeprefix("--") in text.replace("][", ".").replace("_", "-") else f"{name}: {text}"
+
+
+def lacking(error: MissingArgumentError, name: str) -> str:
+    """What to do where the setting ``name`` has no value, or is not there at all."""
+    if error.keyword is not None or (error.argument is not None and error.argument.tokens):
+        return f"{error.keyword or name} stands without a value; give one behind it"
+    options = [token for token in error.unused_tokens or () if token.startswith("--")]
+    near = difflib.get_close_matches(name, options, 1)
+    if near:
+        return f"unknown option {near[0]}; did you mean {name}?"
+    command = " ".join(error.command_chain or ())
+    whence = "on the line, or in a file with -c FILE" if name.startswith("-") else "on the line"
+    return f"{command} needs {name}; give it {whence} ({command} --help says what it is)"
 
 
 def settle_output() -> None:

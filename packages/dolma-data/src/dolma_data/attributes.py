@@ -21,12 +21,14 @@ from .documents import (
     ATTRIBUTES,
     FORMAT_VERSION,
     MANIFEST,
+    SUFFIXES,
     DocumentFile,
     Row,
     check_attributes_manifest,
     read_rows,
 )
 from .errors import UserError
+from .file_trees import files_below
 from .reading import read_lines
 
 MATCHES = "matches.jsonl.gz"
@@ -210,15 +212,12 @@ def find_attributes(folders: Sequence[str | Path]) -> list[Path]:
         if not folder.is_dir():
             raise UserError("no such folder of attributes", where=folder, fix="give X/attributes/NAME")
         check_attributes_manifest(folder)
-        files = sorted(
+        files = [
             path
-            for path in folder.rglob("*")
-            if re.search(r"\.jsonl?(\.gz|\.zstd?)?$", path.name)
-            and path.is_file()
-            and not (path.parent == folder and path.name == MATCHES)
+            for path in files_below(folder, lambda name: name.endswith(SUFFIXES) and name != MANIFEST)
+            if not (path.parent == folder and path.name == MATCHES)
             and "provenance" not in path.relative_to(folder).parts
-            and path.name != MANIFEST
-        )
+        ]
         if not files:
             raise UserError("no attribute files here", where=folder, fix="give X/attributes/NAME")
         found.update(dict.fromkeys(files))

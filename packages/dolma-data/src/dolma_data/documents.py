@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .errors import UserError
+from .file_trees import check_name, files_below
 from .files import PARTIAL, atomic_artifact, atomic_write, digest, read_json, write_json
 from .reading import read_blocks, split_lines
 from .remote import shown
@@ -105,11 +106,14 @@ def find_documents(inputs: Sequence[str | Path], documents: str = DOCUMENTS) -> 
         if not files:
             raise UserError("no document files here", where=item, fix=f"give files that end in {', '.join(SUFFIXES)}")
         for file in files:
+            check_name(file.path)
             found.setdefault(file.path.absolute(), file)
     return list(found.values())
 
 
 def _files_of(item: str, documents: str) -> list[DocumentFile]:
+    if not item:
+        raise UserError("an empty path", where="documents", fix="name a folder, a file or a pattern")
     path = Path(item)
     if path.is_dir():
         return _files_of_folder(path, documents)
@@ -142,8 +146,7 @@ def _files_of_folder(folder: Path, documents: str) -> list[DocumentFile]:
                 )
     if (folder / documents).is_dir():
         folder = folder / documents
-    found = (path for path in folder.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file())
-    return [_locate(path, documents) for path in sorted(found, key=lambda path: path.as_posix())]
+    return [_locate(path, documents) for path in files_below(folder, lambda name: name.endswith(SUFFIXES))]
 
 
 def _locate(path: Path, documents: str) -> DocumentFile:

@@ -13,6 +13,7 @@ import msgspec
 
 from ..documents import is_blank, read_physical_lines
 from ..errors import UserError
+from ..file_trees import check_name, files_below
 from ..files import PARTIAL
 from ..reading import DAMAGE, open_read
 from ..remote import shown
@@ -69,12 +70,11 @@ def find_input_files(path: Path, source: str | None) -> Iterator[InputFile]:
         kind, stem = _kind(path)
         if kind is None:
             raise UserError("a file of unknown kind", where=path, fix=ACCEPTED)
+        check_name(path)
         yield InputFile(path, path.name, kind, source or stem)
         return
     found = other = 0
-    for file in sorted(path.rglob("*"), key=lambda file: file.relative_to(path).as_posix()):
-        if not file.is_file() or file.name.endswith(PARTIAL):
-            continue
+    for file in files_below(path, lambda name: not name.endswith(PARTIAL)):
         kind, stem = _kind(file)
         if kind is None:
             other += 1
