@@ -48,7 +48,7 @@ class Block(nn.Module):
         qkv = self.att_proj(F.layer_norm(x, (D,), eps=EPSILON))  # [B, T, 3D]
         if self.config.clip_qkv is not None:
             qkv = qkv.clamp(-self.config.clip_qkv, self.config.clip_qkv)
-        q, k, v = qkv.view(B, T, 3, self.config.n_heads, -1).permute(2, 0, 3, 1, 4)  # each [B, H, T, K]
+        q, k, v = qkv.view(B, T, 3, -1, self.config.head_size).permute(2, 0, 3, 1, 4)  # each [B, H, T, K]
         q, k = rotate(q, cosine, sine), rotate(k, cosine, sine)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
@@ -56,7 +56,7 @@ class Block(nn.Module):
         if 1 < T < k.shape[2]:  # several new positions after old ones: each sees all that is not after it
             mask = torch.ones(T, k.shape[2], dtype=torch.bool, device=x.device).tril(k.shape[2] - T)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=k.shape[2] == T)  # [B, H, T, K]
-        x = x + self.attn_out(attended.transpose(1, 2).reshape(B, T, D))
+        x = x + self.attn_out(attended.transpose(1, 2).reshape(B, T, -1))
         x = x + self.ff_out(swiglu(self.ff_proj(F.layer_norm(x, (D,), eps=EPSILON))))
         return x, (k, v)
 

@@ -1,0 +1,128 @@
+"""Every plan of parallelism gives what one process gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from ranks import on_ranks
+
+from olmo_model.config.model import ModelConfig
+from olmo_model.config.parallel import ParallelSettings
+from olmo_model.errors import UserError
+from olmo_model.initialization import mitchell
+from olmo_model.model import Transformer
+from olmo_model.parallel import fill, gathered, global_norm, grid, joined, rows_by_part, rows_by_rank, spread
+
+MODEL = ModelConfig(
+    d_model=32,
+    n_heads=4,
+    n_layers=2,
+    mlp_hidden_size=256,
+    max_sequence_length=16,
+    vocab_size=120,
+    embedding_size=128,
+    eos_token_id=0,
+    pad_token_id=1,
+    weight_tying=False,
+)
+STEPS, BATCH = 20, 8
+
+
+def losses(settings: ParallelSettings) -> list[tuple[float, float]]:
+    """Loss and gradient norm of every step, of the same batches whatever the ranks."""
+    whole = Transformer(MODEL)
+    mitchell(whole, 3)
+    state = whole.state_dict()
+    with joined(settings, MODEL, "cpu") as ranks:
+        with torch.device("meta"):
+            model = Transformer(MODEL)
+        spread(model, ranks, settings)
+        fill(model.named_parameters(), state.__getitem__, ranks.tensor)
+        for name, weight in model.named_parameters():
+            assert torch.equal(gathered(name, weight, ranks.tensor), state[name]), name
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
+        generator = torch.Generator().manual_seed(0)
+        found = []
+        for _ in range(STEPS):
+            batch = torch.randint(0, 120, (BATCH, 16), generator=generator)
+            rows = BATCH // ranks.data_ranks
+            mine = batch[ranks.data_rank * rows : (ranks.data_rank + 1) * rows]
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(mine)[:, :-1].flatten(0, 1), mine[:, 1:].flatten())
+            loss.backward()
+            norm = global_norm([weight.grad for weight in model.parameters() if weight.grad is not None])
+            optimizer.step()
+            total = loss.detach().clone()
+            if ranks.mesh is not None:
+                torch.distributed.all_reduce(total)
+            found.append(((total / ranks.world).item(), norm.item()))
+        return found
+
+
+@pytest.fixture(scope="module")
+def alone() -> list[tuple[float, float]]:
+    torch.set_num_threads(1)
+    return losses(ParallelSettings())
+
+
+@pytest.mark.parametrize(
+    ("world", "settings"),
+    [
+        (1, ParallelSettings()),
+        (2, ParallelSettings()),
+        (2, ParallelSettings(replicas=2)),
+        (2, ParallelSettings(tensor=2)),
+        (4, ParallelSettings(reshard_after_forward=False)),
+        (4, ParallelSettings(replicas=2)),
+        (4, ParallelSettings(tensor=2)),
+        (4, ParallelSettings(tensor=4)),
+        (4, ParallelSettings(replicas=2, tensor=2)),
+    ],
+    ids=lambda value: str(value) if isinstance(value, int) else f"{value.replicas}x{value.tensor}",
+)
+def test_every_plan_has_the_losses_of_one_process(world, settings, alone):
+    found = on_ranks(world, losses, settings)
+    assert all(each == found[0] for each in found)
+    for (loss, norm), (expected_loss, expected_norm) in zip(found[0], alone, strict=True):
+        assert loss == pytest.approx(expected_loss, rel=1e-5)
+        assert norm == pytest.approx(expected_norm, rel=1e-4)
+
+
+@given(st.sampled_from(["att_proj", "ff_proj", "attn_out", "ff_out"]), st.sampled_from([1, 2, 4]))
+def test_rows_go_to_their_ranks_and_back(name, tensor):
+    weight = torch.arange(24 * 2).view(24, 2)
+    by_rank = rows_by_rank(f"blocks.0.{name}.weight", weight, tensor)
+    assert torch.equal(rows_by_part(f"blocks.0.{name}.weight", by_rank, tensor), weight)
+
+
+def test_a_rank_holds_whole_heads():
+    weight = torch.arange(12).view(12, 1)  # 4 rows each of queries, keys and values
+    assert rows_by_rank("blocks.0.att_proj.weight", weight, 2).flatten().tolist() == [
+        0,
+        1,
+        4,
+        5,
+        8,
+        9,
+        2,
+        3,
+        6,
+        7,
+        10,
+        11,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("world", "settings", "message"),
+    [
+        (3, ParallelSettings(replicas=2), r"3 ranks are no multiple of parallel.replicas x parallel.tensor = 2"),
+        (6, ParallelSettings(tensor=3), r"parallel.tensor is 3, no divisor of n_heads, 4"),
+    ],
+)
+def test_grids_that_do_not_come_out_are_refused(world, settings, message):
+    with pytest.raises(UserError, match=message):
+        grid(settings, MODEL, world)
