@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.documents import find_documents
-from dolma_data.files import digest_file
-from dolma_data.tokens.parts import cut_into_files
+from dolma_data.files import digest, digest_file
+from dolma_data.tokens.parts import cut_into_files, plan_pieces
+from dolma_data.tokens.pieces import Piece
 from dolma_data.tokens.tokenizer import load_tokenizer
 from dolma_data.tokens.units import read_units
 
@@ -108,7 +109,9 @@ def test_layout_and_content(dolma, corpus, tokenizer, tmp_path):
     assert names == parts | {"manifest.json", "tokenizer.json", "documents.idx", "provenance"}
 
 
-def test_the_index_finds_every_document(dolma, corpus, tokenizer, tmp_path):
+@pytest.mark.parametrize("documents_together", [7, 1000])
+def test_the_index_finds_every_document(dolma, corpus, tokenizer, tmp_path, monkeypatch, documents_together):
+    monkeypatch.setattr("dolma_data.tokens.parts.RANGE_DOCUMENTS", documents_together)
     out = tmp_path / "tokens"
     arguments = ("tokens", "--documents", corpus, "--destination", out, "--tokenizer.name-or-path", tokenizer)
     assert dolma(*arguments, "--max-size", 300) == 0
@@ -179,6 +182,67 @@ def test_files_hold_whole_documents_up_to_the_size(chunks, max_size):
     assert all(sum(piece) <= max_size or len(piece) == 1 for piece in pieces)
     for piece, following in pairwise(pieces):
         assert sum(piece) + following[0] > max_size  # no file ends early
+
+
+def test_pieces_say_where_their_documents_stand():
+    ranges = [np.array(lengths) for lengths in ([3, 2, 9, 1], [4], [2, 2])]
+    found = list(plan_pieces(ranges, [slice(0, 3), slice(3, 7)], 5))
+    assert found == [
+        Piece(0, part=0, range=0, start=0, end=2, row=0, token=0, tokens=5),
+        Piece(1, part=0, range=0, start=2, end=3, row=2, token=5, tokens=9),
+        Piece(2, part=1, range=0, start=3, end=4, row=0, token=0, tokens=1),
+        Piece(3, part=1, range=1, start=0, end=1, row=1, token=1, tokens=4),
+        Piece(4, part=1, range=2, start=0, end=2, row=2, token=5, tokens=4),
+    ]
+
+
+@given(st.lists(st.lists(st.integers(1, 50), min_size=1), min_size=1), st.integers(1, 60), st.integers(1, 60))
+def test_pieces_are_the_files(chunks, max_size, size):
+    lengths = [np.array(chunk, dtype=np.int64) for chunk in chunks]
+    cuts = cut_into_files(lengths, max_size)
+    pieces = list(plan_pieces(lengths, cuts, size))
+    taken = [(piece.range, document) for piece in pieces for document in range(piece.start, piece.end)]
+    assert taken == [(number, document) for number, chunk in enumerate(chunks) for document in range(len(chunk))]
+    for number, cut in enumerate(cuts):
+        row = token = 0
+        for piece in (piece for piece in pieces if piece.part == number):
+            held = chunks[piece.range][piece.start : piece.end]
+            assert (piece.row, piece.token, piece.tokens) == (row, token, sum(held))
+            assert piece.tokens <= size or len(held) == 1
+            row, token = row + len(held), token + sum(held)
+        assert row == cut.stop - cut.start
+
+
+def unpacked(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files with their tables unpacked."""
+    return {name: gzip.decompress(data) if name.endswith(".gz") else data for name, data in files.items()}
+
+
+@pytest.mark.parametrize("max_size", [200, 1 << 30])
+def test_many_pieces_of_a_file_are_the_bytes_of_one_piece(
+    dolma, corpus, tokenizer, contents, tmp_path, monkeypatch, max_size
+):
+    monkeypatch.setattr("dolma_data.tokens.writer.SMALL_CORPUS", 0)
+    monkeypatch.setattr("dolma_data.tokens.units.SMALLEST_UNIT", 500)
+    arguments = ("tokens", "--documents", corpus, "--tokenizer.name-or-path", tokenizer, "--max-size", max_size)
+    assert dolma(*arguments, "--destination", tmp_path / "whole") == 0
+    monkeypatch.setattr("dolma_data.tokens.parts.SMALLEST_PIECE", 60)
+    for processes in (1, 2, 3):
+        out = tmp_path / f"pieces-{processes}"
+        assert dolma(*arguments, "--destination", out, "--processes", processes) == 0
+        found, whole = unpacked(contents(out)), unpacked(contents(tmp_path / "whole"))
+        assert found == whole
+        assert contents(out) == contents(tmp_path / "pieces-1")
+
+
+def test_record_states_the_digests_of_the_files_as_they_lie(dolma, corpus, tokenizer, tmp_path):
+    out = tmp_path / "tokens"
+    arguments = ("tokens", "--documents", corpus, "--destination", out, "--tokenizer.name-or-path", tokenizer)
+    assert dolma(*arguments, "--max-size", 300) == 0
+    (record,) = (json.loads(path.read_bytes()) for path in (out / "provenance").iterdir())
+    assert record["outputs"] == {str(out): digest(out)}
+    assert record["inputs"] == {path: digest(path) for path in record["inputs"]}
+    assert len(record["inputs"]) == 6
 
 
 def test_killed_and_run_again_gives_the_same_bytes(dolma, write_documents, tokenizer, contents, tmp_path):

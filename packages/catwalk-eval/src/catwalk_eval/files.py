@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -180,19 +180,21 @@ def digest_file(path: str | Path) -> str:
         return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def digest(path: str | Path) -> str:
+def digest(path: str | Path, known: Mapping[str, str] | None = None) -> str:
     """Content digest of a file, or of a folder (sorted relative paths and file digests).
 
-    Folders named in ``NOT_CONTENT`` do not count, nor do unfinished files and whatever an unfinished folder holds.
+    ``known`` are digests of files by path that need not be taken again. Folders named in ``NOT_CONTENT`` do not count,
+    nor do unfinished files and whatever an unfinished folder holds.
     """
     root = Path(path)
+    known = known or {}
     if not root.is_dir():
-        return digest_file(root)
+        return known.get(str(root)) or digest_file(root)
     total = hashlib.sha256()
     for file in sorted(root.rglob("*")):
         relative = file.relative_to(root)
         unfinished = any(part.endswith(PARTIAL) for part in relative.parts)
         if not file.is_file() or unfinished or set(relative.parts) & set(NOT_CONTENT):
             continue
-        total.update(f"{relative.as_posix()}\0{digest_file(file)}\n".encode())
+        total.update(f"{relative.as_posix()}\0{known.get(str(file)) or digest_file(file)}\n".encode())
     return "sha256:" + total.hexdigest()

@@ -21,8 +21,8 @@ FORMAT_VERSION = 1
 
 @dataclass
 class Record:
-    """What a command fills in while it runs: ``outputs`` it wrote, ``counts`` in and out, ``digests`` of inputs that it
-    knows already (the others are digested at the end)."""
+    """What a command fills in while it runs: ``outputs`` it wrote, ``counts`` in and out, ``digests`` of files
+    among inputs and outputs that it knows already, by path (the others are digested at the end)."""
 
     outputs: list[Path] = field(default_factory=list)
     counts: dict[str, Any] = field(default_factory=dict)
@@ -56,8 +56,8 @@ def recorded(
         "arguments": sys.argv[1:],
         "config": asdict(config) if is_dataclass(config) and not isinstance(config, type) else config,
         "seed": seed,
-        "inputs": {str(path): record.digests.get(str(path)) or digest(path) for path in inputs if Path(path).exists()},
-        "outputs": {str(path): digest(path) for path in record.outputs},
+        "inputs": {str(path): digest(path, record.digests) for path in inputs if Path(path).exists()},
+        "outputs": {str(path): digest(path, record.digests) for path in record.outputs},
         "counts": record.counts,
         "started": started.isoformat(timespec="milliseconds"),
         "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -1,18 +1,21 @@
-"""Second pass of ``tokens``: the units' documents merged in their order and cut into the files of the artifact.
+"""Second pass of ``tokens``: the units' documents put in their order, cut into the files of the artifact and written.
 
 Every unit is sorted already, so a range of the order is a slice of each. Ranges of about ``RANGE_DOCUMENTS`` documents
-are put in order one after another: memory does not grow with the corpus. Files are written by several processes.
+are put in order by themselves: memory does not grow with the corpus. The files are planned from the lengths alone, and
+written piece by piece (:mod:`pieces`), several pieces of one file at a time; the process that planned them digests
+each file while later pieces are written.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
+import hashlib
+import io
+import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache, partial
-from itertools import pairwise
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,84 +23,79 @@ import numpy as np
 import numpy.typing as npt
 
 from ..execute import map_ordered
-from ..files import atomic_write
+from ..files import atomic_write, digest_file
 from ..progress import Progress
+from .pieces import Merge, Piece, Table, Written, order_path, part_path, unfinished, write_index, write_piece
 from .units import unit_paths
 
 RANGE_DOCUMENTS = 2 << 20  # some 150 bytes each while they are put in order
-INDEX = np.dtype([("hash", "<u8"), ("file", "<u4"), ("row", "<u4"), ("offset", "<u8")])
-Table = npt.NDArray[Any]
+SMALLEST_PIECE = 1 << 22  # tokens
+LARGEST_PIECE = 1 << 26
+MOST_PIECES = 1 << 12  # aimed at: every piece looks into every unit
+READ_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Merge:
-    """The finished units and where their documents go."""
+@dataclass
+class Parts:
+    """What :func:`write_parts` wrote."""
 
-    scratch: Path
-    units: tuple[int, ...]
-    ranges: int
-    """Parts of equal width that the order is divided into."""
-    dtype: str
-    names: tuple[str, ...]
-    """Path of every document file as it is to stand in the tables."""
-    folder: Path
+    files: list[dict[str, Any]] = field(default_factory=list)
+    """The manifest's list of files."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Digest of each file of tokens and of its table, by name."""
 
+    def fingerprint(self) -> str:
+        """Digest of the lines ``path NUL tokens NUL digest-of-file LF`` in reading order."""
+        lines = (f"{file['path']}\0{file['tokens']}\0{self.digests[file['path']]}\n" for file in self.files)
+        return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
-@dataclass(frozen=True)
-class Part:
-    """A file to write: documents ``start:end`` of each named range."""
-
-    number: int
-    slices: tuple[tuple[int, int, int], ...]  # range, start, end
-
-    @property
-    def path(self) -> str:
-        return f"part-0-{self.number:05d}.npy"
+    def digests_in(self, folder: Path) -> dict[str, str]:
+        """The digests by path, where the files lie in ``folder``."""
+        return {str(folder / name): value for name, value in self.digests.items()}
 
 
-def write_parts(merge: Merge, documents: int, max_size: int, processes: int) -> list[dict[str, Any]]:
-    """Write all files and ``documents.idx``; returns the manifest's list of files."""
-    _forget()
-    try:
-        parts = plan_parts(merge, max_size)
-        written = []
-        work = partial(write_part, merge=merge)
-        with Progress("tokens: writing", documents) as progress:
-            for row in map_ordered(work, parts, max(1, min(processes, len(parts)))):
-                written.append(row)
-                progress.advance(row["documents"])
-        write_index(merge, parts, documents)
-        return written
-    finally:
-        _forget()
+def order_documents(merge: Merge, processes: int) -> None:
+    """Put the documents of every range in order; the second pass begins with it."""
+    for _ in map_ordered(partial(_order_range, merge=merge), range(merge.ranges), min(processes, merge.ranges)):
+        pass
 
 
-def _forget() -> None:
-    """Close the scratch files: another run may have files of the same names."""
-    for held in (rows_of_range, _rows, _map):
-        held.cache_clear()
+def _order_range(number: int, merge: Merge) -> None:
+    """Save the documents of a range of the order, in order; ``unit`` is the position in ``merge.units``."""
+    width = -(-(1 << 64) // merge.ranges)
+    tables = []
+    for position, unit in enumerate(merge.units):
+        rows: Table = np.load(unit_paths(merge.scratch, unit)[1], mmap_mode="r")
+        keys = rows["key"]
+        low, high = bisect_left(keys, number * width), bisect_left(keys, (number + 1) * width)
+        table = np.empty(high - low, dtype=[*rows.dtype.descr, ("unit", "<u4")])
+        for name in rows.dtype.names or ():
+            table[name] = rows[name][low:high]
+        table["unit"] = position
+        tables.append(table)
+    joined = np.concatenate(tables)
+    np.save(order_path(merge, number), joined[np.argsort(joined["key"], kind="stable")])
 
 
-def plan_parts(merge: Merge, max_size: int) -> list[Part]:
-    """Cut the whole order into files."""
-    sizes: list[int] = []
+def lengths_of_ranges(merge: Merge) -> Iterator[npt.NDArray[np.int64]]:
+    """Tokens of the documents of each range, in order; after :func:`order_documents`."""
+    for number in range(merge.ranges):
+        yield np.load(order_path(merge, number), mmap_mode="r")["tokens"].astype(np.int64)
 
-    def lengths() -> Iterator[npt.NDArray[np.int64]]:
-        for number in range(merge.ranges):
-            found = rows_of_range(merge, number)["tokens"].astype(np.int64)
-            sizes.append(len(found))
-            yield found
 
-    cuts = cut_into_files(lengths(), max_size)
-    firsts = np.concatenate([[0], np.cumsum(sizes)]).tolist()
-    parts = []
-    for number, cut in enumerate(cuts):
-        slices = [
-            (piece, max(cut.start - first, 0), min(cut.stop, end) - first)
-            for piece, (first, end) in enumerate(pairwise(firsts))
-            if first < cut.stop and end > cut.start
-        ]
-        parts.append(Part(number, tuple(slices)))
+def write_parts(merge: Merge, tokens: int, max_size: int, processes: int) -> Parts:
+    """Write all files, of ``tokens`` in all, and ``documents.idx``; after :func:`order_documents`."""
+    cuts = cut_into_files(lengths_of_ranges(merge), max_size)
+    size = min(max(SMALLEST_PIECE, tokens // MOST_PIECES), LARGEST_PIECE)
+    pieces = list(plan_pieces(lengths_of_ranges(merge), cuts, size))
+    assert sum(piece.tokens for piece in pieces) == tokens
+    parts = Parts()
+    work = partial(write_piece, merge=merge)
+    with Progress("tokens: writing", cuts[-1].stop) as progress:
+        results = map_ordered(work, pieces, max(1, min(processes, len(pieces))))
+        for number, written in groupby(results, key=lambda piece: piece.part):
+            _end_part(number, written, merge, parts, progress)
+    write_index(merge, len(pieces), merge.ranges)
     return parts
 
 
@@ -126,76 +124,58 @@ def cut_into_files(chunks: Iterable[npt.NDArray[np.int64]], max_size: int) -> li
     return cuts
 
 
-@lru_cache(maxsize=1)
-def rows_of_range(merge: Merge, number: int) -> Table:
-    """Documents of a range of the order, in order; ``unit`` is the position in ``merge.units``."""
-    width = -(-(1 << 64) // merge.ranges)
-    tables = []
-    for position, unit in enumerate(merge.units):
-        rows = _rows(unit_paths(merge.scratch, unit)[1])
-        keys = rows["key"]
-        low, high = bisect_left(keys, number * width), bisect_left(keys, (number + 1) * width)
-        table = np.empty(high - low, dtype=[*rows.dtype.descr, ("unit", "<u4")])
-        for name in rows.dtype.names or ():
-            table[name] = rows[name][low:high]
-        table["unit"] = position
-        tables.append(table)
-    joined = np.concatenate(tables)
-    ordered: Table = joined[np.argsort(joined["key"], kind="stable")]
-    return ordered
+def plan_pieces(chunks: Iterable[npt.NDArray[np.int64]], cuts: Sequence[slice], size: int) -> Iterator[Piece]:
+    """Cut the files, ``cuts`` of all documents, into pieces of one range and at most ``size`` tokens, where a document
+    is not longer; ``chunks`` are the lengths by range."""
+    number = part = row = token = done = 0  # done: documents of the ranges before
+    for piece_range, lengths in enumerate(chunks):
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        at = 0
+        while at < len(lengths):
+            stop = min(cuts[part].stop - done, len(lengths))
+            for cut in cut_into_files([lengths[at:stop]], size):
+                start, end = at + cut.start, at + cut.stop
+                tokens = int(ends[end] - ends[start])
+                yield Piece(number, part, piece_range, start, end, row, token, tokens)
+                number, row, token = number + 1, row + end - start, token + tokens
+            at = stop
+            if done + at == cuts[part].stop:
+                part, row, token = part + 1, 0, 0
+        done += len(lengths)
 
 
-@cache
-def _rows(path: Path) -> Table:
-    rows: Table = np.load(path, mmap_mode="r")
-    return rows
+def _end_part(number: int, pieces: Iterable[Written], merge: Merge, parts: Parts, progress: Progress) -> None:
+    """Digest the pieces of a file as they are done, write its table, and give both their names at the end."""
+    path = part_path(merge, number)
+    partial_path = unfinished(path)
+    table_path = path.with_suffix(".csv.gz")
+    total = hashlib.sha256()
+    tokens = documents = 0
+    room = bytearray(READ_BYTES)
+    with atomic_write(table_path, packed=True) as table:
+        stream: io.FileIO | None = None
+        for piece in pieces:
+            stream = stream or open(partial_path, "r+b", buffering=0)
+            _digest(stream, piece.size, total, room)
+            table.write(piece.table)
+            tokens += piece.tokens
+            documents += piece.documents
+            progress.advance(piece.documents)
+        assert stream is not None
+        with stream:
+            os.fsync(stream.fileno())
+    os.replace(partial_path, path)
+    parts.files.append({"path": path.name, "tokens": tokens, "documents": documents})
+    parts.digests[path.name] = "sha256:" + total.hexdigest()
+    parts.digests[table_path.name] = digest_file(table_path)
 
 
-@cache
-def _map(path: Path, dtype: str) -> Table:
-    return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype=dtype)
-
-
-def write_part(part: Part, merge: Merge) -> dict[str, Any]:
-    """Write a file of tokens, its table, and its piece of the index into the scratch folder."""
-    dtype = "<u2" if merge.dtype == "uint16" else "<u4"
-    path = merge.folder / part.path
-    index = np.empty(sum(end - start for _, start, end in part.slices), dtype=INDEX)
-    at = row = 0
-    with atomic_write(path) as output, atomic_write(path.with_suffix(".csv.gz")) as packed:
-        table = csv.writer(codecs.getwriter("utf-8")(packed))
-        for number, start, end in part.slices:
-            rows = rows_of_range(merge, number)[start:end]
-            ends = at + np.cumsum(rows["tokens"], dtype=np.int64)
-            starts = ends - rows["tokens"]
-            here = slice(row, row + len(rows))
-            index["hash"][here], index["offset"][here] = rows["hash"], starts
-            columns = (rows["unit"], rows["start"], rows["id_start"], rows["id_bytes"], rows["file"], rows["line"])
-            lists = (column.tolist() for column in (starts, ends, *columns))
-            for first, last, unit, token, identifier, id_bytes, file, line in zip(*lists, strict=True):
-                tokens_path, _, ids_path = unit_paths(merge.scratch, merge.units[unit])
-                output.write(_map(tokens_path, dtype)[token : token + last - first].data)
-                name = _map(ids_path, "u1")[identifier : identifier + id_bytes].tobytes().decode()
-                table.writerow((first, last, name, merge.names[file], line))
-            at, row = int(ends[-1]), row + len(rows)
-    index["file"], index["row"] = part.number, np.arange(len(index))
-    np.save(_index_path(merge, part), index)
-    return {"path": part.path, "tokens": at, "documents": row}
-
-
-def write_index(merge: Merge, parts: Sequence[Part], documents: int) -> None:
-    """Write ``documents.idx``, sorted, by ranges of the hash."""
-    ranges = -(-documents // RANGE_DOCUMENTS)
-    width = -(-(1 << 64) // ranges)
-    with atomic_write(merge.folder / "documents.idx") as output:
-        for number in range(ranges):
-            pieces = []
-            for part in parts:
-                piece = np.load(_index_path(merge, part), mmap_mode="r")
-                pieces.append(piece[piece["hash"] // np.uint64(width) == number] if ranges > 1 else piece)
-            found = np.concatenate(pieces)
-            output.write(found[np.lexsort((found["row"], found["file"], found["hash"]))].tobytes())
-
-
-def _index_path(merge: Merge, part: Part) -> Path:
-    return merge.scratch / f"index-{part.number}.npy"
+def _digest(stream: io.FileIO, size: int, total: hashlib._Hash, room: bytearray) -> None:
+    """Add the next ``size`` bytes of a file to ``total``."""
+    with memoryview(room) as view:
+        while size:
+            read = stream.readinto(view[: min(size, len(view))])
+            if not read:
+                raise EOFError(f"{stream.name!r} ends {size} bytes early")
+            total.update(view[:read])
+            size -= read

@@ -1,7 +1,7 @@
 """``dolma-data reshard``: token folders mixed by ratio into one, in a new order over all of them.
 
 Sources are those that ``tokens`` or Dolma wrote. No token is encoded again and no document divided: the tables beside
-the token files become the units of :mod:`token_parts`, with a row for every copy.
+the token files become the units of :mod:`parts`, with a row for every copy.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from ..files import PARTIAL, atomic_artifact, digest_file, read_json, write_json
 from ..progress import Progress
 from ..reading import read_lines
 from ..records import recorded
-from .parts import RANGE_DOCUMENTS, Merge, plan_parts, write_parts
+from .parts import RANGE_DOCUMENTS, cut_into_files, lengths_of_ranges, order_documents, write_parts
+from .pieces import Merge
 from .tokenizer import TOKENIZER_FILE, load_tokenizer, special_ids, tokenizer_file
 from .units import ROW, name_rows, order_keys, unit_paths
-from .writer import ARTIFACT, SMALL_VOCABULARY, fingerprint
+from .writer import ARTIFACT, SMALL_VOCABULARY
 
 log = logging.getLogger(__name__)
 
@@ -103,25 +104,26 @@ def reshard(config: ReshardConfig) -> dict[str, Any]:
                 names=tuple(name for unit in prepared for name in unit.names),
                 folder=folder,
             )
+            order_documents(merge, config.max_workers)
             size = _tokens_of_file(config, prepared, merge)
-            written = write_parts(merge, counts["kept"], size, config.max_workers)
+            parts = write_parts(merge, sum(unit.tokens for unit in prepared), size, config.max_workers)
             shutil.rmtree(scratch, ignore_errors=True)
             shutil.copyfile(tokenizer, folder / TOKENIZER_FILE)
             manifest = {
                 "artifact": ARTIFACT,
                 "format_version": 1,
                 **known,
-                "files": written,
-                "tokens": sum(file["tokens"] for file in written),
+                "files": parts.files,
+                "tokens": sum(file["tokens"] for file in parts.files),
                 "documents": counts["kept"],
                 "counts": counts,
-                "fingerprint": fingerprint(folder, written),
+                "fingerprint": parts.fingerprint(),
             }
-            assert manifest["tokens"] == sum(unit.tokens for unit in prepared)
             write_json(folder / "manifest.json", manifest)
         record.outputs.append(config.destination_prefix)
+        record.digests.update(parts.digests_in(config.destination_prefix))
         record.counts.update(counts, tokens=manifest["tokens"])
-    log.info("reshard: %d tokens of %d documents in %d files", manifest["tokens"], counts["kept"], len(written))
+    log.info("reshard: %d tokens of %d documents in %d files", manifest["tokens"], counts["kept"], len(parts.files))
     return manifest
 
 
@@ -293,6 +295,6 @@ def _tokens_of_file(config: ReshardConfig, prepared: list[Prepared], merge: Merg
         return max(1, config.max_size_bytes // np.dtype(merge.dtype).itemsize)
     assert config.max_num_files is not None
     size = -(-sum(unit.tokens for unit in prepared) // config.max_num_files)
-    if len(plan_parts(merge, size)) <= config.max_num_files:
+    if len(cut_into_files(lengths_of_ranges(merge), size)) <= config.max_num_files:
         return size
     return size + max(unit.longest for unit in prepared)  # then every file but the last holds its share

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config.tokens import FieldSettings
-from ..documents import DocumentFile, Failure, is_blank
-from ..files import digest_file, write_json
+from ..documents import DocumentFile, Failure, encode_json, is_blank
+from ..files import PARTIAL, digest_file
 from ..kernels.token_rows import lay_out, row_lengths
 from ..reading import Block, read_blocks
 from .byte_pairs import Encoder, Tables
@@ -35,7 +35,7 @@ from .tokenizer import SpecialIds, load_tokenizer
 Ids = npt.NDArray[np.uint32]
 Offsets = npt.NDArray[np.int64]
 
-SMALLEST_UNIT = 8 << 20  # bytes of lines
+SMALLEST_UNIT = 2 << 20  # bytes of lines
 LARGEST_UNIT = 64 << 20
 MOST_UNITS = 1 << 12  # aimed at: every unit is a file that is mapped in the second pass
 PACKED_TIMES = 4  # how much text grows when it is unpacked, roughly
@@ -161,8 +161,7 @@ def encode_unit(unit: Unit, work: Work) -> Encoded:
     encoded.kept = len(texts)
     encoded.tokens = len(laid)
     encoded.text_bytes = sum(len(block.data) for _, block in unit.blocks)
-    row = msgspec.to_builtins(encoded) | {"digests": [digest_file(path) for path in paths]}
-    write_json(work.scratch / f"{unit.number}.json", row)
+    _write_result(encoded, paths, work.scratch)
     return encoded
 
 
@@ -180,6 +179,15 @@ def lines_of(data: bytes) -> Iterator[memoryview]:
 def unit_paths(scratch: Path, number: int) -> tuple[Path, Path, Path]:
     """Tokens, rows and ids of a unit."""
     return scratch / f"{number}.tokens", scratch / f"{number}.rows.npy", scratch / f"{number}.ids"
+
+
+def _write_result(encoded: Encoded, paths: Sequence[Path], scratch: Path) -> None:
+    """Say that a unit is finished. Nothing waits for the disk: what a machine loses when it stops, a digest shows."""
+    row = msgspec.to_builtins(encoded) | {"digests": [digest_file(path) for path in paths]}
+    path = scratch / f"{encoded.number}.json"
+    unfinished = path.with_name(path.name + PARTIAL)
+    unfinished.write_bytes(encode_json(row))
+    os.replace(unfinished, path)
 
 
 def finished_unit(scratch: Path, number: int) -> Encoded | None:

@@ -1,16 +1,15 @@
 """``dolma-data tokens``: documents in a seeded order as raw token ids, as Dolma writes and OLMo reads them.
 
-Two passes: :mod:`token_units` encodes the documents into scratch files, which outlive an interrupted run;
-:mod:`token_parts` puts them in the order of the shuffle. The order depends on the seed and the documents' places alone,
-memory on neither the number of documents nor their length.
+Two passes: :mod:`units` encodes the documents into scratch files, which outlive an interrupted run; :mod:`parts` puts
+them in the order of the shuffle. The order depends on the seed and the documents' places alone, memory on neither the
+number of documents nor their length.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from .tokenizer import TOKENIZER_FILE, SpecialIds, load_tokenizer, special_ids, 
 log = logging.getLogger(__name__)
 
 ARTIFACT = "tokens"
-SCRATCH_VERSION = 1  # of the scratch files; another one's are not used
+SCRATCH_VERSION = 2  # of the scratch files; another one's are not used
 SMALL_VOCABULARY = 1 << 16  # ids that fit into uint16
 SMALL_CORPUS = 1 << 20  # bytes on disk that are not worth a second process
 
@@ -47,7 +46,8 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
     Raises UserError for a tokenizer that cannot be used, a ``dtype`` that is not the vocabulary's, no document at all
     and more than ``max_failed`` unreadable ones.
     """
-    from .parts import RANGE_DOCUMENTS, Merge, write_parts
+    from .parts import RANGE_DOCUMENTS, order_documents, write_parts
+    from .pieces import Merge
     from .units import Encoded
 
     tokenizer_path, special, dtype = check(config)
@@ -59,7 +59,8 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
     with recorded(
         "dolma-data", "tokens", folder=config.destination, config=config, inputs=inputs, seed=config.seed
     ) as record:
-        scratch = scratch_of(config, files, tokenizer_path, special, dtype)
+        record.digests.update({str(path): digest_file(path) for path in inputs})
+        scratch = scratch_of(config, files, tokenizer_path, special, dtype, record.digests)
         encoded: list[Encoded] = _encode_all(files, config, tokenizer_path, special, dtype, scratch, processes)
         failures = [failure for unit in encoded for failure in unit.failures]
         check_failures(failures, config.max_failed, config.destination)
@@ -84,8 +85,8 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
                 names=tuple(file.path.absolute().relative_to(root).as_posix() for file in files),
                 folder=folder,
             )
-            written = write_parts(merge, counts["kept"], config.max_size, processes)
-            assert sum(file["tokens"] for file in written) == sum(unit.tokens for unit in encoded)
+            order_documents(merge, processes)
+            parts = write_parts(merge, sum(unit.tokens for unit in encoded), config.max_size, processes)
             shutil.copyfile(tokenizer_path, folder / TOKENIZER_FILE)
             manifest = {
                 "artifact": ARTIFACT,
@@ -95,12 +96,12 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
                 "eos_token_id": special.eos,
                 "pad_token_id": special.pad,
                 "bos_token_id": special.bos,
-                "tokenizer_digest": digest_file(folder / TOKENIZER_FILE),
-                "files": written,
-                "tokens": sum(file["tokens"] for file in written),
+                "tokenizer_digest": record.digests[str(tokenizer_path)],
+                "files": parts.files,
+                "tokens": sum(file["tokens"] for file in parts.files),
                 "documents": counts["kept"],
                 "counts": counts,
-                "fingerprint": fingerprint(folder, written),
+                "fingerprint": parts.fingerprint(),
             }
             if config.compat is not None:
                 manifest["compat"] = config.compat
@@ -111,12 +112,13 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
             write_json(folder / "manifest.json", manifest)
         shutil.rmtree(scratch)
         record.outputs.append(config.destination)
+        record.digests.update(parts.digests_in(config.destination))
         record.counts.update(counts, tokens=manifest["tokens"])
     log.info(
         "tokens: %d tokens of %d documents in %d files; %d dropped, %d failed",
         manifest["tokens"],
         counts["kept"],
-        len(written),
+        len(parts.files),
         counts["dropped"],
         counts["failed"],
     )
@@ -171,27 +173,25 @@ def check(config: TokensConfig) -> tuple[Path, SpecialIds, str]:
 
 
 def scratch_of(
-    config: TokensConfig, files: Sequence[DocumentFile], tokenizer: Path, special: SpecialIds, dtype: str
+    config: TokensConfig,
+    files: Sequence[DocumentFile],
+    tokenizer: Path,
+    special: SpecialIds,
+    dtype: str,
+    digests: Mapping[str, str],
 ) -> Path:
-    """The folder of the scratch files: that of an interrupted run with the same inputs and settings, else a new one."""
+    """The folder of the scratch files: that of an interrupted run with the same inputs (of these ``digests``) and
+    settings, else a new one."""
     parent = config.work_dir.output or config.destination.parent
     scratch = parent / f"{config.destination.name}.progress{PARTIAL}"
     state = {
         "version": SCRATCH_VERSION,
-        "inputs": [[str(file.path), digest_file(file.path)] for file in files],
-        "tokenizer": digest_file(tokenizer),
+        "inputs": [[str(file.path), digests[str(file.path)]] for file in files],
+        "tokenizer": digests[str(tokenizer)],
         "special": [special.bos, special.eos],
         "settings": [config.seed, dtype, config.compat, tokenizer_settings(config), config.fields],
     }
     return open_scratch(scratch, state)
-
-
-def fingerprint(folder: Path, files: Sequence[dict[str, Any]]) -> str:
-    """Digest of the lines ``path NUL tokens NUL digest-of-file LF`` in reading order."""
-    total = hashlib.sha256()
-    for file in files:
-        total.update(f"{file['path']}\0{file['tokens']}\0{digest_file(folder / file['path'])}\n".encode())
-    return "sha256:" + total.hexdigest()
 
 
 def _encode_all(
