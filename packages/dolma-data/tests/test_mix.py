@@ -117,6 +117,18 @@ def test_rules_drop_and_the_funnel_accounts_for_everything(
     assert manifest["counts"] == {"read": 6, "kept": 2, "dropped": 4, "failed": 0}
 
 
+def test_null_and_one_span_without_a_list_stand_beside_lists_of_spans(
+    mix, write_documents, write_attributes, read_jsonl, tmp_path
+):
+    write_documents([document(str(k)) for k in range(4)])
+    found = [None, [[0, 3, 1.0]], [0, 3, 1], []]
+    write_attributes([attributes(str(k), {"e": spans, "other": k}) for k, spans in enumerate(found)], keys=["e"])
+    assert mix(attributes=["t"], span_replacement=[{"span": "$.attributes.e", "min_score": 0.5}]) == 0
+    rows = read_jsonl(tmp_path / "out/documents/m-0000.jsonl.gz")
+    assert [row["text"] for row in rows] == [TEXT, TEXT[3:], TEXT[3:], TEXT]
+    assert [row["attributes"] for row in rows] == [{"e": spans, "other": k} for k, spans in enumerate(found)]
+
+
 def test_replacement_happens_after_the_filter_and_before_the_length_is_looked_at(
     mix, write_documents, write_attributes, read_jsonl, tmp_path
 ):

@@ -6,11 +6,11 @@ line, so that fields which nothing touches come out as they went in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import msgspec
 from msgspec import Raw
@@ -18,7 +18,7 @@ from msgspec import Raw
 from ..config.mix import MixStream
 from ..documents import Failure, Shard, parse_document
 from ..errors import UserError
-from ..reading import pack
+from ..reading import pack, split_lines
 from .finished import Digests, digests_of
 from .reading import REMAKE, MixChunk, WholeFile, paths_of, read_chunks
 from .rules import Funnel, Rules, apply_rules, compile_rules, count
@@ -27,7 +27,8 @@ Fields = dict[str, Any]
 encode = msgspec.json.Encoder().encode
 Pieces = dict[str, Raw]
 _decode_pieces = msgspec.json.Decoder(Pieces).decode
-_decode_spans = msgspec.json.Decoder(list[tuple[int, int, int | float]]).decode
+Spans = list[tuple[int, int, int | float]]
+_decode_spans = msgspec.json.Decoder(Spans).decode
 _decode = msgspec.json.Decoder().decode
 PROVENANCE = "provenance"
 NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -42,6 +43,7 @@ class Program:
     looked_at: frozenset[str] | None  # keys of attributes; None: all
     spans: frozenset[str]  # keys of attributes that are looked at for their spans alone
     write_attributes: bool
+    decode_looked_at: Callable[[bytes], AttributeRow] | None  # a row without anything else; None: all are looked at
 
     def document(self, pieces: Pieces) -> Fields:
         """Decode what the rules look at. DecodeError and UnicodeDecodeError for what is no JSON."""
@@ -63,14 +65,20 @@ class Program:
         return found
 
 
-class AttributeRow(msgspec.Struct):
-    """A row of attributes, in pieces."""
+class AttributeRow(msgspec.Struct, gc=False):
+    """A row of attributes, in pieces or as far as they are looked at."""
 
-    attributes: Pieces
+    attributes: Fields
     id: Any = None
 
 
-_decode_row = msgspec.json.Decoder(AttributeRow).decode
+class PieceRow(AttributeRow, gc=False):
+    """A row of attributes in pieces."""
+
+    attributes: Pieces
+
+
+_decode_row = msgspec.json.Decoder(PieceRow).decode
 _programs: dict[str, Program] = {}  # streams hold lists and cannot be keys themselves
 
 
@@ -87,7 +95,17 @@ def compile_program(stream: MixStream, compat: str | None) -> Program:
     needs = rules.needs()
     write_attributes = "attributes" not in rules.discard
     fields = None if needs.fields is None else needs.fields | {"id", "text", "source", "attributes"}
-    return Program(rules, fields, needs.attributes, rules.keys_of_spans(), write_attributes)
+    spans = rules.keys_of_spans()
+    return Program(rules, fields, needs.attributes, spans, write_attributes, _row_decoder(needs.attributes, spans))
+
+
+def _row_decoder(looked_at: frozenset[str] | None, spans: frozenset[str]) -> Callable[[bytes], AttributeRow] | None:
+    """Decodes of a row of attributes what is looked at and passes over the rest; ValidationError for other spans."""
+    if looked_at is None:
+        return None
+    keys = cast(Any, TypedDict)("Keys", {key: Spans if key in spans else Any for key in sorted(looked_at)}, total=False)
+    row = msgspec.defstruct("LookedAtRow", [("attributes", keys)], bases=(AttributeRow,), gc=False)
+    return cast(Callable[[bytes], AttributeRow], msgspec.json.Decoder(row).decode)
 
 
 @dataclass
@@ -141,14 +159,17 @@ def mix_chunk(
     mixed = Mixed(chunk.number, chunk.stream)
     dolma = compat == "dolma"
     name = chunk.path.name
-    for place, raw in enumerate(chunk.documents):
-        mixed.shard.read += 1
+    columns = [(path, split_lines(rows)) for path, rows in zip(chunk.attribute_paths, chunk.attributes, strict=True)]
+    lines = split_lines(chunk.documents)
+    mixed.shard.read = len(lines)
+    for place, raw in enumerate(lines):
         line = chunk.first_line + place
         reason = chunk.failed.get(place)
         document, pieces, reason = (None, {}, reason) if reason else _parse(raw, program, dolma)
         if document is None and dolma:
             raise UserError(reason or "", where=chunk.path, line=line, fix="mend the line")
-        attributes = _join(chunk, place, document, program, dolma)
+        rows = [(path, column[place]) for path, column in columns if place < len(column)]  # all of them, but for compat
+        _join(chunk, line, rows, document, program)
         if document is None:
             mixed.shard.failures.append(Failure(str(chunk.path), line, reason or ""))
             continue
@@ -160,13 +181,11 @@ def mix_chunk(
         if dropped is not None:
             count(mixed.shard.dropped, dropped)
             continue
-        new = document["text"]
-        provenance = f"{name}:{line}"
-        if new is not text:
-            pieces["text"] = new
-        if attributes is not None:
-            pieces["attributes"] = attributes
-        mixed.lines.append(_put_together(pieces, provenance, program.rules))
+        if document["text"] is not text:
+            pieces["text"] = document["text"]
+        if columns and program.write_attributes:
+            pieces["attributes"] = _merge(pieces.get("attributes"), rows)
+        mixed.lines.append(_put_together(pieces, f"{name}:{line}", program.rules))
     for source, documents in mixed.funnel.kept.items():
         mixed.shard.count(source, mixed.funnel.kept_bytes[source], documents)
     if packing is not None and mixed.lines:
@@ -199,50 +218,43 @@ def _parse(raw: bytes, program: Program, dolma: bool) -> tuple[Fields | None, Fi
     return None, {}, reason
 
 
-def _join(chunk: MixChunk, place: int, document: Fields | None, program: Program, dolma: bool) -> Fields | None:
-    """Put the attributes of a line into ``document``; returns all of them in pieces where they are written again."""
-    if not chunk.attributes:
-        return None
+def _join(
+    chunk: MixChunk, line: int, rows: Sequence[tuple[Path, bytes]], document: Fields | None, program: Program
+) -> None:
+    """Put what is looked at of a line's attributes into ``document``. UserError for rows that do not belong there."""
     expected = None if document is None else document.get("id")
-    merged: Fields = {}
-    for path, rows in zip(chunk.attribute_paths, chunk.attributes, strict=True):
-        if dolma and place >= len(rows):
-            break  # Dolma reads no attributes that are named later either
-        raw = rows[place]
+    found: Fields = {}
+    for path, raw in rows:
         try:
             if not raw.isascii():
                 raw.decode()
-            row = _decode_row(raw)
+            row = _decode_looked_at(raw, program)
         except NO_JSON as error:
-            raise _no_row(chunk, place, path, error) from error
+            raise UserError(f"not a row of attributes: {error}", where=path, line=line, fix=REMAKE) from error
         if row.id != expected or type(row.id) is not type(expected):
-            raise UserError(
-                f"the attributes of id {row.id!r} stand beside the document {expected!r} of {chunk.path}",
-                where=path,
-                line=chunk.first_line + place,
-                fix=REMAKE,
-            )
-        merged.update(row.attributes)
-    if document is None:
-        return None
-    own = document.get("attributes")
-    own = own if type(own) is dict else {}
-    try:
-        document["attributes"] = own | program.attributes(merged)
-    except NO_JSON:
-        for path, rows in zip(chunk.attribute_paths, chunk.attributes, strict=True):
-            try:
-                program.attributes(_decode_row(rows[place]).attributes)
-            except NO_JSON as error:
-                raise _no_row(chunk, place, path, error) from error
-        raise
-    if not program.write_attributes:
-        return None
-    return {**own, **merged} if own else merged
+            problem = f"the attributes of id {row.id!r} stand beside the document {expected!r} of {chunk.path}"
+            raise UserError(problem, where=path, line=line, fix=REMAKE)
+        found.update(row.attributes)
+    if document is not None and chunk.attributes:
+        own = document.get("attributes")
+        document["attributes"] = {**own, **found} if type(own) is dict else found
 
 
-def _no_row(chunk: MixChunk, place: int, path: Path, error: Exception) -> UserError:
-    return UserError(f"not a row of attributes: {error}", where=path, line=chunk.first_line + place, fix=REMAKE)
+def _decode_looked_at(raw: bytes, program: Program) -> AttributeRow:
+    if program.decode_looked_at is not None:
+        with suppress(msgspec.ValidationError):
+            return program.decode_looked_at(raw)
+    row = _decode_row(raw)
+    return AttributeRow(program.attributes(row.attributes), row.id)
+
+
+def _merge(own: Raw | None, rows: Sequence[tuple[Path, bytes]]) -> Fields:
+    """All attributes in pieces, as they are written again."""
+    found = None if own is None else _decode(own)
+    merged: Fields = found if type(found) is dict else {}
+    for _, raw in rows:
+        merged.update(_decode_row(raw).attributes)
+    return merged
 
 
 def _put_together(pieces: Fields, provenance: str, rules: Rules) -> bytes:
