@@ -14,6 +14,7 @@ from . import path_model
 from .corpus import Document
 
 ZERO = "mix-zero"
+TRY = "mix-try"
 MISSING = "mix-attributes-missing"
 DAMAGE = "mix-damage"
 BLANK = "mix-blank"
@@ -121,7 +122,7 @@ def matches(
     """Whether a rule matches; of what a jq program gives, all has to be true to include and any to exclude."""
     if language == "jsonpath":
         return bool(path_model.select(rule, document, ways))
-    found = compile_jq(rule).find(document)
+    found = compile_jq(rule, dolma=TRY in ways).find(document)
     return bool(found) and of_several([bool(each) or (ZERO in ways and type(each) is float) for each in found])
 
 

@@ -143,6 +143,10 @@ def test_include_needs_everything_to_be_truthy_and_exclude_anything(program, inc
         (".score as $x | $x", True),
         ("reduce .score as $x (1; $x)", True),
         (".count == 1, .score", False),
+        (".score | tojson | fromjson", True),
+        ('"[0.0]" | fromjson | .[0]', True),
+        (".score | tostring | tonumber", True),
+        ('"1.50" | tonumber | tojson == "1.50"', True),
         (".score + 0", False),
         ("0.0", False),
         (".count", False),
@@ -152,6 +156,44 @@ def test_zero_as_it_stands_in_a_document_is_true_in_dolma(program, dolma):
     row = {"score": 0.0, "count": 0}
     assert not compile_jq(program).matches(row)
     assert compile_jq(program, dolma=True).matches(row) is dolma
+
+
+@pytest.mark.parametrize(
+    ("program", "ours", "dolma"),
+    [
+        ("[(.d[] | . + 1)?]", [2], [2, 3, 1]),  # null + 1 is 1
+        ('[try (.d[] | . + 1) catch "e"]', [2, "e"], [2, "e", 3, 1]),
+        ('[(1, error("x"), 2)?]', [1], [1, 2]),
+        ('[first((error("x"), 2)?)]', [], [2]),
+        ('[(if (true, error("x"), false) then 1 else 2 end)?]', [1], [1, 2]),
+        ('[((1, error("x"), 2) + (1, 2))?]', [2, 3], [2, 3, 3, 4]),
+        ("[(.d[] | select(. + 1 > 1))?]", [1], [1, 2]),
+        ('[([1, error("x"), 2])?, 7]', [7], [7]),
+        ('[(limit(2; 1, error("x"), 2))?]', [1], [1]),
+        ('[(reduce (1, 2) as $x (0, error("x"), 5; . + $x))?]', [3], [3, 8]),
+        ('[(foreach (1, 2) as $x (0, error("x"), 5; . + $x))?]', [1, 3], [1, 3, 6, 8]),
+        ('[(range(0, "x", 2; 3))?]', [0, 1, 2], [0, 1, 2, 2]),
+        ('[(.d[] | ltrimstr("x"))?]', [1, "", 2, None], [""]),
+        ('[([], ["a", null], [1, 2] | join(","))?]', ["", "a,", "1,2"], [None, "a,"]),
+    ],
+)
+def test_a_question_mark_ends_where_something_fails_and_goes_on_in_dolma(program, ours, dolma):
+    row = {"d": [1, "x", 2, None]}
+    assert compile_jq(program).find(row) == [ours]
+    assert compile_jq(program, dolma=True).find(row) == [dolma]
+
+
+def test_a_fold_shows_what_follows_on_a_state_before_its_siblings():
+    assert compile_jq("[foreach (1, 2) as $x (0; . + $x, . * 10)]").find(None) == [[1, 3, 10, 0, 2, 0]]
+
+
+def test_every_replacement_of_every_match_gives_a_text():
+    assert compile_jq('[gsub("x"; "1", "2")]').find("xax") == [["1a1", "1a2", "2a1", "2a2"]]
+    assert compile_jq('[sub("x"; empty)]').find("x") == [[]]
+
+
+def test_numbers_of_any_size_are_written_as_in_dolma():
+    assert compile_jq("tojson").find([1e16, 1e-5, 0.25, -0.0]) == ["[1e16,1e-5,0.25,-0.0]"]
 
 
 def test_spans_of_programs_keep_their_scores_in_dolma():

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, tee
 from typing import Any, NoReturn, assert_never
 
 from ..errors import UserError
-from .jq_functions import DEFINED, FUNCTIONS, REFUSED, VALUE_FUNCTIONS
+from .jq_functions import DEFINED, DOLMA_FUNCTIONS, FUNCTIONS, PASSING, REFUSED, SERIES, VALUE_FUNCTIONS
 from .jq_needs import program_needs
+from .jq_streams import Code, Variables, applied, single, then, values_of
 from .jq_syntax import (
     Array,
     Binary,
@@ -53,18 +55,6 @@ from .jq_values import (
 )
 from .needs import Needs
 
-Variables = dict[str, Any]
-One = Callable[[Any, Variables], Any]
-Many = Callable[[Any, Variables], Iterable[Any]]
-
-
-@dataclass(frozen=True)
-class Code:
-    """A compiled node: ``one`` where it always gives exactly one value, ``many`` in any case."""
-
-    many: Many
-    one: One | None = None
-
 
 @dataclass(frozen=True)
 class Program:
@@ -73,13 +63,13 @@ class Program:
     text: str
     node: Node
     code: Code
-    dolma: bool = False  # decimal numbers as they stand in a document are all truthy, 0.0 too
+    dolma: bool = False
 
     def find(self, document: Any) -> list[Any]:
         """All that it gives for the document. JqError where it fails."""
         if self.code.one is not None:
             return [self.code.one(document, {})]
-        return list(self.code.many(document, {}))
+        return list(values_of(self.code.many(document, {})))
 
     def matches(self, document: Any) -> bool:
         found = self._judged(document)
@@ -100,10 +90,11 @@ class Program:
 def compile_jq(text: str, *, dolma: bool = False) -> Program:
     """Parse and compile ``text``; UserError with the place where it makes no sense.
 
-    With ``dolma``, 0.0 is truthy where a program gives it as it stands in the document, as in allenai/dolma 1.2.1.
+    With ``dolma`` it is what allenai/dolma 1.2.1 makes of it: 0.0 is truthy where a program gives it as it stands in
+    the document or another text, and ``?`` goes on behind a failure.
     """
     node = parse(text)
-    return Program(text, node, _Compiler(text).compile(node, Scope()), dolma)
+    return Program(text, node, _Compiler(text, dolma).compile(node, Scope()), dolma)
 
 
 @dataclass(frozen=True)
@@ -120,13 +111,13 @@ class Scope:
         return Scope(self.variables, {**(self.functions or {}), (name, parameters): make})
 
 
-def single(one: One) -> Code:
-    return Code(lambda value, variables: (one(value, variables),), one)
+END = object()  # of what a fold goes over
 
 
 class _Compiler:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, dolma: bool) -> None:
         self.text = text
+        self.dolma = dolma
         self.places = count()
 
     def place(self, name: str) -> str:
@@ -175,7 +166,7 @@ class _Compiler:
                 return self.fold(node, scope)
             case Array(of):
                 inner = Code(lambda value, variables: ()) if of is None else self.compile(of, scope)
-                return single(lambda value, variables: list(inner.many(value, variables)))
+                return single(lambda value, variables: list(values_of(inner.many(value, variables))))
             case Template(pieces, written):
                 if written is not None:
                     pieces = tuple(Pipe(piece, written) if at % 2 else piece for at, piece in enumerate(pieces))
@@ -200,9 +191,7 @@ class _Compiler:
         if first is not None and second is not None:
             return single(lambda value, variables: second(first(value, variables), variables))
         return Code(
-            lambda value, variables: (
-                one for middle in left.many(value, variables) for one in right.many(middle, variables)
-            )
+            lambda value, variables: then(left.many(value, variables), lambda middle: right.many(middle, variables))
         )
 
     def bind(self, left: Code, place: str, right: Code) -> Code:
@@ -210,8 +199,8 @@ class _Compiler:
         if first is not None and second is not None:
             return single(lambda value, variables: second(value, {**variables, place: first(value, variables)}))
         return Code(
-            lambda value, variables: (
-                one for bound in left.many(value, variables) for one in right.many(value, {**variables, place: bound})
+            lambda value, variables: then(
+                left.many(value, variables), lambda bound: right.many(value, {**variables, place: bound})
             )
         )
 
@@ -229,20 +218,9 @@ class _Compiler:
 
         def every(value: Any, variables: Variables, taken: tuple[Any, ...] = ()) -> Iterator[Any]:
             if len(taken) == len(parts):
-                yield function(*taken)
+                yield applied(function, taken)
                 return
-            given: Iterator[Any] | None = None
-            while True:
-                try:
-                    given = given or iter(parts[len(taken)].many(value, variables))
-                    one = next(given)
-                except StopIteration:
-                    return
-                except JqError:
-                    # as in jaq, a failure is a value: where a later part gives nothing, it comes to nothing too
-                    if all(any(True for _ in part.many(value, variables)) for part in parts[len(taken) + 1 :]):
-                        raise
-                    return
+            for one in parts[len(taken)].many(value, variables):
                 yield from every(value, variables, (*taken, one))
 
         return Code(every)
@@ -261,14 +239,14 @@ class _Compiler:
                 )
             )
 
-        def every(value: Any, variables: Variables) -> Iterator[bool]:
-            for one in left.many(value, variables):
-                if is_true(one) is stop:
-                    yield stop
-                else:
-                    yield from (is_true(other) for other in right.many(value, variables))
+        def decide(value: Any, variables: Variables, one: Any) -> Iterable[Any]:
+            if is_true(one) is stop:
+                return (stop,)
+            return then(right.many(value, variables), lambda other: (is_true(other),))
 
-        return Code(every)
+        return Code(
+            lambda value, variables: then(left.many(value, variables), lambda one: decide(value, variables, one))
+        )
 
     def alternative(self, left: Code, right: Code) -> Code:
         first, second = left.one, right.one
@@ -280,7 +258,7 @@ class _Compiler:
         def every(value: Any, variables: Variables) -> Iterator[Any]:
             found = False
             for one in left.many(value, variables):
-                if is_true(one):
+                if is_true(one):  # a failure counts as found
                     found = True
                     yield one
             if not found:
@@ -295,20 +273,21 @@ class _Compiler:
                 lambda value, variables: (first if is_true(asked(value, variables)) else second)(value, variables)
             )
         return Code(
-            lambda value, variables: (
-                one
-                for answer in test.many(value, variables)
-                for one in (yes if is_true(answer) else no).many(value, variables)
+            lambda value, variables: then(
+                test.many(value, variables), lambda answer: (yes if is_true(answer) else no).many(value, variables)
             )
         )
 
     def attempt(self, body: Code, handler: Code | None) -> Code:
         def every(value: Any, variables: Variables) -> Iterator[Any]:
-            try:
-                yield from body.many(value, variables)
-            except JqError as error:
+            for one in body.many(value, variables):
+                if type(one) is not JqError:
+                    yield one
+                    continue
                 if handler is not None:
-                    yield from handler.many(error.value, variables)
+                    yield from handler.many(one.value, variables)
+                if not self.dolma:
+                    return
 
         return Code(every)
 
@@ -324,9 +303,9 @@ class _Compiler:
                     return self.combine([of], lambda whole: index(whole, at))
                 return self.combine([of, *parts], take)
             found = self.combine([of, *parts], lambda *taken: _optional(take, *taken))
-            return Code(lambda value, variables: (one for some in found.many(value, variables) for one in some))
+            return Code(lambda value, variables: then(found.many(value, variables), lambda some: some))
         each = _children_if_any if node.optional else children
-        return Code(lambda value, variables: (one for whole in of.many(value, variables) for one in each(whole)))
+        return Code(lambda value, variables: then(of.many(value, variables), each))
 
     def fold(self, node: Fold, scope: Scope) -> Code:
         source, start = self.compile(node.source, scope), self.compile(node.start, scope)
@@ -335,17 +314,40 @@ class _Compiler:
         update = self.compile(node.update, inner)
         extract = self.compile(node.extract or Identity(), inner)
 
-        def every(value: Any, variables: Variables) -> Iterator[Any]:
+        def reduce(value: Any, variables: Variables) -> Iterator[Any]:
             states = list(start.many(value, variables))
             for one in source.many(value, variables):
+                if type(one) is JqError:
+                    states = [state if type(state) is JqError else one for state in states]
+                    break
                 within = {**variables, place: one}
-                states = [new for state in states for new in update.many(state, within)]
-                if node.kind == "foreach":
-                    yield from (shown for state in states for shown in extract.many(state, within))
-            if node.kind == "reduce":
-                yield from states
+                states = list(then(states, lambda state, within=within: update.many(state, within)))  # type: ignore[misc]
+            yield from states
 
-        return Code(every)
+        def foreach(value: Any, variables: Variables) -> Iterator[Any]:
+            for state in start.many(value, variables):
+                if type(state) is JqError:
+                    yield from () if self.dolma else (state,)
+                    continue
+                # from every state all that follows on it comes before its next sibling
+                (source_left,) = tee(source.many(value, variables), 1)
+                branches = [(iter((state,)), source_left, variables)]
+                while branches:
+                    states, left, within = branches[-1]
+                    for new in states:
+                        if within is not variables:
+                            yield from extract.many(new, within) if type(new) is not JqError else (new,)
+                        one = new if type(new) is JqError else next(rest := copy(left), END)
+                        if type(one) is JqError:
+                            yield from () if one is new else (one,)
+                        elif one is not END:
+                            inside = {**variables, place: one}
+                            branches.append((iter(update.many(new, inside)), rest, inside))
+                            break
+                    else:
+                        branches.pop()
+
+        return Code(reduce if node.kind == "reduce" else foreach)
 
     def define(self, node: Define, scope: Scope) -> Code:
         # A call compiles the body anew with the parameters put in, one level at a time, so that recursion ends.
@@ -363,7 +365,7 @@ class _Compiler:
                 body = self.bind(argument, at, body)
             return body
 
-        if node.name in [name for name, _ in FUNCTIONS]:
+        if node.name in [name for name, _ in [*PASSING, *SERIES, *FUNCTIONS]]:
             self.refuse(f"{node.name} is defined already", "choose another name")
         return self.compile(node.rest, scope.defining(node.name, len(node.parameters), make))
 
@@ -371,20 +373,37 @@ class _Compiler:
         key = (name, len(arguments))
         if scope.functions and key in scope.functions:
             return scope.functions[key](arguments)
-        if key in VALUE_FUNCTIONS:
-            function = VALUE_FUNCTIONS[key]
-            return self.combine([single(lambda value, variables: value), *arguments], function)
-        if key in FUNCTIONS:
-            give = FUNCTIONS[key]
-            return Code(lambda value, variables: give(value, variables, *(argument.many for argument in arguments)))
+        values = VALUE_FUNCTIONS | (DOLMA_FUNCTIONS if self.dolma else {})
+        if key in values:
+            return self.combine([single(lambda value, variables: value), *arguments], values[key])
+        if key in SERIES:
+            found = self.combine(arguments, SERIES[key])
+            return Code(lambda value, variables: then(found.many(value, variables), lambda some: some))
+        if key in PASSING or key in FUNCTIONS:
+            return self.function(name, arguments)
         if key in DEFINED:
             return self.defined(DEFINED[key], arguments)
         if name in REFUSED:
             self.refuse(f"{name} {REFUSED[name]} (character {at + 1})", "leave it out")
-        known = sorted({known for known, _ in [*VALUE_FUNCTIONS, *FUNCTIONS, *DEFINED]})
+        known = sorted({known for known, _ in [*VALUE_FUNCTIONS, *PASSING, *SERIES, *FUNCTIONS, *DEFINED]})
         near = difflib.get_close_matches(name, known, 1)
         fix = f"did you mean {near[0]}?" if near and near[0] != name else "see dolma_data.select.jq_functions"
         return self.refuse(f"there is no {name}/{len(arguments)} (character {at + 1})", fix)
+
+    def function(self, name: str, arguments: list[Code]) -> Code:
+        key = (name, len(arguments))
+        give = PASSING.get(key) or FUNCTIONS[key]
+        many = [argument.many for argument in arguments]
+        if key not in PASSING:
+            many = [lambda value, variables, one=one: values_of(one(value, variables)) for one in many]  # type: ignore[misc]
+
+        def every(value: Any, variables: Variables) -> Iterator[Any]:
+            try:
+                yield from give(value, variables, *many)
+            except JqError as error:
+                yield error
+
+        return Code(every)
 
     def defined(self, definition: tuple[tuple[str, ...], str], arguments: list[Code]) -> Code:
         """A function that is written in the language itself."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice, product, zip_longest
+from itertools import islice, zip_longest
 from typing import Any
 
 from .arrays import is_array
 from .jq_text import TEXT_FUNCTIONS, TEXTS_FUNCTIONS
 from .jq_values import (
     JqError,
+    Written,
     add,
     array_of,
     children,
@@ -61,21 +62,27 @@ def _contains(value: Any, other: Any) -> bool:
     return bool(order_key(value) == order_key(other))
 
 
-def _to_number(value: Any) -> Any:
-    if kind_of(value) == "number":
-        return value
-    try:
-        found = json.loads(string_of(value))
-    except ValueError as error:
-        raise fail(value, "parse as number") from error
-    return number_of(found)
+def _to_number(parse_float: Callable[[str], float]) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if kind_of(value) == "number":
+            return value
+        try:
+            found = json.loads(string_of(value), parse_float=parse_float)
+        except ValueError as error:
+            raise fail(value, "parse as number") from error
+        return number_of(found)
+
+    return read
 
 
-def _from_json(value: Any) -> Any:
-    try:
-        return json.loads(string_of(value))
-    except ValueError as error:
-        raise fail(value, "parse as JSON") from error
+def _from_json(parse_float: Callable[[str], float]) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        try:
+            return json.loads(string_of(value), parse_float=parse_float)
+        except ValueError as error:
+            raise fail(value, "parse as JSON") from error
+
+    return read
 
 
 def _whole(function: Callable[[float], int]) -> Callable[[Any], Any]:
@@ -186,9 +193,9 @@ VALUE_FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
     ("contains", 1): _contains,
     ("inside", 1): lambda value, other: _contains(other, value),
     ("tostring", 0): text_of,
-    ("tonumber", 0): _to_number,
+    ("tonumber", 0): _to_number(float),
     ("tojson", 0): to_json,
-    ("fromjson", 0): _from_json,
+    ("fromjson", 0): _from_json(float),
     ("floor", 0): _whole(math.floor),
     ("ceil", 0): _whole(math.ceil),
     ("round", 0): _whole(_round),
@@ -227,10 +234,14 @@ VALUE_FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
 }
 
 
-def _select(value: Any, variables: dict[str, Any], test: Many) -> Iterator[Any]:
-    for answer in test(value, variables):
-        if is_true(answer):
-            yield value
+# Those that give something else in allenai/dolma 1.2.1.
+DOLMA_FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
+    ("tonumber", 0): _to_number(Written),
+    ("fromjson", 0): _from_json(Written),
+    ("ltrimstr", 1): lambda value, other: string_of(value).removeprefix(string_of(other)),
+    ("rtrimstr", 1): lambda value, other: string_of(value).removesuffix(string_of(other)),
+    ("join", 1): lambda value, other: _sum([*[add(one, other) for one in array_of(value)[:-1]], *array_of(value)[-1:]]),
+}
 
 
 def _any(value: Any, variables: dict[str, Any], source: Many, test: Many) -> Iterator[bool]:
@@ -242,7 +253,7 @@ def _all(value: Any, variables: dict[str, Any], source: Many, test: Many) -> Ite
 
 
 def _limit(value: Any, variables: dict[str, Any], number: Many, source: Many) -> Iterator[Any]:
-    for most in number(value, variables):
+    for most in map(number_of, number(value, variables)):
         for place, one in enumerate(source(value, variables) if most > 0 else ()):
             yield one
             if place + 1 >= most:
@@ -250,19 +261,20 @@ def _limit(value: Any, variables: dict[str, Any], number: Many, source: Many) ->
 
 
 def _skip(value: Any, variables: dict[str, Any], number: Many, source: Many) -> Iterator[Any]:
-    for fewest in number(value, variables):
+    for fewest in map(number_of, number(value, variables)):
         yield from islice(source(value, variables), max(0, fewest), None)
 
 
-def _one(value: Any, variables: dict[str, Any]) -> Iterator[int]:
-    yield 1
+def _range(first: Any, end: Any, step: Any = 1) -> Iterator[Any]:
+    for number in (first, end, step):
+        number_of(number)
+    return _steps(first, end, step)
 
 
-def _range(value: Any, variables: dict[str, Any], first: Many, end: Many, step: Many = _one) -> Iterator[Any]:
-    for at, stop, by in product(*(list(map(number_of, part(value, variables))) for part in (first, end, step))):
-        while (at < stop and by > 0) or (at > stop and by < 0):
-            yield at
-            at += by
+def _steps(at: Any, end: Any, step: Any) -> Iterator[Any]:
+    while (at < end and step > 0) or (at > end and step < 0):
+        yield at
+        at += step
 
 
 def _keyed(
@@ -288,17 +300,18 @@ def _groups(pairs: list[tuple[Any, Any]]) -> list[list[Any]]:
     return groups
 
 
-# Functions of the input and of arguments that are run as they are needed.
+# Functions of one value of each argument that give several.
+SERIES: dict[tuple[str, int], Callable[..., Iterable[Any]]] = {("range", 2): _range, ("range", 3): _range}
+
+# Functions that give what their last argument gives, its failures too.
+PASSING: dict[tuple[str, int], Callable[..., Iterable[Any]]] = {("limit", 2): _limit, ("skip", 2): _skip}
+
+# Functions of the input and of arguments that are run as they are needed, until the first failure.
 FUNCTIONS: dict[tuple[str, int], Callable[..., Iterable[Any]]] = {
     ("empty", 0): lambda value, variables: (),
-    ("select", 1): _select,
     ("any", 2): _any,
     ("all", 2): _all,
-    ("limit", 2): _limit,
-    ("skip", 2): _skip,
     ("paths", 0): lambda value, variables: _paths(value),
-    ("range", 2): _range,
-    ("range", 3): _range,
     ("sort_by", 1): _keyed(lambda pairs: [one for _, one in pairs]),
     ("group_by", 1): _keyed(_groups),
     ("unique_by", 1): _keyed(lambda pairs: [group[0] for group in _groups(pairs)]),
@@ -322,6 +335,7 @@ REFUSED = {
 
 # Functions written in the language: parameters and body.
 DEFINED: dict[tuple[str, int], tuple[tuple[str, ...], str]] = {
+    ("select", 1): (("f",), "if f then . else empty end"),
     ("map", 1): (("f",), "[.[] | f]"),
     ("map_values", 1): (
         ("f",),

@@ -7,7 +7,7 @@ import html
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 from urllib.parse import quote
 
@@ -61,18 +61,20 @@ def _over_matches(give: Callable[[Any], Any], every: bool = False) -> Callable[.
     return function
 
 
-def _substitute(most: int) -> Callable[..., Iterator[str]]:
+def _substitute(most: int | None) -> Callable[..., Iterator[str]]:
     def function(
         value: Any, variables: dict[str, Any], pattern: Many, by: Many, flags: Many | None = None
     ) -> Iterator[str]:
         for wanted in flags(value, variables) if flags else ("",):
             for one in pattern(value, variables):
-
-                def put(found: Any) -> str:
-                    return "".join(string_of(new) for new in islice(by(found.groupdict(), variables), 1))
-
-                times = 0 if "g" in (wanted or "") else most
-                yield _pattern(one, wanted).sub(put, string_of(value), times)
+                text = string_of(value)
+                found = list(islice(_pattern(one, wanted).finditer(text), None if "g" in (wanted or "") else most))
+                for news in product(*([*map(string_of, by(match.groupdict(), variables))] for match in found)):
+                    at, parts = 0, []
+                    for match, new in zip(found, news, strict=True):
+                        parts += [text[at : match.start()], new]
+                        at = match.end()
+                    yield "".join([*parts, text[at:]])
 
     return function
 
@@ -188,5 +190,5 @@ TEXTS_FUNCTIONS: dict[tuple[str, int], Callable[..., Iterable[Any]]] = {
         _over_matches(lambda match: list(match.groups()) if match.re.groups else match[0], every=True),
     ),
     **dict.fromkeys((("sub", 2), ("sub", 3)), _substitute(1)),
-    **dict.fromkeys((("gsub", 2), ("gsub", 3)), _substitute(0)),
+    **dict.fromkeys((("gsub", 2), ("gsub", 3)), _substitute(None)),
 }

@@ -13,7 +13,15 @@ from .arrays import is_array
 
 
 class Written(float):
-    """A decimal number as it stands in a document: for allenai/dolma 1.2.1 it is true, even 0.0."""
+    """A decimal number as it stands in a document or another text: for allenai/dolma 1.2.1 it is true, even 0.0, and
+    keeps its spelling."""
+
+    def __new__(cls, value: str | float) -> Written:
+        number = super().__new__(cls, value)
+        number.spelling = value if isinstance(value, str) else _spelled(value)
+        return number
+
+    spelling: str
 
 
 NUMBER = frozenset((int, float, Written))
@@ -42,17 +50,17 @@ def kind_of(value: Any) -> str:
 
 def to_json(value: Any) -> str:
     """Compact JSON; what JSON has no word for is null."""
-    return json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"))
-
-
-def _finite(value: Any) -> Any:
-    if type(value) is float and not math.isfinite(value):
-        return None
     if is_array(value):
-        return [_finite(one) for one in value]
+        return f"[{','.join(map(to_json, value))}]"
     if type(value) is dict:
-        return {name: _finite(one) for name, one in value.items()}
-    return value
+        return f"{{{','.join(f'{to_json(name)}:{to_json(one)}' for name, one in value.items())}}}"
+    if type(value) is Written:
+        return value.spelling
+    return _spelled(value) if type(value) is float else json.dumps(value, ensure_ascii=False)
+
+
+def _spelled(number: float) -> str:
+    return repr(number).replace("e+", "e").replace("e-0", "e-") if math.isfinite(number) else "null"
 
 
 def fail(value: Any, problem: str) -> JqError:
