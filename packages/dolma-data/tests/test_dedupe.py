@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -17,7 +18,9 @@ from hypothesis import strategies as st
 from dolma_data.annotate import Chunk
 from dolma_data.cli import execute
 from dolma_data.config.dedupe import DedupeRule, DocumentKey, NgramKey, ParagraphKey
-from dolma_data.dedupe.by_hash import find_first_documents, mark_spans
+from dolma_data.dedupe.by_hash import HashMarker
+from dolma_data.dedupe.deduplication import encode_hashes
+from dolma_data.dedupe.first_copies import find_first_copies
 from dolma_data.dedupe.scratch import Scratch
 from dolma_data.dedupe.units import encode_units, lay_out, parse_key, value_at, words_in
 from dolma_data.dedupe.writing import encode_rows
@@ -46,13 +49,12 @@ def mark(rule: DedupeRule, chunks: Sequence[Sequence[dict[str, Any]]], compat: s
         scratch = Scratch(Path(folder))
         for rows in chunks:
             chunk = Chunk.of_lines(0, line, [json.dumps(row).encode() for row in rows], last=False)
-            scratch.append(encode_units(rule, compat, chunk)[0])
+            scratch.append(*encode_hashes(rule, compat, chunk, in_order=False, named=True))
             line += len(rows)
-        firsts = find_first_documents(scratch)
+        marker = HashMarker(threshold, find_first_copies(scratch, processes=1), asked=False)
         for number, before in scratch.chunks():
             units = scratch.load(number)
-            known = firsts[before.hashes : before.hashes + len(units.hashes)]
-            marks = mark_spans(units, known >= 0, known, threshold)
+            marks = marker.marks_of(scratch, number, units, before)
             found += encode_rows(units, "dup", marks, always=rule.paragraphs is not None).splitlines()
     return [json.loads(line)["attributes"] for line in found]
 
@@ -302,10 +304,26 @@ def test_parts_of_hashes_find_what_all_of_them_find(monkeypatch: pytest.MonkeyPa
     rows = [document(str(k), f"line {k % 7}\nline {k % 5}\nunique {k}") for k in range(40)]
     chunks = [rows[k : k + 9] for k in range(0, len(rows), 9)]
     whole = mark(PARAGRAPHS, chunks)
-    monkeypatch.setattr("dolma_data.dedupe.by_hash.MEMORY", 640)
-    monkeypatch.setattr("dolma_data.dedupe.scratch.IN_MEMORY", 10)
+    monkeypatch.setattr("dolma_data.dedupe.first_copies.HASHES", 10)
     assert mark(PARAGRAPHS, chunks) == whole
     assert sum(len(row["dup"]) for row in whole) == 80 - 7
+
+
+@pytest.mark.parametrize("options", [(), ("--dedupe.paragraphs.by_ngram.ngram_length", "2")])
+def test_any_number_of_processes_and_parts_gives_the_same_bytes(
+    write_documents: Any, contents: Any, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    for number in range(3):
+        rows = [document(f"{number}-{k}", f"line of {k % 7}\nline of {k % 5}\nunique {k}\n") for k in range(20)]
+        root = write_documents(rows, f"{number}.jsonl.gz")
+    monkeypatch.setattr("dolma_data.annotate.CHUNK_BYTES", 300)
+    found = []
+    for hashes, processes in ((1 << 18, "1"), (5, "1"), (5, "2"), (5, "3"), (20, "2")):
+        monkeypatch.setattr("dolma_data.dedupe.first_copies.HASHES", hashes)
+        assert dedupe(root, "--dedupe.paragraphs.attribute_name", "dup", *options, "--processes", processes) == 0
+        found.append(contents(root / "attributes"))
+    assert all(each == found[0] for each in found)
+    assert b"first_id" in gzip.decompress(found[0]["dup/matches.jsonl.gz"])
 
 
 def test_partitions_find_together_what_one_run_finds(write_documents: Any, read_jsonl: Any) -> None:
@@ -362,10 +380,10 @@ def test_finished_files_of_an_interrupted_run_are_not_read_again(tmp_path: Path)
     begun = Chunk.of_lines(1, 1, [json.dumps(document("2", "a")).encode()], last=False)
     scratch = Scratch(tmp_path)
     for part in (chunk, begun):
-        scratch.append(encode_units(PARAGRAPHS, None, part)[0])
+        scratch.append(encode_units(PARAGRAPHS, None, part)[0], {})
     again = Scratch(tmp_path)
     assert again.finished == {0}
-    assert [path.name for path in tmp_path.iterdir()] == ["00000000.npz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["00000000.columns"]
     assert again.load(0).ids == [b'"1"']
 
 

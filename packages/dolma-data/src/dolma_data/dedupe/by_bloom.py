@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..batch import Integers
 from ..config.dedupe import BloomFilterConfig
 from ..errors import UserError
+from ..hashes import Hashes
 from .bloom import (
     Addition,
     BloomFilter,
@@ -21,6 +21,7 @@ from .bloom import (
     read_filter,
     size_filter,
 )
+from .first_copies import first_copies_of
 from .scratch import Scratch
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def look_up_all(
         log.info("bloom filter: before, %s", held.describe())
     seen = np.zeros(units, dtype=np.bool_)
     for number, before in scratch.chunks():
-        hashes = scratch.hashes_of(number)
+        hashes: Hashes = scratch.array(number, "hashes")
         seen[before.hashes : before.hashes + len(hashes)] = held.look_up(hashes, not config.read_only)
     if not config.read_only:
         held.history += [Addition(path, digest) for path, digest in files]
@@ -80,17 +81,25 @@ def look_up_all(
     return held, seen
 
 
-def verify(seen: npt.NDArray[np.bool_], firsts: Integers, units_before: int) -> tuple[npt.NDArray[np.bool_], str]:
-    """What stays marked after an exact comparison, and a line about it.
+def verify(
+    seen: npt.NDArray[np.bool_], scratch: Scratch, parts: int, units_before: int
+) -> tuple[npt.NDArray[np.bool_], str]:
+    """What stays marked after a comparison with the first copies in ``parts``, and a line about it.
 
-    ``firsts`` [H] are documents of first copies. What is seen without one is a false positive where the filter was
-    empty (``units_before`` is 0); otherwise it may repeat what the filter held before, and stays.
+    What is seen without one is a false positive where the filter was empty (``units_before`` is 0); otherwise it may
+    repeat what the filter held before, and stays.
     """
-    copies = np.asarray(firsts) >= 0
-    found, alone = int((seen & copies).sum()), int((seen & ~copies).sum())
-    new = max(len(seen) - int(copies.sum()), 1)
+    verified = np.zeros(len(seen), dtype=np.bool_)
+    copied = 0
+    for number, before in scratch.chunks():
+        copies = first_copies_of(scratch, parts, number) >= 0
+        part = slice(before.hashes, before.hashes + len(copies))
+        verified[part] = seen[part] & copies
+        copied += int(copies.sum())
+    found, alone = int(verified.sum()), int((seen & ~verified).sum())
+    new = max(len(seen) - copied, 1)
     if units_before:
         line = f"{found} marks verified, {alone} are of what the filter held before (or false positives)"
         return seen, line
     line = f"{found} marks verified, {alone} false positives unmarked ({alone / new:.3g} of {new} new units)"
-    return seen & copies, line
+    return verified, line

@@ -1,26 +1,17 @@
-"""Which units repeat an earlier one exactly: the first of equal hashes in the order of files and rows.
-
-The answer does not depend on the number of processes. Where the hashes would not fit into memory they are divided by
-their value into parts, each of which keeps that order.
-"""
+"""Marks of spans by their hashes: those that repeat an earlier one or that a filter has seen, and how many of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ..batch import Integers
-from ..hashes import Hashes, first_copies
+from .first_copies import first_copies_of
 from .scratch import Before, Scratch
 from .units import UnitChunk
-
-BYTES_PER_HASH = 64  # of memory: hash, its table, positions
-MEMORY = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -35,67 +26,36 @@ class Marks:
     firsts: Integers
 
 
-def find_first_documents(scratch: Scratch) -> Integers:
-    """For each hash of all the document of its first copy, -1 where it is the first copy itself, [H]."""
-    total = scratch.hashes
-    before = scratch.hashes_before_document()
-    found = scratch.new_column("first", total, -1)
-    for positions, hashes in _parts(scratch, max(1, -(-total * BYTES_PER_HASH // MEMORY))):
-        first = first_copies(hashes)
-        again = np.flatnonzero(first != np.arange(len(first)))
-        places = again if positions is None else positions[again]
-        copies = first[again] if positions is None else positions[first[again]]
-        found[places] = np.searchsorted(before, copies, side="right") - 1
-    return found
+class Marker(Protocol):
+    """Marks the spans of any chunk, in a worker, by what a scratch has."""
+
+    def marks_of(self, scratch: Scratch, number: int, chunk: UnitChunk, before: Before) -> Marks:
+        """Marks of chunk ``number``, before which there are ``before``."""
+        ...  # pragma: no cover
 
 
-def _parts(scratch: Scratch, parts: int) -> Iterator[tuple[Integers | None, Hashes]]:
-    """Hashes part by part in their order, with their positions (None: all)."""
-    if parts == 1:
-        arrays = [scratch.hashes_of(number) for number, _ in scratch.chunks()]
-        yield None, np.concatenate(arrays) if arrays else np.zeros((0, 2), dtype=np.uint64)
-        return
-    paths = [scratch.folder / f"part-{part}.hashes" for part in range(parts)]
-    divide_hashes(scratch, paths)
-    for path in paths:
-        rows = np.fromfile(path, dtype=np.uint64).reshape(-1, 3)
-        path.unlink()
-        yield rows[:, 0].astype(np.int64), np.ascontiguousarray(rows[:, 1:])
-
-
-def divide_hashes(scratch: Scratch, paths: list[Path]) -> None:
-    """Write ``(position, hash)`` rows of all hashes into one file for each range of values."""
-    with ExitStack() as stack:
-        streams = [stack.enter_context(open(path, "wb")) for path in paths]
-        for number, before in scratch.chunks():
-            hashes = scratch.hashes_of(number)
-            rows = np.empty((len(hashes), 3), dtype=np.uint64)
-            rows[:, 0] = np.arange(before.hashes, before.hashes + len(hashes))
-            rows[:, 1:] = hashes
-            part = (hashes[:, 0] >> np.uint64(32)) * np.uint64(len(paths)) >> np.uint64(32)
-            for index, stream in enumerate(streams):
-                rows[part == index].tofile(stream)
-
-
-FIRST, SEEN = "first", "seen"  # columns over all hashes: document of the first copy or -1, held by a filter or not
+SEEN = "seen"  # column over all hashes: held by a filter or not
 
 
 @dataclass(frozen=True)
-class Marker:
-    """Marks the spans of any chunk by the columns that a scratch has: ``FIRST`` where copies are ``named``, ``SEEN``
-    where a filter was ``asked``, which then decides."""
+class HashMarker:
+    """Marks the spans of any chunk by what a scratch has: first copies in ``parts`` (0: they are not named), the column
+    ``SEEN`` where a filter was ``asked``, which then decides."""
 
     threshold: float
-    named: bool
+    parts: int
     asked: bool
 
-    def marks_of(self, scratch: Scratch, chunk: UnitChunk, before: Before) -> Marks:
-        part = (before.hashes, before.hashes + len(chunk.hashes))
-        if self.named:
-            firsts = scratch.part_of_column(FIRST, np.int64, *part)
+    def marks_of(self, scratch: Scratch, number: int, chunk: UnitChunk, before: Before) -> Marks:
+        """Marks of chunk ``number``."""
+        if self.parts:
+            firsts = first_copies_of(scratch, self.parts, number)
         else:
-            firsts = np.full(len(chunk.hashes), -1, dtype=np.int64)
-        repeated = scratch.part_of_column(SEEN, np.bool_, *part) if self.asked else firsts >= 0
+            firsts = np.full(chunk.hashes, -1, dtype=np.int64)
+        if self.asked:
+            repeated = scratch.part_of_column(SEEN, np.bool_, before.hashes, before.hashes + chunk.hashes)
+        else:
+            repeated = firsts >= 0
         return mark_spans(chunk, repeated, firsts, self.threshold)
 
 

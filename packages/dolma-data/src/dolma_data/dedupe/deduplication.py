@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xxhash
 
 from .. import __version__
 from ..annotate import EMPTY, Annotation, Chunk, SmallFile, read_chunks, read_units
-from ..config.dedupe import DedupeConfig
+from ..config.dedupe import DedupeConfig, DedupeRule
 from ..documents import DocumentFile, find_documents
 from ..errors import UserError
 from ..execute import map_ordered
@@ -28,7 +29,8 @@ from ..progress import Progress
 from ..remote import shown
 from .bloom import BloomFilter, write_filter
 from .by_bloom import look_up_all, open_filter, verify
-from .by_hash import FIRST, SEEN, Marker, Marks, find_first_documents
+from .by_hash import SEEN, HashMarker, Marker, Marks
+from .first_copies import divide, find_first_copies
 from .scratch import Before, Meta, Scratch, write_chunk
 from .settings import attribute_key, check_names, check_settings, choose_method
 from .units import UnitChunk, encode_units
@@ -122,7 +124,24 @@ def encoder(config: DedupeConfig) -> Encode:
         from . import substring
 
         return partial(substring.encode_texts, config.dedupe)
-    return partial(encode_units, config.dedupe, config.compat)
+    return partial(encode_hashes, config.dedupe, config.compat, in_order=method == "bloom", named=names_copies(config))
+
+
+def names_copies(config: DedupeConfig) -> bool:
+    """Whether the documents of first copies are found, which a Bloom filter alone does not know."""
+    return choose_method(config) == "exact" or config.dedupe.verify
+
+
+def encode_hashes(
+    rule: DedupeRule, compat: str | None, chunk: Chunk, *, in_order: bool, named: bool
+) -> tuple[UnitChunk, dict[str, Any]]:
+    """Columns of a chunk with its hashes ``in_order`` of the units, for a filter, and by their upper bits, where first
+    copies are to be ``named``."""
+    units, hashes = encode_units(rule, compat, chunk)
+    owners = np.repeat(np.arange(units.documents), units.spans)
+    if units.hash_counts is not None:
+        owners = np.repeat(owners, units.hash_counts)
+    return units, ({"hashes": hashes} if in_order else {}) | (divide(hashes, owners) if named else {})
 
 
 def encode(score: Encode, files: Sequence[DocumentFile], scratch: Scratch, processes: int) -> None:
@@ -147,14 +166,12 @@ def find(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, diges
     rule = config.dedupe
     method = choose_method(config)
     if method == "minhash":
-        from . import minhash
+        from . import clusters, minhash
 
-        clusters = minhash.Clusters(rule.minhash, scratch)
+        summary = clusters.find_clusters(rule.minhash, scratch, config.processes)
         kind = "exact" if rule.minhash.verify else "estimated"
         source = f"MinHash, {minhash.curve(rule.minhash)}; score: {kind} Jaccard similarity to the copy that is kept"
-        return Found(
-            lambda number, _: clusters.marks_of(scratch.load(number), number), True, source, [clusters.describe()]
-        )
+        return Found(clusters.ClusterMarker(rule.minhash), True, source, [summary])
     if method == "substring":
         from . import substring
 
@@ -179,18 +196,15 @@ def find_units(
     of = rule.documents.key if rule.documents else "paragraphs"
     bloom = config.bloom_filter if choose_method(config) == "bloom" else None
     summary: list[str] = []
-    firsts = find_first_documents(scratch) if bloom is None or rule.verify else None
+    parts = find_first_copies(scratch, config.processes) if names_copies(config) else 0
     if bloom is None:
         source = f"exact, 128-bit hashes of {of}; the first copy is kept"
     else:
         added = held.added if held else 0
         held, seen = look_up_all(bloom, held, scratch, digests)
         source = f"Bloom filter of {of}, false-positive rate {held.false_positive_rate:.3g}"
-        if firsts is not None:
-            seen, line = verify(seen, firsts, added)
+        if parts:
+            seen, line = verify(seen, scratch, parts, added)
             summary.append(line)
         scratch.save_column(SEEN, seen)
-    if firsts is not None:
-        scratch.save_column(FIRST, firsts)
-    marker = Marker(threshold, named=firsts is not None, asked=bloom is not None)
-    return Found(marker, marker.named, source, summary, held)
+    return Found(HashMarker(threshold, parts, asked=bloom is not None), parts > 0, source, summary, held)

@@ -50,7 +50,6 @@ class UnitChunk:
     spans: Integers  # [D] number of spans
     starts: Integers  # [S] code points
     ends: Integers  # [S]
-    hashes: Hashes  # [H, 2]
     hash_counts: Integers | None  # [S], None: one each
     counted: Integers | None  # [S]
     last_decides: npt.NDArray[np.bool_] | None  # [S]
@@ -58,6 +57,11 @@ class UnitChunk:
     @property
     def documents(self) -> int:
         return len(self.flags)
+
+    @property
+    def hashes(self) -> int:
+        """H."""
+        return len(self.starts) if self.hash_counts is None else int(self.hash_counts.sum())
 
 
 class Spans(NamedTuple):
@@ -145,8 +149,8 @@ def read_texts(chunk: Chunk) -> tuple[list[TextOnly | str], list[str]]:
     return rows, [row.text for row in rows if not isinstance(row, str)]
 
 
-def encode_units(rule: DedupeRule, compat: str | None, chunk: Chunk) -> tuple[UnitChunk, dict[str, Any]]:
-    """Columns of a chunk, and no others."""
+def encode_units(rule: DedupeRule, compat: str | None, chunk: Chunk) -> tuple[UnitChunk, Hashes]:
+    """Columns of a chunk and its hashes [H, 2]."""
     as_dolma = compat == "dolma"
     rows: Sequence[Any]
     if rule.documents:
@@ -176,7 +180,7 @@ def encode_units(rule: DedupeRule, compat: str | None, chunk: Chunk) -> tuple[Un
             owners, starts, ends, hashes = owners[mine], starts[mine], ends[mine], hashes[mine]
     spans = spans._replace(flags=flags, owners=owners, starts=starts, ends=ends)
     units = make_chunk(chunk, rows, spans)
-    return replace(units, hashes=hashes, hash_counts=counts, counted=counted, last_decides=decides), {}
+    return replace(units, hash_counts=counts, counted=counted, last_decides=decides), hashes
 
 
 def make_chunk(chunk: Chunk, rows: Sequence[TextOnly | dict[str, Any] | str], spans: Spans) -> UnitChunk:
@@ -204,7 +208,6 @@ def make_chunk(chunk: Chunk, rows: Sequence[TextOnly | dict[str, Any] | str], sp
         spans=np.bincount(spans.owners, minlength=len(spans.flags)).astype(np.int64),
         starts=spans.starts,
         ends=spans.ends,
-        hashes=np.zeros((0, 2), dtype=np.uint64),
         hash_counts=None,
         counted=None,
         last_decides=None,

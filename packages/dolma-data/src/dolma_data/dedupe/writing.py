@@ -27,10 +27,10 @@ from ..progress import Progress
 from ..reading import pack, packing_of
 from ..remote import shown
 from .by_hash import Marker, Marks
-from .scratch import Before, Meta, Scratch
+from .scratch import Before, Scratch, saved_scratch
 from .units import NO_KEY, SKIPPED, UnitChunk
 
-INDEX = "index.json"
+FILES = "files.json"
 AGAINST = -1  # corpus of the files that are only compared with
 CHUNKS_IN_MEMORY = 256  # whose names a worker keeps
 
@@ -41,13 +41,6 @@ class FileName(msgspec.Struct):
     folder: str
     tree: str
     corpus: int
-
-
-class Index(msgspec.Struct):
-    """What a worker knows of all chunks and files."""
-
-    metas: list[Meta]
-    files: list[FileName]
 
 
 @dataclass(frozen=True)
@@ -98,14 +91,15 @@ def write_attributes(
     ``key``. Files of ``scratch`` that ``work`` does not annotate come before the others, and are only named.
     """
     old = len(files) - len(work.files)
-    write_index(scratch, files, old)
-    marker = marks if isinstance(marks, Marker) else None
-    settings = RowSettings(scratch.folder, key, always, matches, marker)
+    write_files(scratch, files, old)
+    scratch.save()
+    held = marks if callable(marks) else None
+    settings = RowSettings(scratch.folder, key, always, matches, None if callable(marks) else marks)
 
     def units() -> Iterator[RowUnit]:
         for number, before in scratch.chunks():
             if scratch.metas[number].file >= old:
-                yield RowUnit(number, before, None if isinstance(marks, Marker) else marks(number, before))
+                yield RowUnit(number, before, held(number, before) if held else None)
 
     total = rows = 0
     failures: list[tuple[int, str]] = []
@@ -135,15 +129,15 @@ def write_attributes(
     return total
 
 
-def write_index(scratch: Scratch, files: Sequence[DocumentFile], old: int) -> None:
-    """Write what workers need to know of all chunks into the folder of ``scratch``."""
+def write_files(scratch: Scratch, files: Sequence[DocumentFile], old: int) -> None:
+    """Write what workers need to know of all files into the folder of ``scratch``."""
     roots: dict[Path, int] = {}
     names = [
         FileName(_folder_of(file), file.tree, AGAINST if k < old else roots.setdefault(file.root, len(roots)))
         for k, file in enumerate(files)
     ]
-    (scratch.folder / INDEX).write_bytes(encode_json(Index(scratch.metas, names)))
-    read_index.cache_clear()
+    (scratch.folder / FILES).write_bytes(encode_json(names))
+    read_firsts.cache_clear()
 
 
 def _folder_of(file: DocumentFile) -> str:
@@ -151,21 +145,20 @@ def _folder_of(file: DocumentFile) -> str:
 
 
 @lru_cache(maxsize=1)
-def read_index(folder: Path) -> tuple[Scratch, Firsts]:
-    """The scratch in ``folder`` with the names of its documents, kept from chunk to chunk."""
-    index = msgspec.json.decode((folder / INDEX).read_bytes(), type=Index)
-    scratch = Scratch(folder, index.metas)
-    return scratch, Firsts(scratch, index.files)
+def read_firsts(folder: Path) -> Firsts:
+    """Names of the documents of the scratch in ``folder``, kept from chunk to chunk."""
+    names = msgspec.json.decode((folder / FILES).read_bytes(), type=list[FileName])
+    return Firsts(saved_scratch(folder), names)
 
 
 def make_rows(settings: RowSettings, unit: RowUnit) -> Rows:
     """Rows of a chunk."""
-    scratch, firsts = read_index(settings.folder)
+    scratch, firsts = saved_scratch(settings.folder), read_firsts(settings.folder)
     chunk = scratch.load(unit.number)
     marks = unit.marks
     if marks is None:
         assert settings.marker is not None
-        marks = settings.marker.marks_of(scratch, chunk, unit.before)
+        marks = settings.marker.marks_of(scratch, unit.number, chunk, unit.before)
     tree = firsts.files[chunk.file].tree
     rows = pack(encode_rows(chunk, settings.key, marks, settings.always), packing_of(tree))
     pairs = pack(encode_matches(chunk, marks, firsts), packing_of(MATCHES)) if settings.matches else b""

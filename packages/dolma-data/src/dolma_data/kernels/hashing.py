@@ -126,6 +126,54 @@ def first_positions(hashes):
 
 
 @njit(cache=True, nogil=True)
+def first_owners(hashes, owners):
+    """For each of N hashes [N, 2] the owner of the first one equal to it, -1 where it is the first."""
+    count = hashes.shape[0]
+    room = 16
+    while room < 2 * count:
+        room *= 2
+    mask = np.uint64(room - 1)
+    table = np.full(room, -1, dtype=np.int64)
+    first = np.empty(count, dtype=np.int64)
+    for k in range(count):
+        one = hashes[k, 0]
+        two = hashes[k, 1]
+        slot = (one ^ (one >> np.uint64(32))) & mask
+        while True:
+            found = table[slot]
+            if found < 0:
+                table[slot] = k
+                first[k] = -1
+                break
+            if hashes[found, 0] == one and hashes[found, 1] == two:
+                first[k] = owners[found]
+                break
+            slot = (slot + np.uint64(1)) & mask
+    return first
+
+
+@njit(cache=True, nogil=True)
+def order_by_upper_bits(hashes, bits):
+    """Order of N hashes [N, 2] by the upper ``bits`` of their first half, equal ones as they stand.
+
+    Returns where those of each value begin, [2^bits + 1], and their places [N].
+    """
+    shift = np.uint64(64 - bits)
+    bounds = np.zeros((1 << bits) + 1, dtype=np.int64)
+    for k in range(hashes.shape[0]):
+        bounds[np.int64(hashes[k, 0] >> shift) + 1] += 1
+    for value in range(1 << bits):
+        bounds[value + 1] += bounds[value]
+    following = bounds.copy()
+    places = np.empty(hashes.shape[0], dtype=np.int64)
+    for k in range(hashes.shape[0]):
+        at = np.int64(hashes[k, 0] >> shift)
+        places[following[at]] = k
+        following[at] += 1
+    return bounds, places
+
+
+@njit(cache=True, nogil=True)
 def make_table(hashes):
     """Open-addressing table of positions in ``hashes`` [N, 2]; of equal hashes the first."""
     room = 16
