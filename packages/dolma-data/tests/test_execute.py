@@ -242,9 +242,10 @@ def test_a_worker_that_is_killed_is_a_line_of_its_own() -> None:
     assert "fewer --processes" in str(caught.value)
 
 
-def test_no_process_at_all_is_refused() -> None:
-    with pytest.raises(UserError, match="processes is 0"):
-        map_ordered(str, [1], processes=0)
+@pytest.mark.parametrize("processes", [0, -3, 4097, 10**20])
+def test_a_number_of_processes_that_cannot_be_is_refused(processes: int) -> None:
+    with pytest.raises(UserError, match=f"processes is {processes}; give 1 to 4096"):
+        map_ordered(str, [1], processes)
 
 
 LOADED: list[int] = []

@@ -42,6 +42,7 @@ from .errors import UserError
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
+MOST_PROCESSES = 4096  # all of them are started, so a slip of the finger would be the end of the machine
 MILLISECONDS_OF_ENDING = 20  # that the system takes at most to end a thread (those of the last pool) after Python did
 
 
@@ -67,8 +68,8 @@ def map_ordered(
     ``rehearse`` loads what ``function`` needs, compiled code before all. It is called in this process where workers
     begin as copies of it, so that it is loaded once for all; that saves time and memory, and changes no result.
     """
-    if processes < 1:
-        raise UserError(f"processes is {processes}", fix="give 1 or more")
+    if not 1 <= processes <= MOST_PROCESSES:
+        raise UserError(f"processes is {processes}", fix=f"give 1 to {MOST_PROCESSES}")
     copied = processes > 1 and _executor.get() is on_this_machine and start_method() == "fork"
     if copied and rehearse is not None:
         rehearse()

@@ -10,10 +10,15 @@ Place = tuple[int, int]
 
 LONGEST_LOCAL_PART = 64  # octets, RFC 5321, section 4.5.3.1.1
 # The part before the sign ends just before it; a longer run of such characters is no address.
-LOCAL_PART = re.compile(r"(?<![\w.+%'-])'*([\w+-](?:[\w.+%'-]*[\w+%-])?)\Z")
+LOCAL_PART = re.compile(r"(?<![\w+%-])[\w+-](?:[\w.+%'-]*[\w+%-])?\Z")
+PART_OF_LOCAL = re.compile(r"[\w+%-]")
+LEADING = ".'"  # may stand before it (an ellipsis, a quote) and belong to the text
 DOMAIN = re.compile(r"(?:\w(?:[\w-]*\w)?\.)+[^\W\d](?:[\w-]*\w)?(?![\w-]*@)")
+# Ten digits behind a parenthesis or a number (24/7 555-123-4567) are a telephone number if they are written as one.
+SEPARATED = r"(?:\+?1[-. ]{0,2})?(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}"
 PHONE_NUMBER = re.compile(
-    r"(?<![\w.(+-])(?<!\d[ )])(?:\+?1[-. ]{0,2})?(?:\(\d{3}\)|\d{3})[-. ]*\d{3}[-. ]?\d{4}(?![\w-])"
+    rf"(?<![\w.+-])(?:(?<!\()(?<!\d[ )])|(?={SEPARATED}))"
+    r"(?:\+?1[-. ]{0,2})?(?:\(\d{3}\)|\d{3})[-. ]*\d{3}[-. ]?\d{4}(?![\w-])"
 )
 OCTET = r"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
 IP_ADDRESS = re.compile(rf"(?<![\w.])(?:{OCTET}\.){{3}}{OCTET}(?!\w|\.\w)")
@@ -34,9 +39,16 @@ def find_emails(text: str) -> Iterator[Place]:
     while sign >= 0:
         local = LOCAL_PART.search(text, max(0, sign - LONGEST_LOCAL_PART), sign)
         domain = DOMAIN.match(text, sign + 1) if local else None
-        if local and domain:
-            yield local.start(1), domain.end()
+        if local and domain and _begins(text, local.start()):
+            yield local.start(), domain.end()
         sign = text.find("@", sign + 1)
+
+
+def _begins(text: str, start: int) -> bool:
+    """Whether a local part that begins at ``start`` is whole, not the end of a longer one."""
+    while start and text[start - 1] in LEADING:
+        start -= 1
+    return not (start and PART_OF_LOCAL.match(text, start - 1))
 
 
 def find_phones(text: str) -> Iterator[Place]:
