@@ -1,8 +1,8 @@
 """Deduplication of documents, paragraphs and substrings: which copy is the first, which ones repeat it.
 
-Workers turn chunks of documents into columns of hashes and spans (``dedupe_units``), kept on disk (``dedupe_scratch``);
-the method finds what repeats (``dedupe_exact``, ``dedupe_bloom``, ``minhash``, ``substring``); rows are written from
-the columns (``dedupe_write``). The survivor is the first in the order of files and rows, whatever the number of
+Workers turn chunks of documents into columns of hashes and spans (:mod:`units`), kept on disk (:mod:`scratch`); the
+method finds what repeats (:mod:`first_copies`, :mod:`by_bloom`, :mod:`clusters`, :mod:`substring`); rows are written
+from the columns (:mod:`writing`). The survivor is the first in the order of files and rows, whatever the number of
 processes.
 """
 
