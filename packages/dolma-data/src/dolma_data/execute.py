@@ -38,6 +38,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from .arena import Arena
 from .errors import UserError
 
 Unit = TypeVar("Unit")
@@ -94,16 +95,34 @@ def on_this_machine(function: Callable[[Unit], Result], units: Iterable[Unit], p
     if processes == 1:
         yield from map(function, units)
         return
-    context = multiprocessing.get_context(start_method())
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_serve_parent)
-    waiting: deque[Future[Result]] = deque()
+    method = start_method()
+    most = 2 * processes
+    arena = Arena(most) if method == "fork" else None  # workers of another kind get and give all through pipes
+    context = multiprocessing.get_context(method)
+    pool = ProcessPoolExecutor(processes, context, _serve_parent, (arena,))
+    slots = deque(range(most))
+    waiting: deque[tuple[int, Future[Any]]] = deque()
+
+    def submit(unit: Unit) -> None:
+        slot = slots.popleft()
+        message = unit if arena is None else arena.put(slot, unit)
+        waiting.append((slot, pool.submit(_work, function, slot, message)))
+
+    def take() -> Result:
+        slot, future = waiting.popleft()
+        message = future.result()
+        slots.append(slot)
+        result: Result = message if arena is None else arena.take(message)
+        return result
+
     try:
         for unit in units:
-            waiting.append(pool.submit(function, unit))
-            if len(waiting) >= 2 * processes:
-                yield waiting.popleft().result()
+            submit(unit)
+            del unit  # it is with the worker now, and may be large
+            if not slots:
+                yield take()
         while waiting:
-            yield waiting.popleft().result()
+            yield take()
     except BrokenProcessPool as error:
         raise UserError(
             "a worker process ended without an answer: killed, perhaps for want of memory",
@@ -128,8 +147,22 @@ def start_method() -> str:
     return "spawn"
 
 
-def _serve_parent() -> None:
-    """Leave Ctrl-C to the parent process, and end with it even where it was killed."""
+_arena: Arena | None = None  # of a worker
+
+
+def _work(function: Callable[[Any], Any], slot: int, message: Any) -> Any:
+    """Do in a worker what is asked for, the result by the way that the unit came."""
+    if _arena is None:
+        return function(message)
+    unit = _arena.take(message)
+    del message
+    return _arena.put(slot, function(unit))
+
+
+def _serve_parent(arena: Arena | None) -> None:
+    """Leave Ctrl-C to the parent process, and end with it even where it was killed; ``arena`` is shared with it."""
+    global _arena
+    _arena = arena
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a copy of the parent has its handler
     threading.Thread(target=_end_with_parent, daemon=True).start()

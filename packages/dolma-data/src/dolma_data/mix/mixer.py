@@ -59,7 +59,7 @@ def _mix_into(output: Path, config: MixConfig, units: Sequence[Unit]) -> dict[st
         for number, finished in enumerate(make_files(scratch, config, units, range(len(units)))):
             if finished.digest is not None:
                 scratch.place(number, artifact.folder / units[number].name)
-            _account(units[number], finished, artifact, funnels, record)
+            _account(units[number], output, finished, artifact, funnels, record)
         scratch.wait()
         counts = artifact.counts()
         write_json(artifact.folder / FUNNEL, funnel_report(config, funnels))
@@ -87,7 +87,7 @@ def _mix_beside(output: Path, config: MixConfig, units: Sequence[Unit]) -> dict[
             if not target.exists():
                 scratch.place(number, target)
             record.outputs.append(target)
-            _account(units[number], finished, artifact, funnels, record)
+            _account(units[number], output, finished, artifact, funnels, record)
         scratch.wait()
         counts = artifact.counts()
         write_json(beside / FUNNEL, funnel_report(config, funnels))
@@ -114,11 +114,17 @@ def _inputs(config: MixConfig, units: Sequence[Unit]) -> list[Path]:
 
 
 def _account(
-    unit: Unit, finished: Finished, artifact: DocumentsArtifact, funnels: dict[int, Funnel], record: Record
+    unit: Unit,
+    output: Path,
+    finished: Finished,
+    artifact: DocumentsArtifact,
+    funnels: dict[int, Funnel],
+    record: Record,
 ) -> None:
     artifact.add(finished.shard)
     funnels[unit.stream].add(finished.funnel)
-    record.digests.update({path: digest for path, digest in finished.inputs.items() if digest is not None})
+    known = finished.inputs | {str(output / unit.name): finished.digest}
+    record.digests.update({path: digest for path, digest in known.items() if digest is not None})
 
 
 def funnel_report(config: MixConfig, funnels: dict[int, Funnel]) -> dict[str, Any]:
