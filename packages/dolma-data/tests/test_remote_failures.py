@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from object_storage import SECRET, Bucket, Fault
 
+from dolma_data.remote_commands import locked
+
 ROWS = [{"id": f"a{k}", "source": "s", "text": f"Document {k} of them." + " w" * k} for k in range(9)]
 TAG = ("--taggers", "char_length_v1", "--experiment", "x")
 MAIN = [sys.executable, "-c", "from dolma_data.cli import main; main()"]
@@ -70,6 +72,20 @@ def test_a_connection_that_drops_in_the_middle_of_an_upload_leaves_nothing_that_
     assert bucket.content(f"{corpus}/attributes/x") == expected
     again = [path for method, path, _ in bucket.endpoint.requests[before:] if method == "PUT"]
     assert not any(path.endswith("manifest.json.partial") for path in again)  # it goes on, it does not begin anew
+
+
+def test_two_commands_on_one_output_at_once_are_told_who_was_first(
+    bucket: Bucket, corpus: str, expected: Any, dolma: Any, capsys: Any
+) -> None:
+    output = f"{bucket.url}/report"
+    with locked(output):
+        for options in (("--bins", "2"), ()):  # the same command or another one
+            assert dolma("tag", "--documents", corpus, *TAG) == 0
+            assert dolma("stat", "--attributes", f"{corpus}/attributes/x", "--report", output, *options) == 2
+            error = capsys.readouterr().err.splitlines()[-1]
+            assert f"process {os.getpid()} is writing there ({output})" in error
+    assert dolma("stat", "--attributes", f"{corpus}/attributes/x", "--report", output) == 0
+    assert "index.html" in bucket.content(output)
 
 
 def test_no_manifest_comes_before_its_parts(bucket: Bucket, corpus: str, dolma: Any) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_data.analysis.attributes import summarise
+from dolma_data.analysis.attributes import cut_pieces, summarise
 from dolma_data.analysis.histograms import Summary
 from dolma_data.attributes import encode_row
 from dolma_data.cli import execute
@@ -61,6 +63,29 @@ def test_every_value_lies_in_one_bin(
         last = k == len(summary.counts) - 1
         low, high = summary.bins[k], summary.bins[k + 1]
         assert count == sum(low <= value < high or (last and value == high) for value in values)
+
+
+def test_one_large_file_is_shared_by_workers_and_gives_the_same_numbers(
+    dolma, tmp_path, contents, monkeypatch, read_jsonl
+):
+    monkeypatch.setattr("dolma_data.analysis.attributes.SMALL_FILE_BYTES", 0)
+    monkeypatch.setattr("dolma_data.analysis.attributes.PIECE_BYTES", 1000)
+    rows = [{"id": str(k), "attributes": {"k": [[0, k, k / 7]]}, "source": "s"} for k in range(300)]
+    path = tmp_path / "attributes/x/a.jsonl.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows)))
+    assert len(list(cut_pieces([path]))) > 10
+    found = []
+    for processes in ("1", "2", "3"):
+        report = tmp_path / processes
+        assert dolma("stat", "--attributes", path.parent, "--report", report, "--processes", processes) == 0
+        found.append(contents(report))
+    assert found[0] == found[1] == found[2]
+    length, score = read_jsonl(tmp_path / "1/summaries.jsonl.gz")
+    assert (length["total"], length["sum"]) == (300, 300 * 299 / 2)
+    assert score["sum"] == pytest.approx(300 * 299 / 14)
+    path.write_bytes(gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows) + b"cut"))
+    assert dolma("stat", "--attributes", path.parent, "--processes", "2") == 2
 
 
 def test_percentiles_are_lower_edges_of_bins() -> None:

@@ -152,7 +152,12 @@ def encode_tombstone(reason: str) -> bytes:
 
 def read_attribute_rows(path: str | Path) -> Iterator[tuple[int, AttributeRow]]:
     """Yield ``(line number from 1, row)``; a line that is no row of attributes is a UserError."""
-    for line, raw in read_lines(path):
+    return decode_rows(path, read_lines(path))
+
+
+def decode_rows(path: str | Path, lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, AttributeRow]]:
+    """The same of numbered lines of ``path``."""
+    for line, raw in lines:
         try:
             yield line, _decode_row(raw)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -148,12 +148,17 @@ def open_read(path: str | Path, packing: str | None = None) -> BinaryIO:
 def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
     """Yield ``(line number from 1, line without its newline)``; a damaged archive is a UserError."""
     for block in read_blocks(path, PIECE_BYTES):
-        failed = dict(block.failed)
-        for position, line in enumerate(split_lines(block.data)):
-            if position in failed:
-                number = block.first_line + position
-                raise UserError(failed[position], where=path, line=number, fix="fetch or make the file again")
-            yield block.first_line + position, line
+        yield from lines_of(path, block)
+
+
+def lines_of(path: str | Path, block: Block) -> Iterator[tuple[int, bytes]]:
+    """Yield ``(line number from 1, line without its newline)`` of a block of ``path``; a failed row is a UserError."""
+    failed = dict(block.failed)
+    for position, line in enumerate(split_lines(block.data)):
+        if position in failed:
+            number = block.first_line + position
+            raise UserError(failed[position], where=path, line=number, fix="fetch or make the file again")
+        yield block.first_line + position, line
 
 
 def read_blocks(path: str | Path, size: int, packing: str | None = None) -> Iterator[Block]:

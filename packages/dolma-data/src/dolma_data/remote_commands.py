@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +53,7 @@ def remote_paths(
     def run(*arguments: Any, **named: Any) -> None:
         dry = any(getattr(value, "dry_run", False) for value in (*arguments, *named.values()))
         found: list[str] = []
+        written: list[str] = []
 
         def note(scheme: str, path: str, role: Place | Local) -> str:
             url = f"{scheme}://{path}"
@@ -59,14 +62,46 @@ def remote_paths(
             if scheme in WEB and role in (Place.WRITTEN, Place.KEPT) and not explains:
                 raise UserError("nothing can be written there", where=concealed(url), fix="give a folder, or s3://")
             found.append(url)
+            if role in (Place.WRITTEN, Place.KEPT):
+                written.append(concealed(url))
             return url
 
         map_arguments(command, arguments, named, note)
         if dry or not found:  # a dry run fetches nothing
             return command(*arguments, **named)
-        return run_mirrored(command, arguments, named, resumes=resumes, explains=explains)
+        with ExitStack() as held:
+            for url in () if explains else sorted(set(written)):
+                held.enter_context(locked(url))
+            return run_mirrored(command, arguments, named, resumes=resumes, explains=explains)
 
     return run
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Let no other command of this machine write to ``url`` inside the block; UserError where one does.
+
+    The lock is the system's, on a file beside the mirrors, so that it ends with the process that holds it; the file
+    stays, since another one of its name would be another lock.
+    """
+    folder = mirrors().with_name(f"{mirrors().name}-locks")
+    folder.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    with open(folder / name, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(
+                f"process {file.read() or 'just begun'} is writing there",
+                where=url,
+                fix="wait until it has ended, or give another output",
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+        file.truncate(0)
 
 
 def run_mirrored(

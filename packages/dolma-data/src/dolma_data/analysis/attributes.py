@@ -14,17 +14,19 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..attributes import encode_json, find_attributes, read_attribute_rows
+from ..attributes import AttributeRow, decode_rows, encode_json, find_attributes, read_attribute_rows
 from ..config.stat import StatConfig
 from ..errors import UserError
 from ..execute import map_ordered
 from ..files import atomic_write
 from ..progress import Progress
+from ..reading import SMALL_FILE_BYTES, Block, lines_of, read_blocks
 from ..records import recorded
 from .histograms import Summary, render
 
 SUMMARIES, PAGE = "summaries.jsonl.gz", "index.html"
 BATCH_VALUES = 200_000
+PIECE_BYTES = 4 << 20  # of lines that a worker takes at a time
 PERCENTILES = (0.1, 0.5, 0.9)
 LABEL = "__label__"  # keys of fastText probabilities, which may exceed 1 a little
 Extremes = tuple[float, float]
@@ -55,15 +57,37 @@ class Range:
         self.high = max(self.high, other.high)
 
 
-def read_values(path: Path, pattern: str = "") -> Iterator[dict[str, npt.NDArray[np.float64]]]:
-    """Yield values of ``KEY/score`` and ``KEY/length`` of an attribute file, a bounded number at a time.
+@dataclass(frozen=True)
+class Piece:
+    """A unit of work: some lines of an attribute file, or with no ``block`` a small file as a whole."""
+
+    path: Path
+    block: Block | None = None
+
+    def rows(self) -> Iterator[tuple[int, AttributeRow]]:
+        if self.block is None:
+            return read_attribute_rows(self.path)
+        return decode_rows(self.path, lines_of(self.path, self.block))
+
+
+def cut_pieces(files: Sequence[Path]) -> Iterator[Piece]:
+    """The files in pieces that workers take, which depend on the files alone."""
+    for path in files:
+        if path.stat().st_size <= SMALL_FILE_BYTES:
+            yield Piece(path)
+        else:
+            yield from (Piece(path, block) for block in read_blocks(path, PIECE_BYTES))
+
+
+def read_values(piece: Piece, pattern: str = "") -> Iterator[dict[str, npt.NDArray[np.float64]]]:
+    """Yield values of ``KEY/score`` and ``KEY/length`` of a piece, a bounded number at a time.
 
     Taken are the keys in which ``pattern`` is found. A key without spans counts as one zero, as in allenai/dolma.
     """
     wanted = re.compile(pattern).search
     values: dict[str, list[float]] = {}
     count = 0
-    for _, row in read_attribute_rows(path):
+    for _, row in piece.rows():
         for key, spans in row.attributes.items():
             if not wanted(key):
                 continue
@@ -80,21 +104,21 @@ def read_values(path: Path, pattern: str = "") -> Iterator[dict[str, npt.NDArray
         yield {name: np.array(found, dtype=np.float64) for name, found in values.items()}
 
 
-def find_ranges(pattern: str, path: Path) -> dict[str, Range]:
-    """First pass over a file."""
+def find_ranges(pattern: str, piece: Piece) -> dict[str, Range]:
+    """First pass over a piece."""
     ranges: dict[str, Range] = {}
-    for values in read_values(path, pattern):
+    for values in read_values(piece, pattern):
         for name, found in values.items():
             ranges.setdefault(name, Range()).add(found)
     return ranges
 
 
 def count_values(
-    extremes: dict[str, Extremes], bins: int, pattern: str, path: Path
+    extremes: dict[str, Extremes], bins: int, pattern: str, piece: Piece
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Second pass over a file: counts in equal bins between the extremes."""
+    """Second pass over a piece: counts in equal bins between the extremes."""
     counts: dict[str, npt.NDArray[np.int64]] = {}
-    for values in read_values(path, pattern):
+    for values in read_values(piece, pattern):
         for name, found in values.items():
             edges = bin_edges(extremes[name], bins)
             places = np.clip(np.searchsorted(edges, found, side="right") - 1, 0, len(edges) - 2)
@@ -112,15 +136,14 @@ def bin_edges(extremes: Extremes, bins: int) -> npt.NDArray[np.float64]:
 def summarise(files: Sequence[Path], bins: int, processes: int = 1, pattern: str = "") -> list[Summary]:
     """Summaries of attribute files, sorted by name; memory does not depend on the size of the files."""
     ranges: dict[str, Range] = {}
-    for found in _with_progress(
-        "stat: ranges", map_ordered(partial(find_ranges, pattern), files, processes), len(files)
-    ):
+    found_ranges = map_ordered(partial(find_ranges, pattern), cut_pieces(files), processes)
+    for found in _with_progress("stat: ranges", found_ranges):
         for name, part in found.items():
             ranges.setdefault(name, Range()).merge(part)
     extremes = {name: (part.low, part.high) for name, part in ranges.items()}
     counts: dict[str, npt.NDArray[np.int64]] = {}
-    work = map_ordered(partial(count_values, extremes, bins, pattern), files, processes)
-    for counted in _with_progress("stat: counts", work, len(files)):
+    work = map_ordered(partial(count_values, extremes, bins, pattern), cut_pieces(files), processes)
+    for counted in _with_progress("stat: counts", work):
         for name, numbers in counted.items():
             counts[name] = counts[name] + numbers if name in counts else numbers
     return [
@@ -136,8 +159,8 @@ def summarise(files: Sequence[Path], bins: int, processes: int = 1, pattern: str
     ]
 
 
-def _with_progress(what: str, results: Iterator[Result], total: int) -> Iterator[Result]:
-    with Progress(what, total, "files") as progress:
+def _with_progress(what: str, results: Iterator[Result]) -> Iterator[Result]:
+    with Progress(what, unit="pieces") as progress:
         for result in results:
             yield result
             progress.advance()

@@ -66,7 +66,7 @@ class FieldSettings:
     """Field of the text; dots lead into objects."""
 
     text_field_type: Literal["str", "string"] = "str"
-    """Type of the text."""
+    """Type of the text: a string, and no other is taken."""
 
     id_field_name: str | None = "id"
     """Field of the id; null: the SHA-256 of the path of the file, a hyphen and the line."""
