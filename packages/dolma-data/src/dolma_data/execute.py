@@ -12,7 +12,7 @@ being rewritten, on tasks of a cluster:
   lock, queue or open file that it shares, and on no file but those that the unit names. What it loads once (a model, a
   list) it loads by a path or a name in its arguments, and keeps only what it would load again.
 - The function may be run again for the same unit after a worker was lost, and gives the same result; it leaves nothing
-  behind, or files that are written whole under names that the unit gives.
+  behind, or files, or ranges of a file that no other unit has, that are written whole under names that the unit gives.
 - Units may run in any order and anywhere; where they end depends on the content of the inputs and on constants, never
   on the number of workers.
 - Paths are meant as the command was given them, so workers stand in its working directory, with its environment.

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config.tokens import TokenizerSettings, TokensConfig
 from ..documents import (
@@ -32,6 +33,10 @@ from ..remote import shown
 from ..resuming import open_scratch
 from .tokenizer import TOKENIZER_FILE, SpecialIds, load_tokenizer, special_ids, tokenizer_file
 
+if TYPE_CHECKING:
+    from .byte_pairs import Tables
+    from .units import Encoded, Unit, Work
+
 log = logging.getLogger(__name__)
 
 ARTIFACT = "tokens"
@@ -48,7 +53,7 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
     """
     from .parts import RANGE_DOCUMENTS, order_documents, write_parts
     from .pieces import Merge
-    from .units import Encoded
+    from .units import Work
 
     tokenizer_path, special, dtype = check(config)
     files = find_documents(config.documents)
@@ -59,9 +64,29 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
     with recorded(
         "dolma-data", "tokens", folder=config.destination, config=config, inputs=inputs, seed=config.seed
     ) as record:
-        record.digests.update({str(path): digest_file(path) for path in inputs})
+        with ThreadPoolExecutor(processes) as threads:  # digesting lets go of the interpreter
+            digests = (threads.map if processes > 1 else map)(digest_file, inputs)
+            tables = _compile(tokenizer_path, _special_is_text(config))
+            record.digests.update(zip(map(str, inputs), digests, strict=True))
         scratch = scratch_of(config, files, tokenizer_path, special, dtype, record.digests)
-        encoded: list[Encoded] = _encode_all(files, config, tokenizer_path, special, dtype, scratch, processes)
+        tables_path = None if tables is None else scratch / "tables.npz"
+        if tables is not None and tables_path is not None:
+            tables.save(tables_path)
+        work = Work(
+            tokenizer=tokenizer_path,
+            tokenizer_digest=record.digests[str(tokenizer_path)],
+            tables=tables_path,
+            special=special,
+            dtype=dtype,
+            seed=config.seed,
+            fields=config.fields,
+            segment=tokenizer_settings(config).segment_before_tokenization,
+            strip=config.compat is not None,
+            special_is_text=_special_is_text(config),
+            names=tuple(shown(str(file.path)) for file in files),
+            scratch=scratch,
+        )
+        encoded = _encode_all(files, work, processes)
         failures = [failure for unit in encoded for failure in unit.failures]
         check_failures(failures, config.max_failed, config.destination)
         counts = {
@@ -194,39 +219,15 @@ def scratch_of(
     return open_scratch(scratch, state)
 
 
-def _encode_all(
-    files: Sequence[DocumentFile],
-    config: TokensConfig,
-    tokenizer: Path,
-    special: SpecialIds,
-    dtype: str,
-    scratch: Path,
-    processes: int,
-) -> list[Any]:
+def _encode_all(files: Sequence[DocumentFile], work: Work, processes: int) -> list[Encoded]:
     """Encode what no interrupted run has; returns what became of every unit, in order."""
-    from .units import Encoded, Unit, Work, encode_unit, finished_unit, read_units, unit_bytes
+    from .units import encode_unit, finished_unit, read_units, unit_bytes
 
-    settings = tokenizer_settings(config)
-    special_is_text = config.compat is None or bool(settings.encode_special_tokens)
-    work = Work(
-        tokenizer=tokenizer,
-        tokenizer_digest=digest_file(tokenizer),
-        tables=_save_tables(tokenizer, special_is_text, scratch),
-        special=special,
-        dtype=dtype,
-        seed=config.seed,
-        fields=config.fields,
-        segment=settings.segment_before_tokenization,
-        strip=config.compat is not None,
-        special_is_text=special_is_text,
-        names=tuple(shown(str(file.path)) for file in files),
-        scratch=scratch,
-    )
     encoded: dict[int, Encoded] = {}
 
     def unfinished() -> Iterator[Unit]:
         for unit in read_units(files, unit_bytes(files)):
-            found = finished_unit(scratch, unit.number)
+            found = finished_unit(work.scratch, unit.number)
             if found is None:
                 yield unit
             else:
@@ -239,14 +240,16 @@ def _encode_all(
     return [encoded[number] for number in sorted(encoded)]
 
 
-def _save_tables(tokenizer: Path, special_is_text: bool, scratch: Path) -> Path | None:
+def _special_is_text(config: TokensConfig) -> bool:
+    return config.compat is None or bool(tokenizer_settings(config).encode_special_tokens)
+
+
+def _compile(tokenizer: Path, special_is_text: bool) -> Tables | None:
     """Tables of the encoder for all processes; None where only the library can encode with the tokenizer."""
     from .byte_pairs import UnsupportedTokenizerError, compile_tables
 
-    path = scratch / "tables.npz"
     try:
-        compile_tables(tokenizer, load_tokenizer(tokenizer, special_is_text)).save(path)
+        return compile_tables(tokenizer, load_tokenizer(tokenizer, special_is_text))
     except UnsupportedTokenizerError as reason:
         log.warning("the tokenizers library encodes, several times slower: the tokenizer has %s", reason)
         return None
-    return path
