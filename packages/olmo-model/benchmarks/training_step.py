@@ -18,14 +18,14 @@ import torch
 from transformers import OlmoConfig, OlmoForCausalLM
 
 from olmo_model.config.model import ModelSettings
-from olmo_model.config.optimization import OptimizerSettings
+from olmo_model.config.optimization import GuardSettings, OptimizerSettings
 from olmo_model.convert import to_hugging_face, to_hugging_face_config
 from olmo_model.initialization import mitchell
 from olmo_model.loss import language_model_loss
 from olmo_model.model import Transformer
-from olmo_model.optim import adamw, clip_gradients
 from olmo_model.plan import training_flops_per_token
 from olmo_model.presets import model_config
+from olmo_model.update import Update
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -52,23 +52,23 @@ def main() -> None:
     theirs = OlmoForCausalLM(OlmoConfig(**to_hugging_face_config(config, "float32")))
     theirs.load_state_dict(to_hugging_face(ours.state_dict(), config), strict=False)
     theirs.tie_weights()
-    optimizers = adamw(ours, OptimizerSettings()), torch.optim.AdamW(theirs.parameters(), lr=4e-4, fused=True)
+    update = Update(ours, OptimizerSettings(), GuardSettings(), learning_rate=lambda step: 4e-4)
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=4e-4, fused=True)
     ids = torch.randint(0, given.vocabulary, (given.batch, given.length), generator=torch.Generator().manual_seed(0))
 
     def our_step() -> float:
-        optimizers[0].zero_grad()
+        update.clear()
         loss = language_model_loss(ours, ids)
-        loss.backward()
-        clip_gradients(ours.parameters(), 1.0)
-        optimizers[0].step()
-        return loss.item()
+        loss.total.backward()
+        update.apply(1, loss.cross_entropy)
+        return loss.cross_entropy.item()
 
     def their_step() -> float:
-        optimizers[1].zero_grad()
+        optimizer.zero_grad()
         loss = theirs(ids, labels=ids).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
-        optimizers[1].step()
+        optimizer.step()
         return loss.item()
 
     left, right = torch.randn(2048, 1024), torch.randn(1024, 1024)

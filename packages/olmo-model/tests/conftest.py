@@ -17,8 +17,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from olmo_model.config.model import ModelConfig
+from olmo_model.config.optimization import GuardSettings, OptimizerSettings
 from olmo_model.initialization import mitchell
 from olmo_model.model import Transformer
+from olmo_model.update import Update
 
 TALE = "the cat sat on a mat and the dog ran to the red house where it was warm while rain fell all day long"
 WORDS = TALE.split()
@@ -217,6 +219,18 @@ def make_model() -> Callable[..., Transformer]:
         model = Transformer(ModelConfig(**shape | changes))
         mitchell(model, seed)
         return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_update() -> Callable[..., Update]:
+    """What moves a model's weights, at a constant learning rate unless told otherwise."""
+
+    def make(model: Transformer, guard: GuardSettings | None = None, **settings: Any) -> Update:
+        functions = {name: settings.pop(name) for name in ("learning_rate", "bound_factor") if name in settings}
+        functions.setdefault("learning_rate", lambda step: 4e-4)
+        return Update(model, OptimizerSettings(**settings), guard or GuardSettings(), **functions)
 
     return make
 

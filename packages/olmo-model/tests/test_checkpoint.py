@@ -8,32 +8,33 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from olmo_model.checkpoint import Progress, load_model, remove_old_checkpoints, restore, save_checkpoint
-from olmo_model.config.optimization import OptimizerSettings
+from olmo_model.config.optimization import GuardSettings
 from olmo_model.errors import UserError
 from olmo_model.loss import language_model_loss
-from olmo_model.optim import adamw
 from olmo_model.run_folder import complete_checkpoints, resolve
 
 IDS = torch.randint(0, 300, (2, 32), generator=torch.Generator().manual_seed(1))
 
 
-def update(model, optimizer):
-    optimizer.zero_grad()
-    loss = language_model_loss(model, IDS)
+def take_step(model, update, step):
+    update.clear()
+    loss = language_model_loss(model, IDS).total
     loss.backward()
-    optimizer.step()
+    update.apply(step, loss)
     return loss.item()
 
 
-def save(run, model, optimizer, tokens_folder, step=2):
+def save(run, model, update, tokens_folder, step=2):
     progress = Progress(step=step, tokens_seen=64 * step, epoch=0, next_instance=2 * step)
-    return save_checkpoint(run, model, optimizer, progress, tokens_folder / "tokenizer.json")
+    return save_checkpoint(run, model, update, progress, tokens_folder / "tokenizer.json")
 
 
 @pytest.mark.parametrize("weight_tying", [True, False])
-def test_transformers_loads_the_folder_and_computes_the_same(make_model, tokens_folder, tmp_path, weight_tying):
+def test_transformers_loads_the_folder_and_computes_the_same(
+    make_model, make_update, tokens_folder, tmp_path, weight_tying
+):
     model = make_model(weight_tying=weight_tying, clip_qkv=2.0)
-    folder = save(tmp_path, model, adamw(model, OptimizerSettings()), tokens_folder)
+    folder = save(tmp_path, model, make_update(model), tokens_folder)
     other, report = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(report.values()), report
     with torch.no_grad():
@@ -42,47 +43,54 @@ def test_transformers_loads_the_folder_and_computes_the_same(make_model, tokens_
     assert other.generation_config.eos_token_id == 0
 
 
-def test_transformers_loads_the_tokenizer(make_model, tokens_folder, tokenizer, tmp_path):
+def test_transformers_loads_the_tokenizer(make_model, make_update, tokens_folder, tokenizer, tmp_path):
     model = make_model()
-    folder = save(tmp_path, model, adamw(model, OptimizerSettings()), tokens_folder)
+    folder = save(tmp_path, model, make_update(model), tokens_folder)
     loaded = transformers.AutoTokenizer.from_pretrained(folder)
     text = "the cat sat, 12 days"
     assert loaded(text)["input_ids"] == tokenizer.encode(text).ids
     assert (loaded.eos_token_id, loaded.pad_token_id, loaded.eos_token) == (0, 1, "<|endoftext|>")
 
 
-def test_training_goes_on_bitwise_after_restoring(make_model, tokens_folder, tmp_path):
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"name": "lionw"}, {"name": "muon"}, {"max_grad_norm_ratio": 1.05, "betas": (0.5, 0.5)}],
+    ids=["adamw", "lionw", "muon", "ratio"],
+)
+def test_training_goes_on_bitwise_after_restoring(make_model, make_update, tokens_folder, tmp_path, settings):
+    guard = GuardSettings(spike="skip", window=4, sigma=1.0)
     model = make_model()
-    optimizer = adamw(model, OptimizerSettings())
-    for _ in range(2):
-        update(model, optimizer)
-    folder = save(tmp_path, model, optimizer, tokens_folder)
+    update = make_update(model, guard, **settings)
+    for step in (1, 2, 3):
+        take_step(model, update, step)
+    folder = save(tmp_path, model, update, tokens_folder)
     torch.manual_seed(5)
-    save(tmp_path, model, optimizer, tokens_folder)
+    save(tmp_path, model, update, tokens_folder)
     drawn = torch.rand(3)
-    expected = [update(model, optimizer) for _ in range(3)]
+    expected = [take_step(model, update, step) for step in (4, 5, 6)]
 
     other = make_model(seed=9)
-    other_optimizer = adamw(other, OptimizerSettings())
-    progress = restore(folder, other, other_optimizer)
+    other_update = make_update(other, guard, **settings)
+    progress = restore(folder, other, other_update)
     assert progress == Progress(step=2, tokens_seen=128, epoch=0, next_instance=4)
     assert torch.equal(torch.rand(3), drawn)
-    assert [update(other, other_optimizer) for _ in range(3)] == expected
+    assert [take_step(other, other_update, step) for step in (4, 5, 6)] == expected
+    assert all(map(torch.equal, vars(update.guard_state).values(), vars(other_update.guard_state).values()))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
-def test_same_state_gives_same_weights_file(make_model, tokens_folder, tmp_path):
+def test_same_state_gives_same_weights_file(make_model, make_update, tokens_folder, tmp_path):
     model = make_model()
-    one = save(tmp_path / "a", model, adamw(model, OptimizerSettings()), tokens_folder)
-    two = save(tmp_path / "b", model, adamw(model, OptimizerSettings()), tokens_folder)
+    one = save(tmp_path / "a", model, make_update(model), tokens_folder)
+    two = save(tmp_path / "b", model, make_update(model), tokens_folder)
     assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
     assert json.loads((one / "manifest.json").read_text()) == json.loads((two / "manifest.json").read_text())
 
 
-def test_only_whole_checkpoints_count_and_the_newest_is_meant(make_model, tokens_folder, tmp_path):
+def test_only_whole_checkpoints_count_and_the_newest_is_meant(make_model, make_update, tokens_folder, tmp_path):
     model = make_model(n_layers=1)
     for step in (9, 10):
-        save(tmp_path, model, adamw(model, OptimizerSettings()), tokens_folder, step)
+        save(tmp_path, model, make_update(model), tokens_folder, step)
     (tmp_path / "step11.partial").mkdir()
     (tmp_path / "step12").mkdir()
     assert [step for step, _ in complete_checkpoints(tmp_path)] == [9, 10]
@@ -94,9 +102,9 @@ def test_only_whole_checkpoints_count_and_the_newest_is_meant(make_model, tokens
         resolve(tmp_path / "step11.partial")
 
 
-def test_weights_in_several_files_are_read(make_model, tokens_folder, tmp_path):
+def test_weights_in_several_files_are_read(make_model, make_update, tokens_folder, tmp_path):
     model = make_model()
-    folder = save(tmp_path, model, adamw(model, OptimizerSettings()), tokens_folder)
+    folder = save(tmp_path, model, make_update(model), tokens_folder)
     weights = load_file(folder / "model.safetensors")
     names = sorted(weights)
     places = {name: f"model-0000{1 + index % 2}-of-00002.safetensors" for index, name in enumerate(names)}
@@ -111,9 +119,9 @@ def test_weights_in_several_files_are_read(make_model, tokens_folder, tmp_path):
         load_model(folder)
 
 
-def test_damaged_weights_are_refused(make_model, tokens_folder, tmp_path):
+def test_damaged_weights_are_refused(make_model, make_update, tokens_folder, tmp_path):
     model = make_model()
-    folder = save(tmp_path, model, adamw(model, OptimizerSettings()), tokens_folder)
+    folder = save(tmp_path, model, make_update(model), tokens_folder)
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(UserError, match="damaged weights"):

@@ -7,9 +7,17 @@ import pytest
 
 from olmo_model.config import commands, data, model, optimization, training
 from olmo_model.config.commands import GenerateConfig, WhichDataConfig
-from olmo_model.config.data import DataSettings
+from olmo_model.config.data import DataSettings, InstanceFilterSettings
 from olmo_model.config.model import ModelSettings, padded
-from olmo_model.config.optimization import OptimizerSettings, SchedulerSettings
+from olmo_model.config.optimization import (
+    AnnealSettings,
+    BatchWarmupSettings,
+    GuardSettings,
+    LossSettings,
+    MuonSettings,
+    OptimizerSettings,
+    SchedulerSettings,
+)
 from olmo_model.config.training import CheckpointSettings, EvaluationSettings, TrainConfig, duration_in_steps, plain
 from olmo_model.errors import UserError
 from olmo_model.presets import model_config
@@ -22,13 +30,13 @@ DATA = DataSettings(tokens="tokens")
     ("text", "steps"), [("1000", 1000), ("1e3", 1000), ("8192T", 2), ("8191T", 1), ("20e6T", 4882), ("0", 0)]
 )
 def test_durations(text, steps):
-    assert duration_in_steps(text, 4096, key="max_duration") == steps
+    assert duration_in_steps(text, lambda tokens: tokens // 4096, key="max_duration") == steps
 
 
 @pytest.mark.parametrize("text", ["", "T", "ten", "1.5", "-3", "4095T", "nan", "infT"])
 def test_what_is_no_duration_is_refused_with_its_key(text):
     with pytest.raises(UserError, match="max_duration"):
-        duration_in_steps(text, 4096, key="max_duration")
+        duration_in_steps(text, lambda tokens: tokens // 4096, key="max_duration")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,55 @@ def test_what_is_no_duration_is_refused_with_its_key(text):
 def test_impossible_settings_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         TrainConfig(save_folder="run", data=DATA, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": OptimizerSettings(muon=MuonSettings(momentum=0.9))}, "optimizer.muon is set, but .* adamw"),
+        ({"optimizer": OptimizerSettings(name="lionw", eps=1e-8)}, "optimizer.eps does nothing with lionw"),
+        ({"scheduler": SchedulerSettings(name="constant", warmup="5")}, "scheduler.warmup does nothing with constant"),
+        (
+            {"scheduler": SchedulerSettings(name="inverse_sqrt_with_warmup", t_max="9")},
+            "scheduler.t_max does nothing with inverse_sqrt_with_warmup",
+        ),
+        (
+            {"scheduler": SchedulerSettings(name="constant_with_warmup", alpha_f=0.0)},
+            "scheduler.alpha_f does nothing with constant_with_warmup",
+        ),
+        ({"scheduler": SchedulerSettings(decay_share=0.5)}, "decay_form and decay_share are wsd's"),
+        (
+            {"scheduler": SchedulerSettings(warmup_start=0.0, warmup_min_lr=0.0)},
+            "warmup_start and warmup_min_lr say the same thing",
+        ),
+        ({"scheduler": SchedulerSettings(warmup_min_lr=1.0)}, "warmup_min_lr is above optimizer.learning_rate"),
+        ({"scheduler": SchedulerSettings(grad_clip_warmup_steps="5")}, "belong together"),
+        (
+            {
+                "optimizer": OptimizerSettings(max_grad_norm=None),
+                "scheduler": SchedulerSettings(grad_clip_warmup_steps="5", grad_clip_warmup_factor=10.0),
+            },
+            "grad_clip_warmup_steps does nothing without a bound",
+        ),
+        ({"scheduler": SchedulerSettings(anneal=AnnealSettings(length="5"))}, "anneal is set, but not where it starts"),
+        ({"batch_warmup": BatchWarmupSettings(sizes=(4,))}, "one of until for each of sizes"),
+        (
+            {"batch_warmup": BatchWarmupSettings(sizes=(16,), until=("1e6T",))},
+            "batch_warmup.sizes do not rise to global_batch_size",
+        ),
+        (
+            {"batch_warmup": BatchWarmupSettings(sizes=(4,), until=("1e6T",)), "micro_batch_size": 8},
+            "micro_batch_size 8 does not divide batch_warmup.sizes 4",
+        ),
+        (
+            {"data": DataSettings(tokens="tokens", instance_filter=InstanceFilterSettings(min_period=5, max_period=4))},
+            "min_period is above max_period",
+        ),
+    ],
+)
+def test_settings_that_contradict_one_another_or_do_nothing_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        TrainConfig(**{"save_folder": "run", "data": DATA} | changes)
 
 
 FROM_ONE = "a whole number from 1"
@@ -81,6 +138,14 @@ INFINITE = float("inf")
         (SchedulerSettings, "warmup_start", -0.1, SHARE),
         (SchedulerSettings, "warmup_start", 1.1, SHARE),
         (SchedulerSettings, "alpha_f", NO_NUMBER, SHARE),
+        (SchedulerSettings, "warmup_min_lr", -1e-4, FROM_ZERO),
+        (SchedulerSettings, "decay_share", 1.5, SHARE),
+        (SchedulerSettings, "grad_clip_warmup_factor", 0.0, ABOVE_ZERO),
+        (OptimizerSettings, "max_grad_norm_ratio", 0.0, ABOVE_ZERO),
+        (LossSettings, "z_loss", -1e-4, FROM_ZERO),
+        (GuardSettings, "sigma", 0.0, ABOVE_ZERO),
+        (GuardSettings, "window", 3, "a whole number from 4 to 100000"),
+        (BatchWarmupSettings, "sizes", (0,), FROM_ONE),
         (CheckpointSettings, "save_interval", 0, FROM_ONE),
         (CheckpointSettings, "keep", -1, FROM_ONE),
         (EvaluationSettings, "interval", 0, FROM_ONE),
@@ -92,9 +157,11 @@ def test_a_number_outside_its_range_is_refused_with_key_value_and_range(part, ke
     if part is None:
         values[key] = value
     else:
-        name = {DataSettings: "data", CheckpointSettings: "checkpoint"}.get(
-            part, part.__name__.removesuffix("Settings").lower()
-        )
+        name = {
+            DataSettings: "data",
+            CheckpointSettings: "checkpoint",
+            BatchWarmupSettings: "batch_warmup",
+        }.get(part, part.__name__.removesuffix("Settings").lower())
         more = {"tokens": "tokens"} if part is DataSettings else {}
         values[name] = part(**more | {key: value})
         key = f"{name}.{key}"
@@ -158,4 +225,8 @@ def test_embedding_is_padded_to_a_multiple_of_128():
 def test_plain_holds_lists_and_nested_mappings():
     tree = plain(TrainConfig(save_folder="run", data=DATA))
     assert tree["optimizer"]["betas"] == [0.9, 0.95]
-    assert tree["data"] == {"tokens": "tokens", "sequence_length": None}
+    assert tree["data"] == {
+        "tokens": "tokens",
+        "sequence_length": None,
+        "instance_filter": {"enabled": False, "min_period": 1, "max_period": 13, "max_count": 32},
+    }

@@ -5,10 +5,8 @@ import torch
 
 from olmo_model.checkpoint import Progress, save_checkpoint
 from olmo_model.config.commands import GenerateConfig
-from olmo_model.config.optimization import OptimizerSettings
 from olmo_model.errors import UserError
 from olmo_model.generate import continue_ids, generate
-from olmo_model.optim import adamw
 
 PROMPT = [5, 9, 12, 40]
 
@@ -61,10 +59,10 @@ def test_ids_past_the_vocabulary_are_never_drawn(make_model):
     assert max(max(ids, default=0) for ids in drawn) < 30
 
 
-def test_a_prompt_is_continued_from_a_folder(make_model, tokens_folder, tokenizer, tmp_path):
+def test_a_prompt_is_continued_from_a_folder(make_model, make_update, tokens_folder, tokenizer, tmp_path):
     model = make_model()
     progress = Progress(step=3, tokens_seen=0, epoch=0, next_instance=0)
-    save_checkpoint(tmp_path, model, adamw(model, OptimizerSettings()), progress, tokens_folder / "tokenizer.json")
+    save_checkpoint(tmp_path, model, make_update(model), progress, tokens_folder / "tokenizer.json")
     result = generate(tmp_path, GenerateConfig(prompt="the cat", max_new_tokens=6))
     assert result["checkpoint"].endswith("step3")
     assert result["prompt_tokens"] == tokenizer.encode("the cat").ids

@@ -5,7 +5,14 @@ import torch
 import torch.nn.functional as F
 
 from olmo_model import loss
-from olmo_model.loss import IGNORED, linear_cross_entropy, next_token_labels, token_log_probabilities
+from olmo_model.config.optimization import LossSettings
+from olmo_model.loss import (
+    IGNORED,
+    language_model_loss,
+    linear_cross_entropy,
+    next_token_labels,
+    token_log_probabilities,
+)
 
 
 def problem() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -23,7 +30,7 @@ def test_value_and_gradients_are_those_of_cross_entropy_for_any_chunk(monkeypatc
     hidden, weight, labels = problem()
     expected = F.cross_entropy(hidden @ weight.T, labels, ignore_index=IGNORED)
     wanted = torch.autograd.grad(3 * expected, (hidden, weight))
-    found = linear_cross_entropy(hidden, weight, labels)
+    found = linear_cross_entropy(hidden, weight, labels).total
     torch.testing.assert_close(found, expected)
     for ours, theirs in zip(torch.autograd.grad(3 * found, (hidden, weight)), wanted, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
@@ -31,7 +38,7 @@ def test_value_and_gradients_are_those_of_cross_entropy_for_any_chunk(monkeypatc
 
 def test_large_logits_do_not_overflow():
     hidden, weight, labels = problem()
-    value = linear_cross_entropy(hidden * 1000, weight, labels)
+    value = linear_cross_entropy(hidden * 1000, weight, labels).total
     expected = F.cross_entropy((hidden * 1000) @ weight.T, labels, ignore_index=IGNORED)
     torch.testing.assert_close(value, expected)
 
@@ -39,27 +46,74 @@ def test_large_logits_do_not_overflow():
 def test_no_gradient_is_made_where_none_is_wanted():
     hidden, weight, labels = problem()
     with torch.no_grad():
-        assert not linear_cross_entropy(hidden, weight, labels).requires_grad
+        assert not linear_cross_entropy(hidden, weight, labels).total.requires_grad
 
 
 def test_all_labels_ignored_gives_zero():
     hidden, weight, labels = problem()
-    assert linear_cross_entropy(hidden, weight, torch.full_like(labels, IGNORED)).item() == 0.0
+    assert linear_cross_entropy(hidden, weight, torch.full_like(labels, IGNORED)).total.item() == 0.0
 
 
 def test_autocast_runs_products_in_bfloat16_and_sums_in_float32():
     hidden, weight, labels = problem()
     expected = F.cross_entropy((hidden.bfloat16() @ weight.bfloat16().T).float(), labels, ignore_index=IGNORED)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = linear_cross_entropy(hidden, weight, labels)
+        found = linear_cross_entropy(hidden, weight, labels).total
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected)
     found.backward()
     assert weight.grad.dtype == torch.float32
 
 
+def z_term(logits: torch.Tensor, counted: torch.Tensor, semantics: str) -> torch.Tensor:
+    squares = logits.logsumexp(dim=1).square()
+    return squares.mean() if semantics == "v1" else (squares * counted).sum() / len(squares)
+
+
+@pytest.mark.parametrize("z_loss", [0.0, 1e-4, 0.3])
+@pytest.mark.parametrize("semantics", ["v1", "late"])
+@pytest.mark.parametrize("rows", [7, 100])
+def test_both_semantics_are_those_written_with_whole_logits(monkeypatch, semantics, z_loss, rows):
+    monkeypatch.setitem(loss.CHUNK_ROWS, "cpu", rows)
+    hidden, weight, labels = problem()
+    logits = hidden @ weight.T
+    summed = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    cross_entropy = summed / (34 if semantics == "v1" else 37)  # three of the 37 labels do not count
+    z = z_loss * z_term(logits, labels != IGNORED, semantics)
+    wanted = torch.autograd.grad(3 * (cross_entropy + z), (hidden, weight))
+    found = linear_cross_entropy(hidden, weight, labels, LossSettings(semantics=semantics, z_loss=z_loss))
+    torch.testing.assert_close(found.total, cross_entropy + z)
+    torch.testing.assert_close(found.cross_entropy, cross_entropy)  # what is reported never includes the z-loss
+    assert not found.cross_entropy.requires_grad
+    if z_loss:
+        torch.testing.assert_close(found.z_loss, z)
+    else:
+        assert found.z_loss is None
+    for ours, theirs in zip(torch.autograd.grad(3 * found.total, (hidden, weight)), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
 def test_labels_are_the_next_ids_and_the_last_is_ignored():
     assert next_token_labels(torch.tensor([[5, 6, 7]])).tolist() == [[6, 7, IGNORED]]
+
+
+def test_masked_ids_are_not_predicted_but_read():
+    ids = torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4]])
+    label_mask = torch.tensor([[True, True, False, True], [True] * 4])
+    assert next_token_labels(ids, label_mask=label_mask).tolist() == [[6, IGNORED, 8, IGNORED], [2, 3, 4, IGNORED]]
+    instance_mask = torch.tensor([True, False])
+    assert next_token_labels(ids, instance_mask=instance_mask).tolist() == [[6, 7, 8, IGNORED], [IGNORED] * 4]
+
+
+@pytest.mark.parametrize(("semantics", "divisor"), [("v1", 7), ("late", 16)])
+def test_a_masked_batch_is_divided_as_its_semantics_says(make_model, semantics, divisor):
+    model = make_model()
+    ids = torch.randint(0, 300, (2, 8), generator=torch.Generator().manual_seed(0))
+    found = language_model_loss(
+        model, ids, instance_mask=torch.tensor([True, False]), settings=LossSettings(semantics=semantics)
+    )
+    summed = F.cross_entropy(model(ids)[0, :-1], ids[0, 1:], reduction="sum")
+    torch.testing.assert_close(found.total, summed / divisor)
 
 
 def test_log_probabilities_of_tokens():

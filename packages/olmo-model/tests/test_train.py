@@ -13,11 +13,14 @@ import yaml
 
 from olmo_model import train as module
 from olmo_model.checkpoint import load_model
-from olmo_model.config.data import DataSettings
+from olmo_model.config.commands import WhichDataConfig
+from olmo_model.config.data import DataSettings, InstanceFilterSettings
 from olmo_model.config.model import ModelSettings
-from olmo_model.config.optimization import SchedulerSettings
+from olmo_model.config.optimization import AnnealSettings, BatchWarmupSettings, GuardSettings, SchedulerSettings
 from olmo_model.config.training import CheckpointSettings, EvaluationSettings, TrainConfig
 from olmo_model.errors import UserError
+from olmo_model.lookup import which_data
+from olmo_model.loss import Loss
 from olmo_model.order import read_ledger
 from olmo_model.train import make_plan, train
 
@@ -84,6 +87,7 @@ def test_a_run_learns_and_leaves_what_the_contract_names(config):
         "train/CrossEntropyLoss",
         "optim/learning_rate",
         "optim/total_grad_norm",
+        "optim/clipping_rate",
         "throughput/total_tokens",
     }
     evaluated = {name for name in rows[-1] if name.startswith("eval/")}
@@ -241,8 +245,9 @@ def test_the_resolved_configuration_gives_the_same_run(config):
     assert resolved["model"]["vocab_size"] == 300
     assert resolved["model"]["embedding_size"] == 384
     assert resolved["scheduler"]["t_max"] == "14"
+    scheduler = resolved["scheduler"] | {"anneal": AnnealSettings(**resolved["scheduler"]["anneal"])}
     again = change(
-        config, model=ModelSettings(**resolved["model"]), scheduler=SchedulerSettings(**resolved["scheduler"])
+        config, model=ModelSettings(**resolved["model"]), scheduler=SchedulerSettings(**scheduler)
     )
     assert make_plan(again).resolved() == resolved
     assert train(again) == 0
@@ -285,8 +290,21 @@ def test_epochs_go_on_with_the_next_seed(config):
     assert {row.seed for row in rows} == {6198}
 
 
+def spoil(monkeypatch, steps, micro_batches):
+    """Make the loss of these steps NaN."""
+    whole, taken = module.language_model_loss, [0]
+
+    def compute(model, ids, **more):
+        taken[0] += 1
+        loss = whole(model, ids, **more)
+        bad = float("nan") if (taken[0] - 1) // micro_batches + 1 in steps else 1.0
+        return Loss(loss.total * bad, loss.cross_entropy * bad, None)
+
+    monkeypatch.setattr(module, "language_model_loss", compute)
+
+
 def test_a_loss_that_is_not_finite_names_the_documents(config, monkeypatch):
-    monkeypatch.setattr(module, "language_model_loss", lambda model, ids: model.hidden(ids).sum() * float("nan"))
+    spoil(monkeypatch, {1}, 2)
     with pytest.raises(
         UserError, match=r'the loss is nan at step 1; its batch holds the documents "story-\d+"'
     ) as found:
@@ -294,6 +312,97 @@ def test_a_loss_that_is_not_finite_names_the_documents(config, monkeypatch):
     listed = json.loads((Path(config.save_folder) / "batch_of_step1.json").read_text())
     assert len(listed["documents"]) >= 16
     assert str(listed["documents"][0]["id"]) in str(found.value)
+
+
+def test_skipped_steps_stand_in_the_data_order_and_their_batch_is_kept(config, monkeypatch, caplog):
+    config = change(config, guard=GuardSettings(non_finite="skip"), log_interval=5)
+    spoil(monkeypatch, {3, 4, 11}, 2)
+    assert train(config) == 0
+    rows = read_ledger(Path(config.save_folder) / "data_order.jsonl")
+    assert [(row.first_step, row.first_instance, row.skipped_steps) for row in rows[:4]] == [
+        (1, 0, ()), (3, 32, (3,)), (4, 48, (4,)), (11, 160, (11,)),
+    ]  # fmt: skip
+    assert "step 3 made no update: the loss is nan; its batch holds the documents" in caplog.text
+    run = Path(config.save_folder)
+    assert sorted(path.name for path in run.glob("batch_of_step*")) == [
+        f"batch_of_step{step}.json" for step in (11, 3, 4)
+    ]
+    found = which_data(run, WhichDataConfig(step=(2, 3, 4, 5, 11, 12)))["steps"]
+    assert [step["skipped"] for step in found] == [False, True, True, False, True, False]
+    order = make_plan(config).order
+    assert [step["instances"] for step in found] == [order.batch(step).tolist() for step in (2, 3, 4, 5, 11, 12)]
+
+
+def test_a_run_that_was_stopped_goes_on_when_such_steps_may_be_skipped(config, monkeypatch):
+    with monkeypatch.context() as patched:
+        spoil(patched, {6}, 2)
+        with pytest.raises(UserError, match="at step 6"):
+            train(config)
+    spoil(monkeypatch, {2}, 2)  # counted from the checkpoint of step 4
+    assert train(change(config, guard=GuardSettings(non_finite="skip"))) == 0
+    rows = read_ledger(Path(config.save_folder) / "data_order.jsonl")
+    assert [row.first_step for row in rows if row.skipped_steps] == [6]
+
+
+def test_a_growing_batch_keeps_the_order_and_every_answer_exact(config, monkeypatch):
+    # 64 instances in batches of 4, then 8, then 16: steps 1 to 4, 5 to 8, 9 on
+    config = change(
+        config,
+        batch_warmup=BatchWarmupSettings(sizes=(4, 8), until=("256T", "768T")),
+        micro_batch_size=None,
+        checkpoint=CheckpointSettings(save_interval=3),
+    )
+    plan = make_plan(config)
+    assert plan.micro_batch_size == 4
+    assert [plan.order.batches.batch_size(step) for step in (4, 5, 8, 9)] == [4, 8, 8, 16]
+    with monkeypatch.context() as patched:
+        kill_after(patched, 7)
+        with pytest.raises(Killed):
+            train(config)
+    assert train(config) == 0
+    run = Path(config.save_folder)
+    assert metrics(config)[-1]["throughput/total_tokens"] == (4 * 4 + 4 * 8 + 6 * 16) * 16
+    steps = tuple(range(1, 15))
+    found = which_data(run, WhichDataConfig(step=steps))["steps"]
+    assert [step["instances"] for step in found] == [plan.order.batch(step).tolist() for step in steps]
+    manifest = json.loads((run / "step6" / "manifest.json").read_text())
+    assert manifest["tokens_seen"] == (4 * 4 + 2 * 8) * 16
+
+
+def test_a_run_may_be_given_an_anneal_after_what_is_done(config):
+    config = change(config, max_duration="6", scheduler=SchedulerSettings(warmup="3", t_max="40"))
+    assert train(config) == 0
+    annealed = change(
+        config,
+        max_duration="11",
+        log_interval=1,
+        scheduler=dataclasses.replace(config.scheduler, anneal=AnnealSettings(start="6", length="4", alpha_f=0.0)),
+    )
+    assert train(annealed) == 0
+    rates = {row["step"]: row.get("optim/learning_rate") for row in metrics(config)}
+    start = make_plan(config).schedule.learning_rate(6)
+    assert [rates[step] for step in range(7, 12)] == pytest.approx([start * share for share in (0.75, 0.5, 0.25, 0, 0)])
+    earlier = dataclasses.replace(annealed.scheduler.anneal, start="5")
+    with pytest.raises(UserError, match=r"scheduler\.anneal\.start \(was 6, is 5\)"):
+        train(change(annealed, max_duration="20", scheduler=dataclasses.replace(annealed.scheduler, anneal=earlier)))
+
+
+def test_instances_that_repeat_themselves_are_left_out_of_the_loss(config, write_tokens, tmp_path):
+    documents = [("good", [5 + number % 200 for number in range(320)]), ("bad", [7] * 320)]
+    tokens = write_tokens(tmp_path / "tokens", [documents])
+    config = change(
+        config,
+        data=DataSettings(tokens=str(tokens), instance_filter=InstanceFilterSettings(enabled=True, max_count=5)),
+        global_batch_size=40,
+        micro_batch_size=None,
+        max_duration="2",
+        scheduler=SchedulerSettings(warmup="1"),
+        log_interval=1,
+        evaluation=EvaluationSettings(),
+    )
+    assert train(config) == 0
+    # of 641 tokens 40 instances: from the 21st on all but ids of the second document
+    assert [row["train/masked_instances"] for row in metrics(config)] == [20, 20]
 
 
 @pytest.mark.parametrize("d_model", [2**40, 2**58])  # more than can be addressed, and than can be counted
@@ -305,7 +414,7 @@ def test_a_model_without_enough_memory_is_refused_in_one_line(config, d_model):
 
 
 def test_memory_that_runs_out_in_a_step_is_one_line(config, monkeypatch):
-    def exhausted(model, ids):
+    def exhausted(model, ids, **more):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(module, "language_model_loss", exhausted)

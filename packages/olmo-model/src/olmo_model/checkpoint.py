@@ -23,12 +23,12 @@ from .files import PARTIAL, digest_file, read_json, write_json
 from .model import Transformer
 from .run_folder import complete_checkpoints, resolve
 from .tokens import load_tokenizer
+from .update import Update
 
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 # what torch's reader lets through: a missing or cut file, bytes that are no pickle, another shape
 DAMAGE_OF_STATE = (OSError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError, RuntimeError)
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,7 @@ class Progress:
     next_instance: int
 
 
-def save_checkpoint(
-    run: Path, model: Transformer, optimizer: torch.optim.Optimizer, progress: Progress, tokenizer: Path
-) -> Path:
+def save_checkpoint(run: Path, model: Transformer, update: Update, progress: Progress, tokenizer: Path) -> Path:
     """Write ``run/stepN`` beside its place, rename it, then move ``latest`` on."""
     # imported here: it takes as long as torch itself, and whoever only loads a model does without
     from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
@@ -55,7 +53,7 @@ def save_checkpoint(
     save_model(partial, model, tokenizer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns that there is one process only
-        save_distributed(_training_state(model, optimizer, progress), checkpoint_id=partial / "train", no_dist=True)
+        save_distributed(_training_state(model, update, progress), checkpoint_id=partial / "train", no_dist=True)
     write_json(
         partial / "manifest.json",
         {
@@ -157,8 +155,8 @@ def model_files(folder: str | Path) -> list[Path]:
     return [path / name for name in ("config.json", *weight_files(path), "tokenizer.json")]
 
 
-def restore(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put weights, optimizer and random state of a checkpoint back in place; says where to go on.
+def restore(folder: Path, model: Transformer, update: Update) -> Progress:
+    """Put weights, the state of their update and the random state of a checkpoint back in place; says where to go on.
 
     A damaged checkpoint is a UserError that names it.
     """
@@ -173,7 +171,7 @@ def restore(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) 
             fix="restore the file, or remove the checkpoint to go on from the one before",
         )
     model.load_state_dict(loaded.state_dict())
-    state = _training_state(model, optimizer, Progress(step=0, tokens_seen=0, epoch=0, next_instance=0))
+    state = _training_state(model, update, Progress(step=0, tokens_seen=0, epoch=0, next_instance=0))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -185,27 +183,18 @@ def restore(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) 
             where=folder / "train",
             fix="remove the checkpoint to go on from the one before",
         ) from error
-    for name, weight in model.named_parameters():
-        optimizer.state[weight] = {key: state["optimizer"][name][key] for key in MOMENTS}
+    update.load(state["update"])
     torch.set_rng_state(state["rng"]["cpu"])
     if "cuda" in state["rng"]:
         torch.cuda.set_rng_state(state["rng"]["cuda"])
     return progress
 
 
-def _training_state(model: Transformer, optimizer: torch.optim.Optimizer, progress: Progress) -> dict[str, Any]:
-    moments: dict[str, dict[str, Tensor]] = {}
-    for name, weight in model.named_parameters():
-        state = optimizer.state.get(weight) or {
-            "exp_avg": torch.zeros_like(weight),
-            "exp_avg_sq": torch.zeros_like(weight),
-            "step": torch.zeros((), dtype=torch.float32, device=weight.device),
-        }
-        moments[name] = {key: state[key] for key in MOMENTS}
+def _training_state(model: Transformer, update: Update, progress: Progress) -> dict[str, Any]:
     rng = {"cpu": torch.get_rng_state()}
     if next(model.parameters()).is_cuda:
         rng["cuda"] = torch.cuda.get_rng_state()
-    return {"optimizer": moments, "rng": rng, "progress": json.dumps(asdict(progress))}
+    return {"update": update.state(), "rng": rng, "progress": json.dumps(asdict(progress))}
 
 
 def remove_old_checkpoints(run: Path, keep: int) -> None:

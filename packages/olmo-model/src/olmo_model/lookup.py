@@ -68,7 +68,15 @@ def which_data(run: str | Path, config: WhichDataConfig) -> dict[str, Any]:
         order = shuffled(row.instances, row.seed, row.epoch)
         numbers = order[start : start + row.batch_size].tolist()
         documents = documents_of_instances(instances, numbers)
-        steps.append({"step": step, "epoch": row.epoch, "instances": numbers, "documents": documents})
+        steps.append(
+            {
+                "step": step,
+                "epoch": row.epoch,
+                "skipped": step in row.skipped_steps,
+                "instances": numbers,
+                "documents": documents,
+            }
+        )
     return {"format_version": 1, "run": str(run), "steps": steps}
 
 
@@ -95,7 +103,10 @@ def which_steps(run: str | Path, config: WhichStepsConfig) -> dict[str, Any]:
                 number = int(order[position])
                 start = instances.place(number)[1]
                 overlap = min(start + row.sequence_length, document.end) - max(start, document.start)
-                seen.append({"step": step, "epoch": row.epoch, "instance": number, "tokens": overlap})
+                skipped = step in row.skipped_steps
+                seen.append(
+                    {"step": step, "epoch": row.epoch, "skipped": skipped, "instance": number, "tokens": overlap}
+                )
         found.append(
             {
                 "id": document.id,

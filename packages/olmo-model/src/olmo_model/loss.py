@@ -1,12 +1,15 @@
-"""Cross-entropy of the next token without ever holding all logits."""
+"""Cross-entropy of the next token, and z-loss, without ever holding all logits."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .config.optimization import LossSettings
 
 IGNORED = -100  # label of a position that does not count
 # Positions whose logits exist at the same time: on a processor few enough for its cache with a small vocabulary, enough
@@ -14,21 +17,47 @@ IGNORED = -100  # label of a position that does not count
 CHUNK_ROWS = {"cpu": 256, "cuda": 2048}
 
 
-def next_token_labels(input_ids: Tensor) -> Tensor:
-    """Labels of ``input_ids`` [B, T]: the ids shifted left by one, the last position ignored."""
-    return F.pad(input_ids[:, 1:], (0, 1), value=IGNORED)
+@dataclass(frozen=True)
+class Loss:
+    """What a micro-batch gives, scalars in float32: ``total`` is minimised, ``cross_entropy`` is what is reported and
+    never includes ``z_loss`` (already multiplied; None where it is off). Only ``total`` carries a gradient."""
+
+    total: Tensor
+    cross_entropy: Tensor
+    z_loss: Tensor | None
+
+
+def next_token_labels(
+    input_ids: Tensor, *, label_mask: Tensor | None = None, instance_mask: Tensor | None = None
+) -> Tensor:
+    """Labels of ``input_ids`` [B, T]: the ids shifted left by one, the last position ignored.
+
+    ``label_mask`` [B, T] is False at ids that nothing has to predict, ``instance_mask`` [B] at instances of which no
+    label counts.
+    """
+    labels = input_ids
+    if label_mask is not None:
+        labels = labels.masked_fill(~label_mask, IGNORED)
+    if instance_mask is not None:
+        labels = labels.masked_fill(~instance_mask.unsqueeze(1), IGNORED)
+    return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, chunk: int) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, chunk: int, settings: LossSettings
+    ) -> tuple[Tensor, Tensor, Tensor]:
         # The gradient of the logits is known as soon as the logits are, so both gradients are made here, chunk by
         # chunk, and backward only scales them.
-        counted = (labels != IGNORED).sum().clamp(min=1)
+        late, multiplier = settings.semantics == "late", settings.z_loss
+        everything = torch.full((), hidden.shape[0], device=hidden.device)
+        divisor = everything if late else (labels != IGNORED).sum().clamp(min=1)
         wanted = ctx.needs_input_grad
         for_hidden = torch.empty_like(hidden) if wanted[0] else None
         for_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        squares = torch.zeros_like(total)
         for start in range(0, hidden.shape[0], chunk):
             rows = slice(start, start + chunk)
             logits = (hidden[rows] @ weight.T).float()  # [chunk, V]
@@ -38,13 +67,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
             correct = logits.gather(1, target) - peak
             exponentials = logits.sub_(peak).exp_()
             denominator = exponentials.sum(dim=1, keepdim=True)
-            losses = denominator.log() - correct  # [chunk, 1]
+            logarithm = denominator.log()
+            losses = logarithm - correct  # [chunk, 1]
             total += losses.squeeze(1).masked_fill(ignored, 0.0).sum()
+            counted = (~ignored).float().unsqueeze(1)
+            if multiplier:
+                normalizer = logarithm + peak  # log of the softmax's denominator
+                if late:
+                    normalizer = normalizer * counted
+                squares += normalizer.square().sum()
             if for_hidden is None and for_weight is None:
                 continue
-            scale = (~ignored).float().unsqueeze(1) / counted
-            gradient = exponentials.mul_(scale / denominator)
-            gradient.scatter_add_(1, target, -scale)
+            share = counted / divisor  # of the cross-entropy's gradient
+            # d/dlogits of m z^2 / n is 2 m z / n times the softmax, which is exponentials / denominator
+            outer = share + normalizer * (2 * multiplier / everything) if multiplier else share
+            gradient = exponentials.mul_(outer / denominator)
+            gradient.scatter_add_(1, target, -share)
             gradient = gradient.to(hidden.dtype)
             if for_hidden is not None:
                 torch.mm(gradient, weight, out=for_hidden[rows])
@@ -54,34 +92,53 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 else:
                     for_weight += gradient.T @ hidden[rows]
         ctx.gradients = for_hidden, for_weight
-        return total / counted
+        cross_entropy = total / divisor
+        z_loss = multiplier * squares / everything
+        ctx.mark_non_differentiable(cross_entropy, z_loss)
+        return cross_entropy + z_loss, cross_entropy, z_loss
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         for_hidden, for_weight = ctx.gradients
         for gradient in (for_hidden, for_weight):
             if gradient is not None:
                 gradient.mul_(scale)
-        return for_hidden, for_weight, None, None
+        return for_hidden, for_weight, None, None, None
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over the counted labels, as OLMo v1 takes it, of the logits ``hidden @ weight.T``.
+V1 = LossSettings()
 
-    ``hidden`` [N, D], ``weight`` [V, D], ``labels`` [N] (``IGNORED`` where a position does not count); natural
-    logarithm, float32. Under autocast the products run in its type, sums and exponentials in float32.
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, settings: LossSettings = V1) -> Loss:
+    """Loss of the logits ``hidden @ weight.T``, as ``LossSettings`` describes its two semantics.
+
+    ``hidden`` [N, D], ``weight`` [V, D], ``labels`` [N] (``IGNORED`` where a position does not count) of a whole
+    micro-batch; natural logarithm, float32. Without a counted label the cross-entropy is 0. Under autocast the products
+    run in its type, sums and exponentials in float32.
     """
     kind = hidden.device.type
     if torch.is_autocast_enabled(kind):
         hidden, weight = hidden.to(torch.get_autocast_dtype(kind)), weight.to(torch.get_autocast_dtype(kind))
     with torch.autocast(kind, enabled=False):
-        return _LinearCrossEntropy.apply(hidden, weight, labels, CHUNK_ROWS[kind])  # type: ignore[no-any-return, no-untyped-call]
+        total, cross_entropy, z_loss = _LinearCrossEntropy.apply(hidden, weight, labels, CHUNK_ROWS[kind], settings)  # type: ignore[no-untyped-call]
+    return Loss(total, cross_entropy, z_loss if settings.z_loss else None)
 
 
-def language_model_loss(model: Any, input_ids: Tensor) -> Tensor:
-    """Mean loss of predicting every token of ``input_ids`` [B, T] from those before it in its instance."""
+def language_model_loss(
+    model: Any,
+    input_ids: Tensor,
+    *,
+    label_mask: Tensor | None = None,
+    instance_mask: Tensor | None = None,
+    settings: LossSettings = V1,
+) -> Loss:
+    """Loss of predicting every token of ``input_ids`` [B, T] from those before it in its instance.
+
+    The masks are those of ``next_token_labels``.
+    """
     hidden = model.hidden(input_ids)  # [B, T, D]
-    return linear_cross_entropy(hidden.flatten(0, 1), model.head, next_token_labels(input_ids).flatten())
+    labels = next_token_labels(input_ids, label_mask=label_mask, instance_mask=instance_mask)
+    return linear_cross_entropy(hidden.flatten(0, 1), model.head, labels.flatten(), settings)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from bisect import bisect_right
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .batch_schedule import BatchSchedule
 from .errors import UserError
 
 FORMAT_VERSION = 1
@@ -25,40 +27,103 @@ def shuffled(instances: int, seed: int, epoch: int) -> npt.NDArray[np.uint32]:
     return order
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Steps from ``first_step`` on take ``batch_size`` instances each, from ``first_instance`` of an epoch on."""
+
+    first_step: int
+    epoch: int
+    first_instance: int
+    batch_size: int
+
+
 class Order:
     """Which instances each step takes. Steps count from 1; the rest of an epoch below a whole batch is dropped."""
 
-    def __init__(self, *, instances: int, batch_size: int, seed: int) -> None:
-        if instances < batch_size:
+    def __init__(self, *, instances: int, batches: BatchSchedule, seed: int) -> None:
+        largest = max(batches.sizes)
+        if instances < largest:
             raise UserError(
-                f"the data has {instances} instances, fewer than global_batch_size {batch_size}",
+                f"the data has {instances} instances, fewer than global_batch_size {largest}",
                 where="data.tokens",
                 fix="lower global_batch_size or data.sequence_length, or add data",
             )
         self.instances = instances
-        self.batch_size = batch_size
+        self.batches = batches
         self.seed = seed
-        self.steps_per_epoch = instances // batch_size
+        self._stretches = stretches(instances, batches)
         self._epoch = -1
         self._shuffled = np.empty(0, dtype=np.uint32)
 
     def position(self, step: int) -> tuple[int, int]:
         """Epoch of a step, and where in the epoch's order its first instance stands."""
-        epoch, index = divmod(step - 1, self.steps_per_epoch)
-        return epoch, index * self.batch_size
+        stretch = self._stretches[bisect_right(self._stretches, step, key=lambda stretch: stretch.first_step) - 1]
+        size = stretch.batch_size
+        index = step - stretch.first_step
+        here = (self.instances - stretch.first_instance) // size  # steps that the epoch has left for the stretch
+        if index < here:
+            return stretch.epoch, stretch.first_instance + index * size
+        epochs, index = divmod(index - here, self.instances // size)
+        return stretch.epoch + 1 + epochs, index * size
+
+    def begins(self, step: int) -> bool:
+        """Whether a step is the first of an epoch or of a batch size."""
+        return self.position(step)[1] == 0 or any(stage.first_step == step for stage in self.batches.stages)
+
+    def taken_before(self, step: int) -> int:
+        """Instances that all steps before this one took."""
+        return self.batches.taken_before(step)
 
     def batch(self, step: int) -> npt.NDArray[np.uint32]:
-        """Instances of a step, [batch_size]."""
+        """Instances of a step, as many as its batch size."""
         epoch, first = self.position(step)
         if epoch != self._epoch:
             self._shuffled, self._epoch = shuffled(self.instances, self.seed, epoch), epoch
-        return self._shuffled[first : first + self.batch_size]
+        return self._shuffled[first : first + self.batches.batch_size(step)]
+
+    def row(
+        self, step: int, *, sequence_length: int, tokens_fingerprint: str, skipped_steps: tuple[int, ...] = ()
+    ) -> LedgerRow:
+        """The row of the ledger that begins at a step."""
+        epoch, first_instance = self.position(step)
+        return LedgerRow(
+            first_step=step,
+            first_instance=first_instance,
+            epoch=epoch,
+            batch_size=self.batches.batch_size(step),
+            sequence_length=sequence_length,
+            seed=self.seed,
+            instances=self.instances,
+            tokens_fingerprint=tokens_fingerprint,
+            skipped_steps=skipped_steps,
+        )
+
+
+def stretches(instances: int, batches: BatchSchedule) -> list[Stretch]:
+    """The stages of batch sizes laid along the epochs; the last stretch goes on through all further epochs."""
+    result: list[Stretch] = []
+    epoch = position = 0
+    for number, stage in enumerate(batches.stages):
+        step, size = stage.first_step, stage.batch_size
+        final = number + 1 == len(batches.stages)
+        while final or step < batches.stages[number + 1].first_step:
+            here = (instances - position) // size
+            if here == 0:
+                epoch, position = epoch + 1, 0
+                continue
+            result.append(Stretch(step, epoch, position, size))
+            if final:
+                break
+            steps = min(here, batches.stages[number + 1].first_step - step)
+            step, position = step + steps, position + steps * size
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerRow:
     """A start or change of the order. Step s takes the instances from
-    ``first_instance + (s - first_step) * batch_size`` on of the order of ``seed`` and ``epoch``."""
+    ``first_instance + (s - first_step) * batch_size`` on of the order of ``seed`` and ``epoch``. The steps in
+    ``skipped_steps`` took their instances too, but made no update."""
 
     first_step: int
     first_instance: int

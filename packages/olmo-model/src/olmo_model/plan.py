@@ -66,23 +66,26 @@ def estimate(config: TrainConfig, measured_steps: int = 5) -> Estimate:
     set_threads(config.threads)
     plan = make_plan(config)
     with within_memory():
-        model, optimizer = build_model(plan)
-        trainer = build_trainer(plan, model, optimizer)
+        model, update = build_model(plan)
+        trainer = build_trainer(plan, model, update)
         for _ in range(WARM_UP_STEPS):
             trainer.train_step()
         started = time.perf_counter()
         for _ in range(measured_steps):
             trainer.train_step()
+            trainer.settle()
         seconds = time.perf_counter() - started
-    rate = measured_steps * plan.tokens_per_step / seconds
-    total = plan.max_steps * plan.tokens_per_step
+    before, after = WARM_UP_STEPS, WARM_UP_STEPS + measured_steps
+    rate = (plan.tokens_seen(after) - plan.tokens_seen(before)) / seconds
+    total = plan.tokens_seen(plan.max_steps)
+    epoch, position = plan.order.position(plan.max_steps + 1)
     return Estimate(
         parameters=parameter_count(plan.model),
         instances=len(plan.instances),
         tokens_per_step=plan.tokens_per_step,
         steps=plan.max_steps,
         tokens=total,
-        epochs=plan.max_steps / plan.order.steps_per_epoch,
+        epochs=epoch + position / plan.order.instances,
         memory=estimate_memory(plan),
         flops_per_token=training_flops_per_token(plan.model, plan.sequence_length),
         measured_tokens_per_second=rate,

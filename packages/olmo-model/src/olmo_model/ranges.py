@@ -56,7 +56,7 @@ def above(low: float) -> Mapping[str, Any]:
 
 
 def check_ranges(settings: object, where: str, prefix: str = "") -> None:
-    """Check every field with a range, also in the dataclasses inside; None is right where it is the default.
+    """Check every field with a range, also in the dataclasses inside; None is right where the type allows it.
 
     The first that lies outside is a UserError with its dotted key, its value and the range.
     """
@@ -65,7 +65,7 @@ def check_ranges(settings: object, where: str, prefix: str = "") -> None:
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
             check_ranges(value, where, f"{prefix}{field.name}.")
-        elif KEY in field.metadata and (value is not None or field.default is not None):
+        elif KEY in field.metadata and (value is not None or "None" not in str(field.type)):
             allowed = field.metadata[KEY]
             if not all(map(allowed.holds, value if isinstance(value, (tuple, list)) else [value])):
                 raise UserError(f"{prefix}{field.name} is {value!r}", where=where, fix=f"give {allowed}")

@@ -27,11 +27,13 @@ FREE = (
     "checkpoint.",
     "evaluation.",
     "wandb.",
+    "guard.",  # decides about steps to come alone: a run that it stopped may go on with such steps skipped
 )
+ANNEAL = "scheduler.anneal."  # may change as long as all of it is still to come
 # What changes weights by rounding alone.
 ROUNDING = ("micro_batch_size", "threads", "device")
 # Of FREE, what a run that is complete would have had to do differently: nothing is measured or reported afterwards.
-DONE_ONCE = ("evaluation.interval", "evaluation.windows", "evaluation.requests", "evaluation.tasks", "wandb.")
+DONE_ONCE = ("evaluation.interval", "evaluation.windows", "evaluation.requests", "evaluation.tasks", "wandb.", ANNEAL)
 
 
 def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
@@ -118,7 +120,8 @@ class RunFolder:
         self._refuse_other_data(before, manifest)
         old, new = flat(self.read_config()), flat(config)
         differing = [key for key in old | new if old.get(key) != new.get(key)]
-        self._refuse_other_training(differing, old, new)
+        ahead = all(anneal_is_ahead(settings, step, newest) for settings in (old, new))
+        self._refuse_other_training([key for key in differing if not (ahead and key.startswith(ANNEAL))], old, new)
         complete = step >= max_steps
         if complete:
             self._refuse_other_measuring(differing, old, new, step, max_steps)
@@ -177,6 +180,17 @@ class Standing:
     checkpoint: Path | None
     complete: bool
     rounding: tuple[str, ...]
+
+
+def anneal_is_ahead(config: Mapping[str, Any], step: int, checkpoint: Path) -> bool:
+    """Whether the anneal of a flat, resolved configuration, if there is one, begins after what is done."""
+    start = config.get(ANNEAL + "start")
+    if start is None:
+        return True
+    text = str(start)
+    if text.endswith("T"):
+        return int(text[:-1]) >= int(read_json(checkpoint / "manifest.json")["tokens_seen"])
+    return int(text) >= step
 
 
 def changes(keys: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

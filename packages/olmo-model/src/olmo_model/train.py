@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,28 +17,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .batch_schedule import batch_schedule
 from .callbacks.checkpointing import Checkpointing
 from .callbacks.console import Console
 from .callbacks.data_order import DataOrder
 from .callbacks.evaluation import Evaluation
+from .callbacks.masked_instances import MaskedInstances
 from .callbacks.metrics import Metrics
 from .checkpoint import Progress, point_latest, remove_old_checkpoints, restore, save_checkpoint
 from .config.model import ModelConfig, ModelSettings
+from .config.optimization import WITHOUT_END
 from .config.training import TrainConfig, duration_in_steps, plain
 from .errors import UserError
 from .evaluate import load_requests, load_windows, perplexity, rank_classification
 from .files import write_json
 from .initialization import mitchell
-from .loss import language_model_loss
+from .instance_filter import repeating
+from .loss import Loss, language_model_loss
 from .model import Transformer
-from .optim import adamw
 from .order import Order
 from .presets import model_config, parameter_count
 from .provenance import recorded
 from .run_folder import FORMAT_VERSION, RunFolder
-from .schedule import Schedule
+from .schedule import ClipWarmup, Schedule, schedules
 from .tokens import Instances, Tokens, load_tokenizer
-from .trainer import Callback, Row, Trainer
+from .trainer import Batch, Callback, Row, Trainer
+from .update import Update
 
 log = logging.getLogger(__name__)
 EXIT_STOPPED = 130
@@ -53,6 +58,7 @@ class Plan:
     instances: Instances
     order: Order
     schedule: Schedule
+    clip_warmup: ClipWarmup
     sequence_length: int
     micro_batch_size: int
     max_steps: int
@@ -64,7 +70,16 @@ class Plan:
 
     @property
     def tokens_per_step(self) -> int:
+        """Tokens of a step of full batch size."""
         return self.config.global_batch_size * self.sequence_length
+
+    def tokens_seen(self, step: int) -> int:
+        """Tokens that the steps up to this one have taken."""
+        return self.order.taken_before(step + 1) * self.sequence_length
+
+    def position(self, step: int) -> int:
+        """Where a step stands in the schedule, in its units."""
+        return self.schedule.position(step, self.tokens_seen(step))
 
     def resolved(self) -> dict[str, Any]:
         """The configuration with every default filled in; `olmo-model train` reads it like the one it came from."""
@@ -76,8 +91,22 @@ class Plan:
         tree["data"]["sequence_length"] = self.sequence_length
         tree["micro_batch_size"] = self.micro_batch_size
         tree["device"] = self.device.type
-        tree["scheduler"] |= {"warmup": str(self.schedule.warmup), "t_max": str(self.schedule.t_max)}
+        scheduler = tree["scheduler"]
+        scheduler["warmup"] = self._text(self.schedule.warmup)
+        scheduler["t_max"] = None if scheduler["name"] in WITHOUT_END else self._text(self.schedule.t_max)
+        if self.config.scheduler.grad_clip_warmup_steps is not None:
+            scheduler["grad_clip_warmup_steps"] = self._text(self.clip_warmup.until)
+        anneal = self.schedule.anneal
+        if anneal is not None:
+            scheduler["anneal"] |= {
+                "start": self._text(anneal.start),
+                "length": self._text(anneal.length),
+                "learning_rate": anneal.peak,
+            }
         return tree
+
+    def _text(self, length: int) -> str:
+        return f"{length}T" if self.schedule.units == "tokens" else str(length)
 
 
 def make_plan(config: TrainConfig) -> Plan:
@@ -109,36 +138,23 @@ def make_plan(config: TrainConfig) -> Plan:
             fix="change it, or raise model.max_sequence_length",
         )
     instances = Instances(tokens, length)
-    order = Order(instances=len(instances), batch_size=config.global_batch_size, seed=config.seed)
-    per_step = config.global_batch_size * length
-    max_steps = duration_in_steps(config.max_duration, per_step, key="max_duration")
+    batches = batch_schedule(config, length)
+    order = Order(instances=len(instances), batches=batches, seed=config.seed)
+    max_steps = duration_in_steps(
+        config.max_duration, lambda tokens: batches.steps_within(tokens // length), key="max_duration"
+    )
     if max_steps == 0:
         raise UserError("max_duration is no step long", where="configuration", fix="make it longer")
-    settings = config.scheduler
-    schedule = Schedule(
-        name=settings.name,
-        peak=config.optimizer.learning_rate,
-        warmup=duration_in_steps(settings.warmup, per_step, key="scheduler.warmup"),
-        t_max=max_steps
-        if settings.t_max is None
-        else duration_in_steps(settings.t_max, per_step, key="scheduler.t_max"),
-        warmup_start=settings.warmup_start,
-        alpha_f=settings.alpha_f,
-    )
-    if schedule.warmup > schedule.t_max:
-        raise UserError(
-            f"the warm-up of {schedule.warmup} steps is longer than the schedule's {schedule.t_max}",
-            where="scheduler.warmup",
-            fix="shorten it, or lengthen max_duration",
-        )
+    schedule, clip_warmup = schedules(config, batches, length, max_steps)
     return Plan(
         config=config,
         model=model,
         instances=instances,
         order=order,
         schedule=schedule,
+        clip_warmup=clip_warmup,
         sequence_length=length,
-        micro_batch_size=config.micro_batch_size or config.global_batch_size,
+        micro_batch_size=config.micro_batch_size or math.gcd(*batches.sizes),
         max_steps=max_steps,
         device=choose_device(config),
     )
@@ -155,26 +171,33 @@ def choose_device(config: TrainConfig) -> torch.device:
     return device
 
 
-def build_trainer(plan: Plan, model: Transformer, optimizer: torch.optim.Optimizer, **more: Any) -> Trainer:
-    """The trainer of a plan; ``more`` are further arguments of Trainer."""
+def build_trainer(
+    plan: Plan, model: Transformer, update: Update, *, masked: MaskedInstances | None = None, **more: Any
+) -> Trainer:
+    """The trainer of a plan; ``masked`` is told of instances left out, ``more`` are further arguments of Trainer."""
+    wanted = plan.config.data.instance_filter
 
-    def next_batch(step: int) -> Tensor:
-        ids = torch.from_numpy(plan.instances.batch(plan.order.batch(step)))
-        return ids.to(plan.device, non_blocking=True)
+    def next_batch(step: int) -> Batch:
+        found = plan.instances.batch(plan.order.batch(step))
+        ids = torch.from_numpy(found).to(plan.device, non_blocking=True)
+        if not wanted.enabled:
+            return (ids,)
+        out = repeating(found, min_period=wanted.min_period, max_period=wanted.max_period, max_count=wanted.max_count)
+        if masked is not None:
+            masked.of_step[step] = int(out.sum())
+        return ids, torch.from_numpy(~out).to(plan.device, non_blocking=True)
 
-    def compute_loss(input_ids: Tensor) -> Tensor:
+    def compute_loss(input_ids: Tensor, instance_mask: Tensor | None = None) -> Loss:
         with autocast(plan):
-            return language_model_loss(model, input_ids)
+            return language_model_loss(model, input_ids, instance_mask=instance_mask, settings=plan.config.loss)
 
     return Trainer(
-        parameters=list(model.parameters()),
         compute_loss=compute_loss,
-        optimizer=optimizer,
-        learning_rate=plan.schedule.learning_rate,
+        update=update,
         next_batch=next_batch,
         max_steps=plan.max_steps,
         micro_batch_size=plan.micro_batch_size,
-        max_grad_norm=plan.config.optimizer.max_grad_norm,
+        settle_interval=plan.config.log_interval,
         **more,
     )
 
@@ -193,11 +216,18 @@ def set_threads(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
-def build_model(plan: Plan) -> tuple[Transformer, torch.optim.AdamW]:
-    """The model with its first weights, on the device, and its optimizer."""
+def build_model(plan: Plan) -> tuple[Transformer, Update]:
+    """The model with its first weights, on the device, and what moves them."""
     model = Transformer(plan.model).to(plan.device)
     mitchell(model, plan.config.seed)
-    return model, adamw(model, plan.config.optimizer)
+    update = Update(
+        model,
+        plan.config.optimizer,
+        plan.config.guard,
+        learning_rate=lambda step: plan.schedule.learning_rate(plan.position(step)),
+        bound_factor=lambda step: plan.clip_warmup.at(plan.position(step - 1)),
+    )
+    return model, update
 
 
 def train(config: TrainConfig) -> int:
@@ -223,13 +253,13 @@ def train(config: TrainConfig) -> int:
         return 0
     load_tokenizer(plan.tokens.tokenizer_file)  # every checkpoint needs it
     with within_memory():
-        model, optimizer = build_model(plan)
+        model, update = build_model(plan)
     evaluate = _evaluation(plan, model)
     run.write(manifest, resolved)
     if standing.rounding:
         log.warning("changed since the run began: %s; losses agree only up to rounding", ", ".join(standing.rounding))
     if standing.checkpoint is not None:
-        restore(standing.checkpoint, model, optimizer)
+        restore(standing.checkpoint, model, update)
         log.info("going on from %s", standing.checkpoint)
     inputs = [plan.tokens.folder / "manifest.json"]
     inputs += [Path(folder) for folder in (config.evaluation.windows, config.evaluation.requests) if folder]
@@ -244,11 +274,31 @@ def train(config: TrainConfig) -> int:
             plan.device,
             threads,
         )
+        ledger = DataOrder(
+            run.data_order,
+            plan.order,
+            sequence_length=plan.sequence_length,
+            tokens_fingerprint=plan.tokens.fingerprint,
+        )
+        masked = MaskedInstances(interval=config.log_interval) if config.data.instance_filter.enabled else None
+
+        def on_skipped(step: int, account: str) -> None:
+            log.warning(
+                "step %d made no update: %s; its batch holds %s", step, account, describe_batch(plan, run, step)
+            )
+            ledger.write(step, skipped_steps=(step,))
+
         trainer = build_trainer(
             plan,
             model,
-            optimizer,
-            callbacks=_callbacks(plan, run, model, optimizer, evaluate, resolved),
+            update,
+            masked=masked,
+            callbacks=[
+                ledger,
+                *([masked] if masked else []),
+                *_callbacks(plan, run, model, update, evaluate, resolved),
+            ],
+            on_skipped=on_skipped,
             describe_batch=lambda step: describe_batch(plan, run, step),
             step=standing.step,
         )
@@ -257,7 +307,7 @@ def train(config: TrainConfig) -> int:
         record.counts = {
             "first_step": standing.step + 1,
             "last_step": trainer.current_step,
-            "tokens_seen": trainer.current_step * plan.tokens_per_step,
+            "tokens_seen": plan.tokens_seen(trainer.current_step),
         }
         record.outputs.append(run.root / f"step{trainer.current_step}")
     if trainer.complete:
@@ -302,7 +352,7 @@ def _callbacks(
     plan: Plan,
     run: RunFolder,
     model: Transformer,
-    optimizer: torch.optim.Optimizer,
+    update: Update,
     evaluate: Callable[[], Row] | None,
     resolved: dict[str, Any],
 ) -> list[Callback]:
@@ -310,24 +360,18 @@ def _callbacks(
 
     def save(step: int) -> Path:
         epoch, instance = plan.order.position(step + 1)
-        progress = Progress(step=step, tokens_seen=step * plan.tokens_per_step, epoch=epoch, next_instance=instance)
-        folder = save_checkpoint(run.root, model, optimizer, progress, plan.tokens.tokenizer_file)
+        progress = Progress(step=step, tokens_seen=plan.tokens_seen(step), epoch=epoch, next_instance=instance)
+        folder = save_checkpoint(run.root, model, update, progress, plan.tokens.tokenizer_file)
         if settings.checkpoint.keep is not None:
             remove_old_checkpoints(run.root, settings.checkpoint.keep)
         return folder
 
     settings = plan.config
-    ledger = DataOrder(
-        run.data_order,
-        plan.order,
-        sequence_length=plan.sequence_length,
-        tokens_fingerprint=plan.tokens.fingerprint,
-    )
-    callbacks: list[Callback] = [ledger]
+    callbacks: list[Callback] = []
     if evaluate is not None:
         callbacks.append(Evaluation(evaluate, interval=settings.evaluation.interval))
-    callbacks.append(Metrics(run.metrics, log_interval=settings.log_interval, tokens_per_step=plan.tokens_per_step))
-    callbacks.append(Console(plan.tokens_per_step))
+    callbacks.append(Metrics(run.metrics, log_interval=settings.log_interval, tokens_seen=plan.tokens_seen))
+    callbacks.append(Console(plan.tokens_seen))
     if settings.wandb.project is not None:
         from .callbacks.weights_and_biases import WeightsAndBiases
 

@@ -1,9 +1,8 @@
-"""The training loop. It knows weights, a loss and an order of batches, but no model, no file and no schedule's form;
+"""The training loop. It knows an update, a loss and an order of batches, but no model, no file and no schedule's form;
 everything periodic is a callback."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,18 +12,37 @@ import torch
 from torch import Tensor
 
 from .errors import UserError
-from .optim import clip_gradients
+from .guard import NON_FINITE, Reason, stopping
+from .loss import Loss
+from .update import Applied, Update
 
 Row = dict[str, float]
+Batch = tuple[Tensor, ...]  # each with the instances of the step as its first dimension
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What one step measured: mean loss in nats, learning rate used, global gradient norm before clipping."""
+    """What one step measured: cross-entropy in nats and, where it is on, z-loss, means over its micro-batches as
+    scalars on the device, and what its update measured. Reading a value there waits for the step."""
 
-    loss: float
-    learning_rate: float
-    grad_norm: float
+    step: int
+    cross_entropy: Tensor
+    z_loss: Tensor | None
+    applied: Applied
+
+    def row(self) -> Row:
+        """The values under their names in the metrics; none where the step was not finite."""
+        row = {
+            "train/CrossEntropyLoss": self.cross_entropy.item(),
+            "optim/learning_rate": self.applied.learning_rate,
+            "optim/total_grad_norm": self.applied.clipped.norm.item(),
+            "optim/clipping_rate": self.applied.clipped.rate.item(),
+        }
+        if self.z_loss is not None:
+            row["train/ZLoss"] = self.z_loss.item()
+        if self.applied.update_cosine is not None:
+            row["optim/update_cos_sim"] = self.applied.update_cosine.item()
+        return row if not int(self.applied.reasons) & NON_FINITE else {}
 
 
 class Callback(Protocol):
@@ -43,40 +61,41 @@ class Callback(Protocol):
 class Trainer:
     """Runs steps ``step + 1`` to ``max_steps``.
 
-    One step, in the order of OLMo v1: count; gradients to nothing; forward and backward of every micro-batch, each
-    loss divided by their number; clip by global norm; set the learning rate of this step; update.
+    One step, in the order of OLMo: count; gradients to nothing; forward and backward of every micro-batch, each loss
+    divided by their number; then the update. Nothing in a step waits for the device: whether a step was held back is
+    asked for together with others (``settle``), which is exact since a step that stops the run also keeps all later
+    ones from changing the weights.
     """
 
     def __init__(
         self,
         *,
-        parameters: Sequence[Tensor],
-        compute_loss: Callable[[Tensor], Tensor],
-        optimizer: torch.optim.Optimizer,
-        learning_rate: Callable[[int], float],
-        next_batch: Callable[[int], Tensor],
+        compute_loss: Callable[..., Loss],
+        update: Update,
+        next_batch: Callable[[int], Batch],
         max_steps: int,
         micro_batch_size: int,
-        max_grad_norm: float,
+        settle_interval: int = 1,
         callbacks: Sequence[Callback] = (),
+        on_skipped: Callable[[int, str], None] = lambda step, reason: None,
         describe_batch: Callable[[int], str] = lambda step: f"batch of step {step}",
         step: int = 0,
     ) -> None:
-        """``next_batch(s)`` gives the ids [B, T] of step s on the device; ``compute_loss`` the mean loss of [b, T]."""
-        self.parameters = parameters
+        """``next_batch(s)`` gives the tensors of step s on the device, ``compute_loss`` takes some of them."""
         self.compute_loss = compute_loss
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
+        self.update = update
         self.next_batch = next_batch
         self.max_steps = max_steps
         self.micro_batch_size = micro_batch_size
-        self.max_grad_norm = max_grad_norm
+        self.settle_interval = settle_interval
         self.callbacks = callbacks
+        self.on_skipped = on_skipped
         self.describe_batch = describe_batch
         self.current_step = step
         self.seconds = 0.0  # spent in steps alone: evaluation and saving are not counted
         self.stop_requested = False
         self.result: StepResult | None = None
+        self._unsettled: list[StepResult] = []
 
     @property
     def complete(self) -> bool:
@@ -92,39 +111,68 @@ class Trainer:
             callback.start(self)
         while not self.complete and not self.stop_requested:
             started = time.perf_counter()
-            self.result = self.train_step()
+            self.train_step()
+            if self.due(self.settle_interval):
+                self.settle()
             self.seconds += time.perf_counter() - started
             row: Row = {}
             for callback in self.callbacks:
                 callback.step(self, row)
+        self.settle()
         for callback in self.callbacks:
             callback.finish(self)
 
     def train_step(self) -> StepResult:
-        """One update. A loss or gradient that is not finite raises before it reaches the weights."""
+        """One update, unless the guard holds it back."""
         self.current_step += 1
-        micro_batches = torch.split(self.next_batch(self.current_step), self.micro_batch_size)
-        self.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        for micro_batch in micro_batches:
-            loss = self.compute_loss(micro_batch) / len(micro_batches)
-            value = loss.item()
-            if not math.isfinite(value):
-                self._refuse("loss", value)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += value
-        norm = clip_gradients(self.parameters, self.max_grad_norm).item()
-        if not math.isfinite(norm):
-            self._refuse("gradient norm", norm)
-        rate = self.learning_rate(self.current_step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        return StepResult(loss=total, learning_rate=rate, grad_norm=norm)
-
-    def _refuse(self, what: str, value: float) -> None:
-        batch = self.describe_batch(self.current_step)
-        raise UserError(
-            f"the {what} is {value} at step {self.current_step}; its batch holds {batch}",
-            fix="look at these documents, or lower optimizer.learning_rate and start from an earlier checkpoint",
+        splits = [torch.split(part, self.micro_batch_size) for part in self.next_batch(self.current_step)]
+        self.update.clear()
+        losses = []
+        for micro_batch in zip(*splits, strict=True):
+            loss = self.compute_loss(*micro_batch)
+            (loss.total / len(splits[0])).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss)
+        cross_entropy = torch.stack([loss.cross_entropy for loss in losses]).mean()
+        z_losses = [loss.z_loss for loss in losses if loss.z_loss is not None]
+        applied = self.update.apply(self.current_step, cross_entropy)
+        self.result = StepResult(
+            step=self.current_step,
+            cross_entropy=cross_entropy,
+            z_loss=torch.stack(z_losses).mean() if z_losses else None,
+            applied=applied,
         )
+        self._unsettled.append(self.result)
+        return self.result
+
+    def settle(self) -> None:
+        """Learn which of the last steps were held back: skipped ones are made known; one that stops the run raises.
+
+        The one place that waits for the device, once for all steps since the last time. Whoever keeps the state of the
+        run calls it first.
+        """
+        if not self._unsettled:
+            return
+        all_reasons = torch.stack([result.applied.reasons for result in self._unsettled]).tolist()
+        for result, number in zip(self._unsettled, all_reasons, strict=True):
+            reasons = Reason(number)
+            if reasons & stopping(self.update.guard):
+                batch = self.describe_batch(result.step)
+                raise UserError(
+                    f"{self._account(result, reasons)} at step {result.step}; its batch holds {batch}",
+                    fix="look at these documents, let guard skip such steps, or lower optimizer.learning_rate and "
+                    "start from an earlier checkpoint",
+                )
+            if reasons:
+                self.on_skipped(result.step, self._account(result, reasons))
+        self._unsettled.clear()
+
+    def _account(self, result: StepResult, reasons: Reason) -> str:
+        """``the loss is nan``: what was found, of the loss where both are to blame."""
+        if reasons & (Reason.LOSS_NOT_FINITE | Reason.LOSS_SPIKE):
+            what = f"the loss is {result.cross_entropy.item():.6g}"
+        else:
+            what = f"the gradient norm is {result.applied.clipped.norm.item():.6g}"
+        if reasons & NON_FINITE:
+            return what
+        guard = self.update.guard
+        return f"{what}, more than {guard.sigma:g} standard deviations above the last {guard.window}"

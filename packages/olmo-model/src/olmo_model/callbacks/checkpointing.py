@@ -27,6 +27,7 @@ class Checkpointing:
     def step(self, trainer: Trainer, row: Row) -> None:
         """Save where it is time."""
         if trainer.due(self.interval):
+            trainer.settle()
             self._save(trainer.current_step)
 
     def finish(self, trainer: Trainer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from ..trainer import Row, Trainer
 
@@ -19,8 +20,9 @@ def time_left(seconds: float) -> str:
 class Console:
     """One line a logged step, one line a measured value of an evaluation."""
 
-    def __init__(self, tokens_per_step: int) -> None:
-        self.tokens_per_step = tokens_per_step
+    def __init__(self, tokens_seen: Callable[[int], int]) -> None:
+        """``tokens_seen(s)`` is how many tokens the steps up to s have taken."""
+        self.tokens_seen = tokens_seen
         self.first_step = 0
 
     def start(self, trainer: Trainer) -> None:
@@ -30,8 +32,9 @@ class Console:
     def step(self, trainer: Trainer, row: Row) -> None:
         """Print what the step put into its row."""
         if "train/CrossEntropyLoss" in row:
-            done = trainer.current_step - self.first_step
-            left = (trainer.max_steps - trainer.current_step) * trainer.seconds / done
+            done = self.tokens_seen(trainer.current_step) - self.tokens_seen(self.first_step)
+            to_do = self.tokens_seen(trainer.max_steps) - self.tokens_seen(trainer.current_step)
+            left = to_do * trainer.seconds / done
             log.info(
                 "step %d/%d  loss %.4f  learning rate %.3g  gradient norm %.3f  %s tokens/s  %s left",
                 trainer.current_step,
@@ -52,5 +55,6 @@ class Console:
         """Say how long the steps took."""
         done = trainer.current_step - self.first_step
         if done:
-            rate = done * self.tokens_per_step / trainer.seconds
+            tokens = self.tokens_seen(trainer.current_step) - self.tokens_seen(self.first_step)
+            rate = tokens / trainer.seconds
             log.info("%d steps in %s, %s tokens/s", done, time_left(trainer.seconds), f"{rate:,.0f}")

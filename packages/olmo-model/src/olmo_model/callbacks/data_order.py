@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..order import LedgerRow, Order, append_to_ledger
+from ..order import Order, append_to_ledger
 from ..trainer import Row, Trainer
 
 
 class DataOrder:
-    """Writes down from which step on which order holds: at the start, and where an epoch begins.
+    """Writes down from which step on which order holds: at the start, where an epoch or a batch size begins, and where
+    a step made no update.
 
-    The row stands on disk before the first of its steps is taken.
+    The row stands on disk before the first of its steps is taken; that of a skipped step as soon as the skipping is
+    known, and before any row of a later step.
     """
 
     def __init__(self, path: Path, order: Order, *, sequence_length: int, tokens_fingerprint: str) -> None:
@@ -22,30 +24,23 @@ class DataOrder:
 
     def start(self, trainer: Trainer) -> None:
         """Write where the run begins or goes on."""
-        self._write(trainer.current_step + 1)
+        self.write(trainer.current_step + 1)
 
     def step(self, trainer: Trainer, row: Row) -> None:
-        """Write where the next step begins an epoch."""
-        if (
-            self.order.position(trainer.current_step + 1)[1] == 0
-            and not trainer.complete
-            and not trainer.stop_requested
-        ):
-            self._write(trainer.current_step + 1)
+        """Write where the next step begins an epoch or a batch size."""
+        if self.order.begins(trainer.current_step + 1) and not trainer.complete and not trainer.stop_requested:
+            trainer.settle()
+            self.write(trainer.current_step + 1)
 
     def finish(self, trainer: Trainer) -> None:
         """Nothing is left to write."""
 
-    def _write(self, step: int) -> None:
-        epoch, first_instance = self.order.position(step)
-        row = LedgerRow(
-            first_step=step,
-            first_instance=first_instance,
-            epoch=epoch,
-            batch_size=self.order.batch_size,
+    def write(self, step: int, skipped_steps: tuple[int, ...] = ()) -> None:
+        """Append the row that begins at a step."""
+        row = self.order.row(
+            step,
             sequence_length=self.sequence_length,
-            seed=self.order.seed,
-            instances=self.order.instances,
             tokens_fingerprint=self.tokens_fingerprint,
+            skipped_steps=skipped_steps,
         )
         append_to_ledger(self.path, row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ..run_folder import metrics_rows
@@ -12,12 +13,16 @@ from ..trainer import Row, Trainer
 
 
 class Metrics:
-    """Adds the measurements of logged steps to the row, and writes every row that holds something."""
+    """Adds the measurements of logged steps to the row, and writes every row that holds something.
 
-    def __init__(self, path: Path, *, log_interval: int, tokens_per_step: int) -> None:
+    A logged step whose loss or gradient is not finite adds nothing; the next one counts its tokens and time.
+    """
+
+    def __init__(self, path: Path, *, log_interval: int, tokens_seen: Callable[[int], int]) -> None:
+        """``tokens_seen(s)`` is how many tokens the steps up to s have taken."""
         self.path = path
         self.log_interval = log_interval
-        self.tokens_per_step = tokens_per_step
+        self.tokens_seen = tokens_seen
         self.logged_step = 0
         self.logged_seconds = 0.0
 
@@ -30,15 +35,15 @@ class Metrics:
         """Add this step's measurements where it is logged, and write the row."""
         if trainer.due(self.log_interval) or trainer.current_step == 1:
             assert trainer.result is not None
-            tokens = (trainer.current_step - self.logged_step) * self.tokens_per_step
-            row |= {
-                "train/CrossEntropyLoss": trainer.result.loss,
-                "optim/learning_rate": trainer.result.learning_rate,
-                "optim/total_grad_norm": trainer.result.grad_norm,
-                "throughput/tokens_per_second": tokens / (trainer.seconds - self.logged_seconds),
-                "throughput/total_tokens": trainer.current_step * self.tokens_per_step,
-            }
-            self.logged_step, self.logged_seconds = trainer.current_step, trainer.seconds
+            measured = trainer.result.row()
+            if measured:
+                total = self.tokens_seen(trainer.current_step)
+                tokens = total - self.tokens_seen(self.logged_step)
+                row |= measured | {
+                    "throughput/tokens_per_second": tokens / (trainer.seconds - self.logged_seconds),
+                    "throughput/total_tokens": total,
+                }
+                self.logged_step, self.logged_seconds = trainer.current_step, trainer.seconds
         if row:
             line = json.dumps({"step": trainer.current_step, "time": round(time.time(), 3)} | row)
             with open(self.path, "ab") as stream:

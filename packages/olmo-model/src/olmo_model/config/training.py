@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,7 +11,14 @@ from ..errors import UserError
 from ..ranges import LARGEST_SEED, check_ranges, whole
 from .data import DataSettings
 from .model import ModelSettings
-from .optimization import OptimizerSettings, SchedulerSettings
+from .optimization import (
+    BatchWarmupSettings,
+    GuardSettings,
+    LossSettings,
+    OptimizerSettings,
+    SchedulerSettings,
+    check_optimization,
+)
 
 Precision = Literal["fp32", "amp_bf16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -87,7 +95,11 @@ class TrainConfig:
     """Instances of one step."""
 
     micro_batch_size: int | None = field(default=None, metadata=whole(1))
-    """Instances that are computed together; a divisor of global_batch_size, which it equals where unset."""
+    """Instances that are computed together; a divisor of global_batch_size and of all batch_warmup.sizes. Where unset
+    the largest there is."""
+
+    batch_warmup: BatchWarmupSettings = field(default_factory=BatchWarmupSettings)
+    """A batch that grows to global_batch_size."""
 
     max_duration: str = "1000"
     """Length of the run: steps ("1000"), or tokens ("20e6T": as many whole steps as fit into them)."""
@@ -97,6 +109,12 @@ class TrainConfig:
 
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     """The learning-rate schedule."""
+
+    loss: LossSettings = field(default_factory=LossSettings)
+    """What is minimised."""
+
+    guard: GuardSettings = field(default_factory=GuardSettings)
+    """Steps that may not change the weights."""
 
     precision: Precision = "fp32"
     """fp32, or amp_bf16: bfloat16 matrix products under autocast over fp32 weights, on CUDA only."""
@@ -121,12 +139,19 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, "configuration")
-        if self.micro_batch_size is not None and self.global_batch_size % self.micro_batch_size:
+        check_optimization(self.optimizer, self.scheduler, self.batch_warmup, self.global_batch_size)
+        if self.data.instance_filter.min_period > self.data.instance_filter.max_period:
             raise UserError(
-                f"micro_batch_size {self.micro_batch_size} does not divide global_batch_size {self.global_batch_size}",
-                where="configuration",
-                fix="choose a divisor, so that every micro-batch weighs the same",
+                "data.instance_filter.min_period is above max_period", where="configuration", fix="change one of them"
             )
+        for size in (self.global_batch_size, *self.batch_warmup.sizes):
+            if self.micro_batch_size is not None and size % self.micro_batch_size:
+                name = "global_batch_size" if size == self.global_batch_size else "batch_warmup.sizes"
+                raise UserError(
+                    f"micro_batch_size {self.micro_batch_size} does not divide {name} {size}",
+                    where="configuration",
+                    fix="choose a divisor, so that every micro-batch weighs the same",
+                )
 
 
 def plain(config: object) -> dict[str, Any]:
@@ -144,11 +169,8 @@ def plain(config: object) -> dict[str, Any]:
     return result
 
 
-def duration_in_steps(text: str, tokens_per_step: int, *, key: str) -> int:
-    """Steps of a duration: ``"1000"`` counts steps, ``"20e6T"`` tokens, of which as many whole steps as fit.
-
-    ``tokens_per_step`` is instances times sequence length. Raises UserError where it is neither, or no whole step.
-    """
+def duration(text: str, *, key: str) -> tuple[int, str]:
+    """A length and its unit: ``"1000"`` is 1000 steps, ``"20e6T"`` are 20,000,000 tokens; else a UserError."""
     try:
         value = float(text.removesuffix("T"))
         whole_value = int(value)
@@ -158,10 +180,21 @@ def duration_in_steps(text: str, tokens_per_step: int, *, key: str) -> int:
         raise UserError(
             f"{key} is {text!r}", where="configuration", fix='give steps from 0 like "1000", or tokens like "20e6T"'
         ) from error
-    steps = whole_value // tokens_per_step if text.endswith("T") else whole_value
+    if whole_value == 0 and value != 0:
+        raise UserError(f"{key} is {text!r}, less than one token", where="configuration", fix="make it longer")
+    return whole_value, "tokens" if text.endswith("T") else "steps"
+
+
+def duration_in_steps(text: str, steps_within: Callable[[int], int], *, key: str) -> int:
+    """Steps of a duration; of tokens as many whole steps as fit, which ``steps_within(tokens)`` knows.
+
+    Raises UserError where it is no duration, or no whole step.
+    """
+    value, unit = duration(text, key=key)
+    steps = steps_within(value) if unit == "tokens" else value
     if steps == 0 and value != 0:
         raise UserError(
-            f"{key} is {text!r}, less than one step of {tokens_per_step} tokens",
+            f"{key} is {text!r}, less than one step of tokens",
             where="configuration",
             fix="make it longer or batches smaller",
         )

@@ -1,0 +1,25 @@
+"""How many instances the filter left out of the loss."""
+
+from __future__ import annotations
+
+from ..trainer import Row, Trainer
+
+
+class MaskedInstances:
+    """Adds ``train/masked_instances`` to logged steps: instances left out since the last of them."""
+
+    def __init__(self, *, interval: int) -> None:
+        self.interval = interval
+        self.of_step: dict[int, int] = {}  # written when a batch is read, which may be ahead of its step
+
+    def start(self, trainer: Trainer) -> None:
+        """Nothing to do before the first step."""
+
+    def step(self, trainer: Trainer, row: Row) -> None:
+        """Count where it is time."""
+        if trainer.due(self.interval) or trainer.current_step == 1:
+            done = [step for step in self.of_step if step <= trainer.current_step]
+            row["train/masked_instances"] = sum(self.of_step.pop(step) for step in done)
+
+    def finish(self, trainer: Trainer) -> None:
+        """Nothing is left to count."""

@@ -1,0 +1,1 @@
+"""The optimizers, the groups of weights they move, and the bound of the gradient."""
