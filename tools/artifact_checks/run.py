@@ -115,7 +115,7 @@ def check_continuation(path: Path, number: int, row: Any, before: Any, report: R
         report.equal(path, "first_instance", row["first_instance"], reached, number)
     elif row["epoch"] == before["epoch"] + 1:
         report.equal(path, "first_instance", row["first_instance"], 0, number)
-        if reached + before["batch_size"] <= before["instances"]:
+        if reached + row["batch_size"] <= before["instances"]:
             report.problem(
                 path, f"epoch {row['epoch']} begins, but {before['epoch']} has only come to {reached}", number
             )

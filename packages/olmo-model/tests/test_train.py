@@ -246,9 +246,7 @@ def test_the_resolved_configuration_gives_the_same_run(config):
     assert resolved["model"]["embedding_size"] == 384
     assert resolved["scheduler"]["t_max"] == "14"
     scheduler = resolved["scheduler"] | {"anneal": AnnealSettings(**resolved["scheduler"]["anneal"])}
-    again = change(
-        config, model=ModelSettings(**resolved["model"]), scheduler=SchedulerSettings(**scheduler)
-    )
+    again = change(config, model=ModelSettings(**resolved["model"]), scheduler=SchedulerSettings(**scheduler))
     assert make_plan(again).resolved() == resolved
     assert train(again) == 0
 
