@@ -143,7 +143,8 @@ def mix(tools: Tools, folder: Path, script: Path) -> list[list[str]]:
                 "name": "kept",
                 "documents": [documents(folder)],
                 "attributes": ["gopher_v2", "pii_regex_with_counts_fast_v2", "repeated"],
-                "output": {"path": f"{folder}/mixed/documents", "max_size_in_bytes": 4 << 20},
+                # a shard for each file: as many for the two threads on the small corpus as on the large one
+                "output": {"path": f"{folder}/mixed/documents", "max_size_in_bytes": 1 << 20},
                 "filter": {"exclude": EXCLUDE},
                 "span_replacement": [
                     {"span": "$.attributes.repeated", "min_score": 0.5, "replacement": ""},
