@@ -145,6 +145,9 @@ def atomic_artifact(path: str | Path, artifact: str, manifest_name: str = "manif
     files are ever removed.
     """
     target = Path(path)
+    replaced = target.with_name(target.name + ".replaced" + PARTIAL)
+    if replaced.exists() and not target.exists():
+        os.replace(replaced, target)  # stopped between the two renames below
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
         manifest = target / manifest_name
         stated = read_json(manifest) if manifest.is_file() else None
@@ -163,13 +166,10 @@ def atomic_artifact(path: str | Path, artifact: str, manifest_name: str = "manif
         if old.is_dir():
             shutil.copytree(old, partial / "provenance", dirs_exist_ok=True)
         if target.exists():
-            replaced = target.with_name(target.name + ".replaced" + PARTIAL)
             shutil.rmtree(replaced, ignore_errors=True)
             os.replace(target, replaced)
-            os.replace(partial, target)
-            shutil.rmtree(replaced)
-        else:
-            os.replace(partial, target)
+        os.replace(partial, target)
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .files import digest
+from .files import atomic_write, digest
 
 FORMAT_VERSION = 1
 
@@ -65,6 +65,5 @@ def recorded(
         "machine": platform.platform(),
     }
     target = Path(folder) / "provenance" / f"{started:%Y%m%dT%H%M%S}-{command}-{secrets.token_hex(4)}.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target, "x", encoding="utf-8") as stream:
-        stream.write(spell(json.dumps(row, indent=2, ensure_ascii=False, default=str)) + "\n")
+    with atomic_write(target) as stream:
+        stream.write(spell(json.dumps(row, indent=2, ensure_ascii=False, default=str) + "\n").encode())

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dolma_data import attributes
 from dolma_data.attributes import clean_name, encode_row, encode_rows, encode_tombstone, find_attributes, read_aligned
 from dolma_data.batch import Spans, listed_spans
 from dolma_data.documents import find_documents
@@ -137,3 +138,25 @@ def test_scores_are_rounded_as_python_rounds_them() -> None:
     whole = Spans("a", np.zeros(7, np.int64), np.zeros(7, np.int64), np.ones(7, np.int64), scores)
     (row,) = encode_rows(ROWS[:1], [("a", whole)])
     assert [span[2] for span in json.loads(row)["attributes"]["a"]] == [round(score, 5) for score in scores.tolist()]
+
+
+Found = list[tuple[str, int, int, float]]
+SPANS_OF_ROWS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(0, 99), st.floats(-9, 9)), max_size=30
+)
+
+
+@given(SPANS_OF_ROWS, st.lists(st.sampled_from("bcd"), unique=True))
+def test_rows_that_are_encoded_in_parts_are_the_same(
+    found: list[tuple[str, int, int, float]], always: list[str]
+) -> None:
+    documents = [*ROWS, {"id": '"3"', "source": "ü"}]
+    columns = [
+        (key, listed_spans(key, sorted((d, at, at + 1, score) for k, d, at, score in found[half::2] if k == key)))
+        for half in (0, 1)
+        for key in "cab"
+    ]
+    expected = encode_rows(documents, columns, always)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attributes, "PART_SPANS", 2)
+        assert encode_rows(documents, columns, always) == expected

@@ -75,3 +75,18 @@ def test_whole_documents_skips_those_outside_the_mask() -> None:
 
 def test_no_spans_are_columns_without_rows() -> None:
     assert [len(column) for column in (listed_spans("t", []).documents, listed_spans("t", []).scores)] == [0, 0]
+
+
+@given(texts)
+def test_words_are_counted_as_they_are_found(given_texts: list[str]) -> None:
+    assert batch_of(*given_texts).word_counts.tolist() == [len(text.split()) for text in given_texts]
+
+
+@given(texts)
+def test_giant_texts_are_encoded_in_parts_to_the_same_bytes(given_texts: list[str]) -> None:
+    expected = batch_of(*given_texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dolma_data.batch.PART", 2)
+        found = batch_of(*given_texts)
+        assert found.buffer.tobytes() == expected.buffer.tobytes() == "".join(given_texts).encode()
+        assert found.offsets.tolist() == expected.offsets.tolist()

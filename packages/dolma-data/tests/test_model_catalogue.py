@@ -246,3 +246,18 @@ def test_two_models_of_one_name_are_refused(dolma, nsfw, write_documents, capsys
     names = [f"fasttext:m={nsfw}", f"fasttext_paragraphs:m={nsfw}"]
     assert dolma("tag", "--documents", root, "--taggers", *names) == 2
     assert "write the same keys" in capsys.readouterr().err
+
+
+def test_a_model_is_visible_only_when_it_is_checked(dolma, quality, tmp_path, monkeypatch):
+    folder = tmp_path / "models"
+    seen = []
+    check = model_catalogue._check_content
+
+    def look(*arguments):
+        seen.extend(path.name for path in folder.iterdir())
+        return check(*arguments)
+
+    monkeypatch.setattr(model_catalogue, "_check_content", look)
+    assert dolma("models", "get", "dclm-oh-eli5", "--from", quality, "--folder", folder) == 0
+    assert seen == ["dclm-oh-eli5.bin.partial"]
+    assert sorted(path.name for path in folder.iterdir()) == ["dclm-oh-eli5.bin", "dclm-oh-eli5.bin.json"]

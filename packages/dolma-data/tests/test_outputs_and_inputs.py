@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from dolma_data import provenance
 from dolma_data.config.extract import ExtractConfig
 from dolma_data.config.tokens import TokenizerSettings
 from dolma_data.errors import UserError
 from dolma_data.extract.extraction import extract
+from dolma_data.files import atomic_artifact, write_json
 from dolma_data.tokens.tokenizer import special_ids
 
 
@@ -61,3 +63,33 @@ def test_the_padding_token_is_the_end_of_text_where_the_tokenizer_names_none() -
     tokenizer.add_special_tokens(["<|other|>", "<|endoftext|>"])
     ids = special_ids(tokenizer, TokenizerSettings(name_or_path=Path("tokenizer.json")))
     assert (ids.vocab_size, ids.eos, ids.pad) == (2, 1, 1)
+
+
+def test_an_output_set_aside_by_a_run_that_was_killed_is_there_again(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with atomic_artifact(target, "documents") as folder:
+        write_json(folder / "manifest.json", {"artifact": "documents", "run": 1})
+        write_json(folder / "provenance" / "first.json", {})
+    target.rename(tmp_path / "out.replaced.partial")
+    with atomic_artifact(target, "documents") as folder:
+        assert json.loads((target / "manifest.json").read_text())["run"] == 1
+        write_json(folder / "manifest.json", {"artifact": "documents", "run": 2})
+    assert json.loads((target / "manifest.json").read_text())["run"] == 2
+    assert (target / "provenance" / "first.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    def fail(text: str) -> str:
+        raise OSError("no room")
+
+    with (
+        pytest.raises(OSError, match="no room"),
+        provenance.recorded("dolma-data", "test", folder=tmp_path, config={}, spell=fail),
+    ):
+        pass
+    assert not list(tmp_path.rglob("*.json*"))
+    with provenance.recorded("dolma-data", "test", folder=tmp_path, config={}):
+        pass
+    (record,) = (tmp_path / "provenance").iterdir()
+    assert json.loads(record.read_bytes())["command"] == "test"

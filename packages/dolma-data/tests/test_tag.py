@@ -33,6 +33,17 @@ def shouting(batch):
     yield whole_documents(batch, "capitals", [sum(map(str.isupper, text)) for text in batch.texts])
 '''
 
+SPREAD = '''
+"""A span for every line."""
+from dolma_data.batch import listed_spans
+from dolma_data.taggers import tagger
+
+
+@tagger("spread", types=("line",), source="own rule")
+def spread(batch):
+    yield listed_spans("line", [(k, 0, 1, 1.0) for k, text in enumerate(batch.texts) for _ in text.splitlines()])
+'''
+
 
 def documents(prefix: str, count: int) -> list[dict[str, Any]]:
     return [
@@ -392,3 +403,53 @@ def test_the_tagger_of_the_readme_works_and_is_short(
     assert [row["attributes"]["shouting_v1__shouting_v1__capitals"] for row in rows] == [[[0, 4, 0.5]], [[0, 0, 0.0]]]
     assert execute(["list", *modules]) == 0
     assert "shouting_v1\n    Fraction of the characters that are capitals.\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tagger", ["char_length_with_paragraphs_v1", "c4_v2", "spread"])
+def test_a_document_of_too_many_spans_is_quarantined_and_the_mixer_counts_it_as_failed(
+    tagger: str,
+    write_documents: Any,
+    read_jsonl: Any,
+    dolma: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("pieces", "taggers.c4", "tag", "batch"):  # these import it
+        monkeypatch.setattr(f"dolma_data.{name}.MOST_SPANS", 3)
+    rows = [{"id": str(k), "source": "s", "text": "\n".join(["a line"] * k)} for k in (2, 4, 3, 5, 1)]
+    root = write_documents(rows, "a.jsonl")
+    options = ["--taggers", tagger, "char_length_v1", "--experiment", "x"]
+    if tagger == "spread":
+        own = tmp_path / "spread.py"
+        own.write_text(SPREAD)
+        options += ["--tagger-modules", str(own)]
+    assert tag(root, *options, "--max-failed", "2") == 0
+    found = read_jsonl(root / "attributes/x/a.jsonl")
+    assert [row["id"] for row in found] == ["2", None, "3", None, "1"]
+    assert found[1]["quarantined"] == "more than 3 spans of one type"
+    stream = {
+        "name": "kept",
+        "documents": [str(root)],
+        "attributes": ["x"],
+        "output": {"path": str(tmp_path / "mixed"), "discard_fields": ["attributes", "metadata"]},
+        "filter": {"include": ["$.attributes[?(@.x__char_length_v1__length[0][2] > 0)]"]},
+    }
+    (tmp_path / "mix.json").write_text(json.dumps({"streams": [stream], "max_failed": 2}))
+    assert dolma("mix", "-c", tmp_path / "mix.json") == 0
+    manifest = json.loads((tmp_path / "mixed/manifest.json").read_text())
+    assert manifest["counts"] == {"read": 5, "kept": 3, "dropped": 0, "failed": 2}
+    assert [(row["line"], row["reason"]) for row in read_jsonl(tmp_path / "mixed/quarantine.jsonl")] == [
+        (line, f"not scored in {root}/attributes/x/a.jsonl: more than 3 spans of one type") for line in (2, 4)
+    ]
+
+
+def test_a_row_of_attributes_that_no_reader_would_take_is_quarantined(
+    write_documents: Any, read_jsonl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dolma_data.tag.MAX_LINE_BYTES", 2 << 20)
+    root = write_documents([{"id": str(k), "source": "s", "text": "line\n" * k} for k in (1, 200_000, 2)], "a.jsonl")
+    assert tag(root, "--taggers", "char_length_with_paragraphs_v1", "char_length_v1", "--max-failed", "1") == 0
+    for name in ("char_length_with_paragraphs_v1", "char_length_v1"):
+        rows = read_jsonl(root / "attributes" / name / "a.jsonl")
+        assert [row["id"] for row in rows] == ["1", None, "2"]
+        assert rows[1]["quarantined"] == "its row of attributes has more than 2 MiB"

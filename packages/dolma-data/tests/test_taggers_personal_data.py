@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tagger_scores import scores_of
 
+from dolma_data.taggers.personal_data import _inside_url
+from dolma_data.taggers.personal_data_patterns import PHONE_NUMBER, URL
+
 
 def mentions(text: str) -> dict[str, list[str]]:
     """Texts of the personal data found."""
@@ -173,3 +176,12 @@ def test_presidio_finds_the_three_types_without_network() -> None:
     assert [text[start:end] for start, end, _ in found["PHONE_NUMBER"]] == ["(212) 555-1234"]
     assert [text[start:end] for start, end, _ in found["IP_ADDRESS"]] == ["10.0.0.1"]
     assert found["doc"] == [(0, len(text), 4 / 10)]
+
+
+@given(st.lists(st.sampled_from(["www.", "a.org/", "http://", "<", " ", "555-123-4567", "(555) 1234567", "x"])))
+def test_numbers_inside_urls_are_those_that_a_search_of_the_whole_line_finds(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    for match in PHONE_NUMBER.finditer(text):
+        start, end = match.span()
+        covered = any(url.start() <= start and url.end() > start + 1 for url in URL.finditer(text))
+        assert _inside_url(text, start, end) == covered

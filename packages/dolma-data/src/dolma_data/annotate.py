@@ -64,12 +64,16 @@ class Chunk:
         return self.block.last
 
     def documents(self) -> tuple[list[dict[str, Any] | str], list[dict[str, Any]]]:
-        """All rows (a document, or the reason why there is none) and the documents alone."""
+        """All rows (a document, or the reason why there is none) and the documents alone; the lines are let go."""
         rows: list[dict[str, Any] | str] = []
         failed = dict(self.block.failed)
-        for number, line in enumerate(split_lines(self.block.data)):
-            document, reason = (None, failed[number]) if number in failed else parse_document(line)
+        lines = split_lines(self.block.data)
+        self.block.let_go()
+        lines.reverse()
+        for number in range(len(lines)):
+            document, reason = (None, failed[number]) if number in failed else parse_document(lines[-1])
             rows.append(document if document is not None else str(reason))
+            lines.pop()
         return rows, [row for row in rows if not isinstance(row, str)]
 
 

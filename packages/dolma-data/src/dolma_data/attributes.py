@@ -33,6 +33,9 @@ from .reading import read_lines
 
 MATCHES = "matches.jsonl.gz"
 DECIMALS = 5  # of scores, as allenai/dolma rounds them
+PART_SPANS = 1 << 18  # that are encoded at a time, where a chunk has more
+NO_DOCUMENT, NO_KEY = {"id": "", "source": ""}, "k"
+BEFORE_SPANS, AFTER_SPANS = b'{"id":"","attributes":{"k":[', b']},"source":""}\n'
 Span = tuple[int, int, float]
 encode_json = msgspec.json.Encoder().encode
 
@@ -82,6 +85,8 @@ def encode_rows(
     """
     from .kernels.rows import LARGEST_SCORE, encode_spans
 
+    if sum(len(spans.documents) for _, spans in columns) > PART_SPANS:
+        return _encode_in_parts(documents, columns, always)
     keys = {key: number for number, key in enumerate(dict.fromkeys([*always, *(key for key, _ in columns)]))}
     ordered = sorted(columns, key=lambda column: keys[column[0]])
     owners, starts, ends = (
@@ -113,6 +118,37 @@ def encode_rows(
     )
     joined = data.tobytes()
     return [joined[start:end] for start, end in pairwise([0, *row_ends.tolist()])]
+
+
+def _encode_in_parts(
+    documents: Sequence[dict[str, Any]], columns: Sequence[tuple[str, Spans]], always: Sequence[str]
+) -> list[bytes]:
+    """Giant rows in less memory: document by document, and of one the spans of each key a part at a time."""
+    rows = []
+    bounds = [np.searchsorted(spans.documents, np.arange(len(documents) + 1)).tolist() for _, spans in columns]
+    for number, document in enumerate(documents):
+        places = zip(columns, bounds, strict=True)
+        own = [(key, spans, at[number], at[number + 1]) for (key, spans), at in places]
+        if sum(end - begin for _, _, begin, end in own) <= PART_SPANS:
+            rows += encode_rows([document], [(key, _part(*place)) for key, *place in own], always)
+            continue
+        values: dict[str, list[bytes]] = {key: [] for key in [*always, *(key for key, _ in columns)]}
+        for key, spans, begin, end in own:
+            for at in range(begin, end, PART_SPANS):
+                part = _part(spans, at, min(end, at + PART_SPANS))
+                (row,) = encode_rows([NO_DOCUMENT], [(NO_KEY, part)])
+                values[key].append(row[len(BEFORE_SPANS) : -len(AFTER_SPANS)])
+        head = b'{"id":' + encode_json(document["id"]) + b',"attributes":{'
+        kept = ((key, parts) for key, parts in values.items() if parts or key in always)
+        pieces = [encode_json(key) + b":[" + b",".join(parts) + b"]" for key, parts in kept]
+        rows.append(head + b",".join(pieces) + b'},"source":' + encode_json(document["source"]) + b"}\n")
+    return rows
+
+
+def _part(spans: Spans, begin: int, end: int) -> Spans:
+    """Spans of one document as those of document 0."""
+    owners = np.zeros(end - begin, dtype=np.int64)
+    return Spans(spans.type, owners, spans.starts[begin:end], spans.ends[begin:end], spans.scores[begin:end])
 
 
 def _scaled(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -15,6 +15,16 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+MOST_SPANS = 1 << 22  # of one type that a document can have: a giant document with more has no row but a tombstone
+PART = 1 << 20  # code points that are encoded at a time, where a text is longer
+
+
+class TooManySpansError(Exception):
+    """A document has more spans than a row of attributes can hold: it counts as failed."""
+
+    def __init__(self, document: int) -> None:
+        super().__init__(f"more than {MOST_SPANS:,} spans of one type")
+        self.document = document
 
 
 @dataclass(frozen=True)
@@ -53,10 +63,22 @@ class Batch:
 
     @cached_property
     def _encoded(self) -> tuple[npt.NDArray[np.uint8], Integers]:
+        if any(len(text) > PART for text in self.texts):
+            return self._encoded_in_parts()
         encoded = [text.encode() for text in self.texts]
         offsets = np.zeros(len(self) + 1, dtype=np.int64)
         np.cumsum([len(text) for text in encoded], out=offsets[1:])
         return np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets
+
+    def _encoded_in_parts(self) -> tuple[npt.NDArray[np.uint8], Integers]:
+        """The same without a second copy of a giant text."""
+        buffer = bytearray()
+        offsets = np.zeros(len(self) + 1, dtype=np.int64)
+        for document, text in enumerate(self.texts):
+            for at in range(0, len(text), PART):
+                buffer += text[at : at + PART].encode()
+            offsets[document + 1] = len(buffer)
+        return np.frombuffer(buffer, dtype=np.uint8), offsets
 
     @property
     def buffer(self) -> npt.NDArray[np.uint8]:
@@ -80,6 +102,17 @@ class Batch:
         from .kernels.units import index_words
 
         return Words(*index_words(self.buffer, self.offsets, character_classes()))
+
+    @cached_property
+    def word_counts(self) -> Integers:
+        """[D] words between white space, for who needs no more of them."""
+        from .kernels.characters import character_classes
+        from .kernels.units import count_words
+
+        if "words" in self.__dict__:
+            return np.diff(self.words.first)
+        counts: Integers = count_words(self.buffer, self.offsets, character_classes())
+        return counts
 
     @cached_property
     def lines(self) -> Lines:

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from .batch import Batch, Floats, Integers, Spans
+from .batch import MOST_SPANS, Batch, Floats, Integers, Spans, TooManySpansError
 from .errors import UserError
 
 NEWLINE = 0x0A
@@ -62,11 +62,11 @@ def paragraphs(batch: Batch, *, blank: bool = False, trimmed: bool = True) -> Pi
     from .kernels.characters import character_classes
     from .kernels.pieces import index_paragraphs
 
-    lines = batch.lines
-    columns = (lines.first, lines.starts, lines.ends, lines.characters)
-    documents, byte_starts, byte_ends, starts, ends = index_paragraphs(
-        batch.buffer, columns, character_classes(), blank, trimmed
+    documents, byte_starts, byte_ends, starts, ends, over = index_paragraphs(
+        batch.buffer, batch.offsets, character_classes(), blank, trimmed, MOST_SPANS
     )
+    if over >= 0:
+        raise TooManySpansError(over)
     return Pieces(documents, starts, ends, byte_starts, byte_ends)
 
 

@@ -193,9 +193,7 @@ def read_blocks(path: str | Path, size: int, packing: str | None = None) -> Iter
         begin = newline + 1 if newline >= 0 else begin
         at = pending.find(b"\n", max(before, size - 1))
         while at >= 0:
-            data = bytes(memoryview(pending)[: at + 1])
-            here = tuple(failed)
-            block = Block(first_line, data, here, last=False)
+            block = Block(first_line, bytes(memoryview(pending)[: at + 1]), tuple(failed), last=False)
             del pending[: at + 1]
             begin -= at + 1
             first_line += block.rows
@@ -212,7 +210,9 @@ def read_blocks(path: str | Path, size: int, packing: str | None = None) -> Iter
             failed.append((pending.count(b"\n"), f"the compressed file is damaged or cut off here: {damage}"))
     if skipping or damage is not None:
         pending += b"\n"
-    yield Block(first_line, bytes(pending), tuple(failed), last=True)
+    block = Block(first_line, bytes(pending), tuple(failed), last=True)
+    del pending
+    yield block
 
 
 def split_lines(data: bytes) -> list[bytes]:

@@ -15,12 +15,13 @@ import numpy as np
 from . import __version__
 from .annotate import Annotation, Chunk, Note, Scored, scored
 from .attributes import DECIMALS, check_folder_name, clean_name, encode_rows
-from .batch import Batch, Spans
+from .batch import MOST_SPANS, Batch, Spans, TooManySpansError
 from .classifiers.folder import find_classifier
 from .config.tag import ProfileConfig, TagConfig
 from .documents import DocumentFile, find_documents, read_physical_lines
 from .errors import UserError
 from .profiling import check_profile, profiled
+from .reading import MAX_LINE_BYTES
 from .taggers import (
     PreparedTagger,
     TaggerOptions,
@@ -152,15 +153,41 @@ def prepare(plan: TagPlan) -> list[list[tuple[str, PreparedTagger]]]:
 def tag_chunk(plan: TagPlan, chunk: Chunk) -> Scored:
     """Score a chunk with all taggers of all outputs; the notes of an output name the keys that occur."""
     rows, documents = chunk.documents()
-    chunk.block.let_go()
+
+    def fail(document: int, reason: str) -> None:
+        at = next(at for at, row in enumerate(rows) if row is documents[document])
+        rows[at] = reason
+        del documents[document]
+
+    while True:
+        try:
+            outputs, notes = _tag_documents(plan, documents)
+            break
+        except TooManySpansError as error:
+            fail(error.document, str(error))
+    for document in reversed(range(len(documents))):
+        if any(len(lines[document]) > MAX_LINE_BYTES for lines in outputs):
+            fail(document, f"its row of attributes has more than {MAX_LINE_BYTES >> 20} MiB")
+            for lines in outputs:
+                del lines[document]
+    return scored(chunk, rows, outputs, notes)
+
+
+def _tag_documents(plan: TagPlan, documents: list[dict[str, Any]]) -> tuple[list[list[bytes]], list[list[Note]]]:
+    """For each output its lines and notes; the texts are let go, since rows can be as large."""
     batch = Batch(documents)
     outputs: list[list[bytes]] = []
     notes: list[list[Note]] = []
-    for taggers in prepare(plan):
+    prepared = prepare(plan)
+    for number, taggers in enumerate(prepared, start=1):
         found = list(_score(batch, taggers, plan.options))
+        if number == len(prepared):
+            batch = Batch(())
+            for document in documents:
+                del document["text"]
         outputs.append(encode_rows(documents, [(key, spans) for _, key, spans in found]))
         notes.append([["key", tagger, key] for tagger, key, spans in found if len(spans.documents)])
-    return scored(chunk, rows, outputs, notes)
+    return outputs, notes
 
 
 def _score(
@@ -215,6 +242,10 @@ def check_spans(batch: Batch, tagger: PreparedTagger, spans: Spans, options: Tag
         return
     if spans.documents.min() < 0 or spans.documents.max() >= len(batch):
         raise refuse("a document that is not in the batch")
+    if len(spans.documents) > MOST_SPANS:
+        counts = np.bincount(spans.documents)
+        if counts.max() > MOST_SPANS:
+            raise TooManySpansError(int(counts.argmax()))
     lengths = batch.lengths[spans.documents]
     if not options.differences and (
         (spans.starts < 0).any() or (spans.starts > spans.ends).any() or (spans.ends > lengths).any()

@@ -63,8 +63,7 @@ def analyze_chunk(domain_field: str, language: bool, ngrams: Sequence[int], chun
     """First pass over a chunk."""
     rows, documents = chunk.documents()
     batch = Batch(documents)
-    words = np.diff(batch.words.first) if documents else np.empty(0, dtype=np.int64)
-    sizes = np.stack([batch.lengths, np.diff(batch.offsets), words], axis=1)
+    sizes = np.stack([batch.lengths, np.diff(batch.offsets), batch.word_counts], axis=1)
     identities = (f"{document['source']}\0{document['id']}".encode() for document in documents)
     return Part(
         sources=[document["source"] for document in documents],

@@ -158,18 +158,15 @@ def get_model(name: str, config: ModelGetConfig) -> Path:
         fix = f"give --from FILE, or --download to fetch {model.origin}"
         raise UserError("a model comes from a file or from its origin", fix=fix)
     path = model_path(model, config.folder or models_folder())
-    with _opened(model, config) as source, atomic_write(path.with_name("fetched-" + path.name)) as target:
-        shutil.copyfileobj(source, target, PIECE)
-    fetched = path.with_name("fetched-" + path.name)
     origin = model.origin if config.source is None else str(config.source)
-    try:
+    with _opened(model, config) as source, atomic_write(path) as target:
+        shutil.copyfileobj(source, target, PIECE)
+        target.flush()
+        fetched = Path(target.name)
         digest = _check_content(model, fetched, origin)
         check_digest(path, digest)
-        os.replace(fetched, path)
-    finally:
-        fetched.unlink(missing_ok=True)
-    row = {"name": model.name, "origin": model.origin, "from": origin, "digest": digest}
-    write_json(record_path(path), row | {"bytes": path.stat().st_size})
+        row = {"name": model.name, "origin": model.origin, "from": origin, "digest": digest}
+        write_json(record_path(path), row | {"bytes": fetched.stat().st_size})
     return path
 
 

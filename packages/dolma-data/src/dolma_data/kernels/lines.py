@@ -51,11 +51,12 @@ def begins_with(buffer, at, end, phrase):
 
 
 @njit(cache=True)
-def score_c4(buffer, offsets, classes):
+def score_c4(buffer, offsets, classes, most):
     r"""The rules of C4 that need no word list.
 
     Returns ``flags`` [D] (``HAS_CURLY_BRACE``, …), ``line_counts`` [D], and for each line that breaks a rule its
-    document, start and end (code points, newline included) and the rules it breaks.
+    document, start and end (code points, newline included) and the rules it breaks; last the first document of more
+    than ``most`` such lines, or -1; where there is one, nothing else counts.
     """
     documents = offsets.shape[0] - 1
     room = documents
@@ -85,6 +86,16 @@ def score_c4(buffer, offsets, classes):
                 if words < ENOUGH_WORDS:
                     rules |= TOO_FEW_WORDS
                 if rules:
+                    if count >= most and owners[count - most] == document:
+                        return (
+                            flags,
+                            line_counts,
+                            owners[:count],
+                            starts[:count],
+                            ends[:count],
+                            broken[:count],
+                            document,
+                        )
                     owners[count], starts[count], ends[count], broken[count] = document, start, passed, rules
                     count += 1
                 lines += 1
@@ -120,39 +131,46 @@ def score_c4(buffer, offsets, classes):
             at += size
         flags[document] = flag
         line_counts[document] = lines
-    return flags, line_counts, owners[:count], starts[:count], ends[:count], broken[:count]
+    return flags, line_counts, owners[:count], starts[:count], ends[:count], broken[:count], -1
 
 
 @njit(cache=True)
-def personal_data_candidates(buffer, first, starts, ends, characters, classes):
+def personal_data_candidates(buffer, offsets, classes):
     """Lines that may hold an e-mail address, telephone number or IPv4 address; all others cannot.
 
-    Takes the line index of a batch; returns for each candidate its document, line number and what it may hold.
+    Returns for each candidate its document, its bytes (start, end, newline left out), the code points of its document
+    before it and what it may hold.
     """
-    room = starts.shape[0]
-    owners = np.empty(room, dtype=np.int64)
-    lines = np.empty(room, dtype=np.int64)
-    kinds = np.empty(room, dtype=np.uint8)
+    room = _walk_candidates(buffer, offsets, classes, np.empty((5, 0), dtype=np.int64))
+    columns = np.empty((5, room), dtype=np.int64)
+    if room:
+        _walk_candidates(buffer, offsets, classes, columns)
+    return columns[0], columns[1], columns[2], columns[3], columns[4]
+
+
+@njit(cache=True)
+def _walk_candidates(buffer, offsets, classes, columns):
+    """Write the candidates into ``columns`` [5, P], or count them where P is 0."""
     count = 0
-    for document in range(first.shape[0] - 1):
-        for line in range(first[document], first[document + 1]):
-            digits = dots = signs = 0
-            at = starts[line]
-            end = ends[line]
-            while at < end:
+    for document in range(offsets.shape[0] - 1):
+        at = begin = offsets[document]
+        last = offsets[document + 1]
+        digits = dots = signs = 0
+        passed = before = 0  # code points of the document
+        while at <= last:
+            if at < last and buffer[at] != BYTE_NEWLINE:
                 byte = buffer[at]
+                passed += 1
                 if byte < 0x80:
-                    if 0x30 <= byte <= 0x39:
-                        digits += 1
-                    elif byte == 0x2E:
-                        dots += 1
-                    elif byte == 0x40:
-                        signs += 1
+                    digits += 0x30 <= byte <= 0x39
+                    dots += byte == 0x2E
+                    signs += byte == 0x40
                     at += 1
                 else:
                     point, size = read_character(buffer, at)
                     digits += (classes[point] & DIGIT) != 0
                     at += size
+                continue
             kind = 0
             if signs:
                 kind |= MAY_HOLD_EMAIL
@@ -161,9 +179,16 @@ def personal_data_candidates(buffer, first, starts, ends, characters, classes):
             if dots >= ADDRESS_DOTS and digits > ADDRESS_DOTS:
                 kind |= MAY_HOLD_ADDRESS
             if kind:
-                owners[count], lines[count], kinds[count] = document, line, kind
+                if columns.shape[1]:
+                    columns[0, count], columns[1, count], columns[2, count] = document, begin, at
+                    columns[3, count], columns[4, count] = before, kind
                 count += 1
-    return owners[:count], lines[:count], kinds[:count]
+            at += 1
+            passed += 1
+            begin = at
+            before = passed
+            digits = dots = signs = 0
+    return count
 
 
 @njit(cache=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .characters import LINE_BREAK, SPACE, read_character
+from .characters import BYTE_NEWLINE, LINE_BREAK, SPACE, read_character
 
 
 @njit(cache=True)
@@ -39,39 +39,50 @@ def trim_all(buffer, starts, ends, classes):
 
 
 @njit(cache=True)
-def index_paragraphs(buffer, lines, classes, blank, trimmed):
+def index_paragraphs(buffer, offsets, classes, blank, trimmed, most):
     r"""Pieces of text up to and including a newline; those of white space alone only where ``blank``.
 
     Returns for each of P paragraphs its document, the bytes of its text (start, end; ``trimmed`` or without its newline
-    alone) and its code points within the document (start, end, the newline included).
+    alone) and its code points within the document (start, end, the newline included); and the first document of more
+    than ``most`` paragraphs, or -1: then the columns are empty.
     """
-    first, starts, ends, characters = lines
-    room = starts.shape[0]
-    documents = np.empty(room, dtype=np.int64)
-    byte_starts = np.empty(room, dtype=np.int64)
-    byte_ends = np.empty(room, dtype=np.int64)
-    char_starts = np.empty(room, dtype=np.int64)
-    char_ends = np.empty(room, dtype=np.int64)
+    room, over = _walk_paragraphs(buffer, offsets, classes, blank, trimmed, most, np.empty((5, 0), dtype=np.int64))
+    columns = np.empty((5, 0 if over >= 0 else room), dtype=np.int64)
+    if over < 0:
+        _walk_paragraphs(buffer, offsets, classes, blank, trimmed, most, columns)
+    return columns[0], columns[1], columns[2], columns[3], columns[4], over
+
+
+@njit(cache=True)
+def _walk_paragraphs(buffer, offsets, classes, blank, trimmed, most, columns):
+    """Write the paragraphs into ``columns`` [5, P], or count them where P is 0; their number and who has too many."""
     count = 0
-    for document in range(first.shape[0] - 1):
-        for line in range(first[document], first[document + 1]):
-            start, end = trim(buffer, starts[line], ends[line], classes)
-            last = line + 1 == first[document + 1]
-            if start == end and (not blank or (last and starts[line] == ends[line])):
+    for document in range(offsets.shape[0] - 1):
+        begin = offsets[document]
+        last = offsets[document + 1]
+        before = count
+        passed = characters = 0
+        for at in range(begin, last + 1):
+            ended = at == last
+            if not ended:
+                passed += (buffer[at] & 0xC0) != 0x80
+                ended = buffer[at] == BYTE_NEWLINE
+            if not ended:
                 continue
-            documents[count] = document
-            byte_starts[count] = start if trimmed else starts[line]
-            byte_ends[count] = end if trimmed else ends[line]
-            char_starts[count] = characters[line]
-            if not last:
-                char_ends[count] = characters[line + 1]
-            else:
-                behind = characters[line]
-                for at in range(starts[line], ends[line]):
-                    behind += (buffer[at] & 0xC0) != 0x80
-                char_ends[count] = behind
-            count += 1
-    return documents[:count], byte_starts[:count], byte_ends[:count], char_starts[:count], char_ends[:count]
+            start, end = trim(buffer, begin, at, classes)
+            if start < end or (blank and (at < last or begin < at)):
+                if columns.shape[1]:
+                    columns[0, count] = document
+                    columns[1, count] = start if trimmed else begin
+                    columns[2, count] = end if trimmed else at
+                    columns[3, count] = characters
+                    columns[4, count] = passed
+                count += 1
+            begin = at + 1
+            characters = passed
+        if count - before > most:
+            return count, document
+    return count, -1
 
 
 @njit(cache=True)

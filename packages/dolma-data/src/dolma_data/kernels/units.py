@@ -106,6 +106,25 @@ def index_words(buffer, offsets, classes):
 
 
 @njit(cache=True)
+def count_words(buffer, offsets, classes):
+    """Words of each document as :func:`index_words` finds them, [D]."""
+    counts = np.zeros(offsets.shape[0] - 1, dtype=np.int64)
+    for document in range(counts.shape[0]):
+        at = offsets[document]
+        inside = False
+        while at < offsets[document + 1]:
+            point = np.int64(buffer[at])
+            size = 1
+            if point >= 0x80:
+                point, size = read_character(buffer, at)
+            at += size
+            space = (classes[point] & SPACE) != 0
+            counts[document] += inside < (not space)
+            inside = not space
+    return counts
+
+
+@njit(cache=True)
 def index_lines(buffer, offsets):
     r"""Lines as ``text.split("\n")`` finds them.
 

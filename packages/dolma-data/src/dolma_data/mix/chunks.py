@@ -70,6 +70,11 @@ class AttributeRow(msgspec.Struct, gc=False):
 
     attributes: Fields
     id: Any = None
+    quarantined: str | None = None
+
+
+class QuarantinedError(Exception):
+    """The attributes of a document could not be made, so that it counts as failed here too."""
 
 
 class PieceRow(AttributeRow, gc=False):
@@ -169,7 +174,12 @@ def mix_chunk(
         if document is None and dolma:
             raise UserError(reason or "", where=chunk.path, line=line, fix="mend the line")
         rows = [(path, column[place]) for path, column in columns if place < len(column)]  # all of them, but for compat
-        _join(chunk, line, rows, document, program)
+        try:
+            _join(chunk, line, rows, document, program)
+        except QuarantinedError as error:
+            if dolma:
+                raise UserError(str(error), where=chunk.path, line=line, fix=REMAKE) from error
+            document, reason = None, str(error)
         if document is None:
             mixed.shard.failures.append(Failure(str(chunk.path), line, reason or ""))
             continue
@@ -231,6 +241,8 @@ def _join(
             row = _decode_looked_at(raw, program)
         except NO_JSON as error:
             raise UserError(f"not a row of attributes: {error}", where=path, line=line, fix=REMAKE) from error
+        if row.quarantined is not None and expected is not None:
+            raise QuarantinedError(f"not scored in {path}: {row.quarantined}")
         if row.id != expected or type(row.id) is not type(expected):
             problem = f"the attributes of id {row.id!r} stand beside the document {expected!r} of {chunk.path}"
             raise UserError(problem, where=path, line=line, fix=REMAKE)
@@ -245,7 +257,7 @@ def _decode_looked_at(raw: bytes, program: Program) -> AttributeRow:
         with suppress(msgspec.ValidationError):
             return program.decode_looked_at(raw)
     row = _decode_row(raw)
-    return AttributeRow(program.attributes(row.attributes), row.id)
+    return AttributeRow(program.attributes(row.attributes), row.id, row.quarantined)
 
 
 def _merge(own: Raw | None, rows: Sequence[tuple[Path, bytes]]) -> Fields:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..batch import Batch, Spans, whole_documents
+from ..batch import MOST_SPANS, Batch, Spans, TooManySpansError, whole_documents
 from ..errors import UserError
 from .registry import Need, TaggerOptions, tagger
 
@@ -77,7 +77,11 @@ def _score(batch: Batch, javascript: int, found: Any, lower_case_offsets: bool) 
     from ..kernels import lines as rules
     from ..kernels.characters import character_classes
 
-    flags, line_counts, owners, starts, ends, broken = rules.score_c4(batch.buffer, batch.offsets, character_classes())
+    flags, line_counts, owners, starts, ends, broken, over = rules.score_c4(
+        batch.buffer, batch.offsets, character_classes(), MOST_SPANS
+    )
+    if over >= 0:
+        raise TooManySpansError(over)
     yield whole_documents(batch, "has_curly_brace", 1.0, where=flags & rules.HAS_CURLY_BRACE)
     yield whole_documents(batch, "has_lorem_ipsum", 1.0, where=flags & rules.HAS_LOREM_IPSUM)
     yield whole_documents(batch, "has_javascript", 1.0, where=flags & javascript)

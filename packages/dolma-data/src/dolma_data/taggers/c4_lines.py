@@ -13,6 +13,7 @@ from .registry import tagger
 LEAST_WORDS = 3  # of a line
 POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 ENDINGS = (".", "?", "!", '"')
+LINE = regex.compile(r"[^\n]+")
 SENTENCE_END = regex.compile(r"[.?!]+[\"'”’)\]]*(?=\s|$)")
 TYPES = ("lines_with_javascript", "lines_with_policy_notice", "sentence_count", "sentence_count_of_punctuated_lines")
 SOURCE = "Raffel et al. 2020 (arXiv 1910.10683), section 2.2; policies as in tensorflow/datasets, text/c4_utils.py"
@@ -30,9 +31,9 @@ def c4_lines_v1(batch: Batch) -> Iterator[Spans]:
     javascript, policies = [], []
     counts = np.zeros((len(batch), 2))
     for document, text in enumerate(batch.texts):
-        start = 0
-        for line in text.split("\n"):
-            end = min(start + len(line) + 1, len(text))
+        for found in LINE.finditer(text):
+            line, start = found.group(), found.start()
+            end = min(found.end() + 1, len(text))
             lower = line.lower()
             if "javascript" in lower:
                 javascript.append((document, start, end, 1.0))
@@ -42,7 +43,6 @@ def c4_lines_v1(batch: Batch) -> Iterator[Spans]:
                 line = line.rstrip()
                 sentences = max(1, len(SENTENCE_END.findall(line)))
                 counts[document] += sentences, sentences * line.endswith(ENDINGS)
-            start = end
     yield listed_spans(TYPES[0], javascript)
     yield listed_spans(TYPES[1], policies)
     yield whole_documents(batch, TYPES[2], counts[:, 0])

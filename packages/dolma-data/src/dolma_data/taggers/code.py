@@ -118,7 +118,7 @@ def code_secrets_v1(batch: Batch, options: TaggerOptions) -> Iterator[Spans]:
             counts[document] += 1
     for kind in sorted(found):
         yield listed_spans(kind, found[kind])
-    words = np.diff(batch.words.first)
+    words = batch.word_counts
     yield whole_documents(batch, "doc", np.where(words == 0, -1.0, counts / np.maximum(words, 1)))
 
 

@@ -37,7 +37,7 @@ def fineweb_v1(batch: Batch) -> Iterator[Spans]:
     """
     ends = ends_of_sentences()
     scores = np.zeros((len(batch), len(TYPES)))
-    words = np.diff(batch.words.first)
+    words = batch.word_counts
     for document, text in enumerate(batch.texts):
         lines = [line for line in text.split("\n") if line and not line.isspace()]
         if not lines:

@@ -15,6 +15,7 @@ from .registry import TaggerOptions, tagger
 SOURCE = "regular expressions in the manner of allenai/dolma (Soldaini et al. 2024, arXiv 2402.00159)"
 MANY_QUESTION_MARKS = 10_000
 WINDOW = 100  # code points before and after a number in which a book's number is looked for
+LONGEST_URL = 2048  # code points of it that are looked at before and after a number
 FRACTION, QUESTION_MARKS = "pii-doc-frac", "pii-question-marks"
 CONTEXT, IN_URL = "pii-context-words", "pii-phone-in-url"
 Row = tuple[int, int, int, float]
@@ -99,7 +100,7 @@ def spans_and_fraction_of_words(batch: Batch, found: dict[str, list[Row]]) -> It
     """The rows by type, and ``doc``: their number over that of words, -1 without words."""
     for name, rows in found.items():
         yield listed_spans(name, rows)
-    words = np.diff(batch.words.first)
+    words = batch.word_counts
     yield whole_documents(batch, "doc", np.where(words == 0, -1.0, _counts(batch, found) / np.maximum(words, 1)))
 
 
@@ -119,20 +120,17 @@ def find_all(batch: Batch, options: TaggerOptions, by_paragraph: bool) -> dict[s
     from ..kernels.characters import character_classes
     from ..kernels.lines import personal_data_candidates
 
-    lines = batch.lines
-    owners, numbers, flags = personal_data_candidates(
-        batch.buffer, lines.first, lines.starts, lines.ends, lines.characters, character_classes()
-    )
+    candidates = personal_data_candidates(batch.buffer, batch.offsets, character_classes())
+    owners, flags = candidates[0], candidates[-1]
     found: dict[str, list[Row]] = {name: [] for name in KINDS}
     own = {name: kind for name, kind in KINDS.items() if not options.reproduces(kind.difference)}
-    for document, line, flag in zip(owners.tolist(), numbers.tolist(), flags.tolist(), strict=True):
-        text = batch.text_of(int(lines.starts[line]), int(lines.ends[line]))
-        at = int(lines.characters[line])
+    for document, begin, behind, at, flag in zip(*(column.tolist() for column in candidates), strict=True):
+        text = batch.text_of(begin, behind)
         for name, kind in own.items():
             if flag & kind.flag:
                 found[name] += ((document, at + start, at + end, 1.0) for start, end in kind.find(text))
         if by_paragraph and len(own) < len(KINDS):
-            if line + 1 < lines.first[document + 1]:
+            if behind < batch.offsets[document + 1]:
                 text += "\n"
             for name in KINDS.keys() - own.keys():
                 if flag & KINDS[name].flag:
@@ -164,10 +162,10 @@ def drop_book_numbers(batch: Batch, found: dict[str, list[Row]], options: Tagger
 
 
 def _inside_url(text: str, start: int, end: int) -> bool:
-    """Whether a URL on the same line reaches over the place."""
-    begin = text.rfind("\n", 0, start) + 1
-    line_end = text.find("\n", end)
-    matches = patterns.URL.finditer(text, begin, line_end if line_end >= 0 else len(text))
+    """Whether a URL reaches over the place: what it can be a part of is looked at alone, a few thousand characters."""
+    before = patterns.NOT_IN_URL.split(text[max(0, start - LONGEST_URL) : start])[-1]
+    behind = patterns.NOT_IN_URL.search(text, start, end + LONGEST_URL)
+    matches = patterns.URL.finditer(text, start - len(before), behind.start() if behind else end + LONGEST_URL)
     return any(match.start() <= start and match.end() > start + 1 for match in matches)
 
 

@@ -23,6 +23,7 @@ PHONE_NUMBER = re.compile(
 OCTET = r"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
 IP_ADDRESS = re.compile(rf"(?<![\w.])(?:{OCTET}\.){{3}}{OCTET}(?!\w|\.\w)")
 URL = re.compile(r"(?:https?://|www\d{0,3}\.|[a-z0-9.-]+\.[a-z]{2,4}/)[^\s<>]+", re.IGNORECASE)
+NOT_IN_URL = re.compile(r"[\s<>]")
 NUMBER_OF_A_BOOK = re.compile(r"\b(?:isbn|doi)\b|#", re.IGNORECASE)
 
 # allenai/dolma, python/dolma/taggers/pii.py: what it matches, wanted for equal answers alone.
