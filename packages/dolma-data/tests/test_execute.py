@@ -31,8 +31,10 @@ INHERITED = ("PATH", "HOME", "PYTHONPATH", "NUMBA_CACHE_DIR", "TMPDIR")
 WORKER = """
 import pickle, sys
 from pathlib import Path
-function, unit = pickle.loads(Path(sys.argv[1]).read_bytes())
-result = [function(unit) for _ in range(int(sys.argv[3]))][-1]
+message = Path(sys.argv[1]).read_bytes()
+for _ in range(int(sys.argv[3])):
+    function, unit = pickle.loads(message)
+    result = function(unit)
 Path(sys.argv[2]).write_bytes(pickle.dumps(result))
 """
 PAGE = "<html><body><article>" + "<p>A page long enough to be kept as the main text of it all.</p>" * 4

@@ -11,7 +11,8 @@ being rewritten, on tasks of a cluster:
 - The function depends on its unit alone: on no variable that another process set, on no earlier unit, on no memory,
   lock, queue or open file that it shares, and on no file but those that the unit names. What it loads once (a model, a
   list) it loads by a path or a name in its arguments, and keeps only what it would load again.
-- The function may be run again for the same unit after a worker was lost, and gives the same result; it leaves nothing
+- The function may be run again for the same unit after a worker was lost, and gives the same result, from the unit as
+  it was pickled: a run may take its own copy apart, to free what is large once it has been read. It leaves nothing
   behind, or files, or ranges of a file that no other unit has, that are written whole under names that the unit gives.
 - Units may run in any order and anywhere; where they end depends on the content of the inputs and on constants, never
   on the number of workers.
