@@ -19,12 +19,13 @@ from transformers import OlmoConfig, OlmoForCausalLM
 
 from olmo_model.config.model import ModelSettings
 from olmo_model.config.optimization import GuardSettings, OptimizerSettings
-from olmo_model.convert import to_hugging_face, to_hugging_face_config
-from olmo_model.initialization import mitchell
+from olmo_model.convert.hugging_face import to_hugging_face_config
+from olmo_model.convert.layout import to_hugging_face
+from olmo_model.initialization import initialize
 from olmo_model.loss import language_model_loss
 from olmo_model.model import Transformer
 from olmo_model.plan import training_flops_per_token
-from olmo_model.presets import model_config
+from olmo_model.presets import model_config, model_initialization
 from olmo_model.update import Update
 
 
@@ -48,7 +49,7 @@ def main() -> None:
     settings = ModelSettings(preset=given.preset, max_sequence_length=given.length)
     config = model_config(settings, vocab_size=given.vocabulary, eos_token_id=0, pad_token_id=1)
     ours = Transformer(config)
-    mitchell(ours, 0)
+    initialize(ours, model_initialization(settings), 0)
     theirs = OlmoForCausalLM(OlmoConfig(**to_hugging_face_config(config, "float32")))
     theirs.load_state_dict(to_hugging_face(ours.state_dict(), config), strict=False)
     theirs.tie_weights()

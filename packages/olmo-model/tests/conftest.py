@@ -16,9 +16,9 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from olmo_model.config.model import ModelConfig
+from olmo_model.config.model import Initialization, ModelConfig
 from olmo_model.config.optimization import GuardSettings, OptimizerSettings
-from olmo_model.initialization import mitchell
+from olmo_model.initialization import initialize
 from olmo_model.model import Transformer
 from olmo_model.update import Update
 
@@ -217,7 +217,7 @@ def make_model() -> Callable[..., Transformer]:
             "pad_token_id": 1,
         }
         model = Transformer(ModelConfig(**shape | changes))
-        mitchell(model, seed)
+        initialize(model, Initialization(), seed)
         return model
 
     return make

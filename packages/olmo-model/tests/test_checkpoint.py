@@ -7,10 +7,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from olmo_model.checkpoint import Progress, load_model, remove_old_checkpoints, restore, save_checkpoint
+from olmo_model.checkpoint import Progress, remove_old_checkpoints, restore, save_checkpoint
 from olmo_model.config.optimization import GuardSettings
 from olmo_model.errors import UserError
 from olmo_model.loss import language_model_loss
+from olmo_model.model_folder import load_model
 from olmo_model.run_folder import complete_checkpoints, resolve
 
 IDS = torch.randint(0, 300, (2, 32), generator=torch.Generator().manual_seed(1))

@@ -3,12 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from olmo_model.convert import (
-    from_hugging_face,
-    from_hugging_face_config,
-    to_hugging_face,
-    to_hugging_face_config,
-)
+from olmo_model.convert.hugging_face import from_hugging_face_config, to_hugging_face_config
+from olmo_model.convert.layout import from_hugging_face, to_hugging_face
 from olmo_model.errors import UserError
 
 
@@ -67,8 +63,8 @@ def test_both_spellings_of_the_rotary_base_are_read(make_model):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "llama"}, "model_type is 'llama'"),
-        ({"num_key_value_heads": 2}, "grouped keys and values"),
+        ({"model_type": "gpt_neox"}, "model_type is 'gpt_neox'"),
+        ({"num_key_value_heads": 3}, "n_heads is not a multiple of n_kv_heads"),
         ({"attention_bias": True}, "biases in attention"),
         ({"hidden_act": "gelu"}, "activation gelu"),
         ({"rope_scaling": {"type": "linear", "factor": 2}}, "scaled rotary"),

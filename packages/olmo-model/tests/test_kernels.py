@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from olmo_model.config.model import ModelConfig
-from olmo_model.kernels import rotate, swiglu
+from olmo_model.kernels import rms_norm, rotate, swiglu
 from olmo_model.model import rotary_tables
 
 
@@ -44,3 +44,16 @@ def test_tables_begin_at_angle_zero_and_use_theta():
     cosine, sine = rotary_tables(ModelConfig(**shape, **ids), torch.device("cpu"))
     torch.testing.assert_close(sine, torch.tensor([[0.0, 0.0], [1.0, 0.01], [2.0, 0.02]]).sin())
     torch.testing.assert_close(cosine, torch.tensor([[0.0, 0.0], [1.0, 0.01], [2.0, 0.02]]).cos())
+
+
+def test_root_mean_square_norm_and_its_gradients_are_torchs():
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 5, 48, generator=generator, requires_grad=True)
+    weight = torch.rand(48, generator=generator, requires_grad=True)
+    pull = torch.randn(2, 5, 48, generator=generator)
+    results = []
+    for norm in (lambda: rms_norm(x, weight, 1e-3), lambda: torch.nn.functional.rms_norm(x, (48,), weight, 1e-3)):
+        out = norm()
+        results.append((out, *torch.autograd.grad(out, (x, weight), pull)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)

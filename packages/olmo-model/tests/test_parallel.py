@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranks import on_ranks
 
-from olmo_model.config.model import ModelConfig
+from olmo_model.config.model import Initialization, ModelConfig
 from olmo_model.config.parallel import ParallelSettings
 from olmo_model.errors import UserError
-from olmo_model.initialization import mitchell
+from olmo_model.initialization import initialize
 from olmo_model.model import Transformer
 from olmo_model.parallel import fill, gathered, global_norm, grid, joined, rows_by_part, rows_by_rank, spread
 
@@ -34,7 +36,7 @@ STEPS, BATCH = 20, 8
 def losses(settings: ParallelSettings) -> list[tuple[float, float]]:
     """Loss and gradient norm of every step, of the same batches whatever the ranks."""
     whole = Transformer(MODEL)
-    mitchell(whole, 3)
+    initialize(whole, Initialization(), 3)
     state = whole.state_dict()
     with joined(settings, MODEL, "cpu") as ranks:
         with torch.device("meta"):
@@ -126,3 +128,13 @@ def test_a_rank_holds_whole_heads():
 def test_grids_that_do_not_come_out_are_refused(world, settings, message):
     with pytest.raises(UserError, match=message):
         grid(settings, MODEL, world)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"norm": "rms_norm", "n_kv_heads": 2}, {"norm": "rms_norm", "norm_after": True, "qk_norm": True}]
+)
+def test_what_tensor_parallelism_cannot_cut_is_refused(changes):
+    model = dataclasses.replace(MODEL, **changes)
+    with pytest.raises(UserError, match="cuts neither normed queries and keys nor grouped heads"):
+        grid(ParallelSettings(tensor=2), model, 2)
+    assert grid(ParallelSettings(), model, 2) == 2

@@ -12,7 +12,6 @@ import torch
 import yaml
 
 from olmo_model import train as module
-from olmo_model.checkpoint import load_model
 from olmo_model.config.commands import WhichDataConfig
 from olmo_model.config.data import DataSettings, InstanceFilterSettings
 from olmo_model.config.model import ModelSettings
@@ -21,6 +20,7 @@ from olmo_model.config.training import CheckpointSettings, EvaluationSettings, T
 from olmo_model.errors import UserError
 from olmo_model.lookup import which_data
 from olmo_model.loss import Loss
+from olmo_model.model_folder import load_model
 from olmo_model.order import read_ledger
 from olmo_model.train import make_plan, train
 

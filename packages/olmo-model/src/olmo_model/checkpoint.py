@@ -13,20 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .convert import from_hugging_face, from_hugging_face_config, to_hugging_face, to_hugging_face_config
 from .errors import UserError
-from .files import PARTIAL, digest_file, read_json, write_json
+from .files import PARTIAL, digest_file, write_json
 from .model import Transformer
-from .run_folder import complete_checkpoints, resolve
-from .tokens import load_tokenizer
+from .model_folder import WEIGHTS, load_model, save_model
+from .run_folder import complete_checkpoints
 from .update import Update
 
 FORMAT_VERSION = 1
-WEIGHTS = "model.safetensors"
 # what torch's reader lets through: a missing or cut file, bytes that are no pickle, another shape
 DAMAGE_OF_STATE = (OSError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError, RuntimeError)
 
@@ -82,77 +78,6 @@ def point_latest(run: Path, folder: Path) -> None:
     latest = run / "latest"
     latest.with_name(latest.name + PARTIAL).write_text(folder.name + "\n", encoding="utf-8")
     os.replace(latest.with_name(latest.name + PARTIAL), latest)
-
-
-def save_model(folder: Path, model: Transformer, tokenizer: Path) -> None:
-    """Write the Hugging Face files: configuration, weights in float32, tokenizer."""
-    weights = {name: weight.detach().float().cpu() for name, weight in model.state_dict().items()}
-    save_file(to_hugging_face(weights, model.config), folder / WEIGHTS, metadata={"format": "pt"})
-    write_json(folder / "config.json", to_hugging_face_config(model.config, "float32"))
-    generation = {"eos_token_id": model.config.eos_token_id, "pad_token_id": model.config.pad_token_id}
-    write_json(folder / "generation_config.json", {"_from_model_config": True} | generation)
-    shutil.copyfile(tokenizer, folder / "tokenizer.json")
-    write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, model))
-
-
-def _tokenizer_config(tokenizer: Path, model: Transformer) -> dict[str, Any]:
-    reader = load_tokenizer(tokenizer)
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": model.config.max_sequence_length,
-        "eos_token": reader.id_to_token(model.config.eos_token_id),
-        "pad_token": reader.id_to_token(model.config.pad_token_id),
-        "clean_up_tokenization_spaces": False,
-    }
-
-
-def load_model(folder: str | Path) -> Transformer:
-    """Any OLMo v1 folder in Hugging Face's layout, one file of weights or several with an index; float32, on CPU.
-
-    Whatever is missing or damaged is a UserError that names the file.
-    """
-    path = resolve(folder)
-    values = read_json(path / "config.json")
-    if not isinstance(values, dict):
-        raise UserError("no JSON object", where=path / "config.json", fix="fetch or make the model again")
-    try:
-        config = from_hugging_face_config(values)
-    except UserError as error:
-        raise UserError(error.what, where=path / "config.json", fix=error.fix) from error
-    state: dict[str, Tensor] = {}
-    for name in weight_files(path):
-        if not (path / name).is_file():
-            raise UserError("the weights are missing", where=path / name, fix="fetch or make the model again")
-        try:
-            state |= load_file(path / name)
-        except SafetensorError as error:
-            raise UserError(f"damaged weights: {error}", where=path / name, fix="fetch the model again") from error
-    try:
-        weights = from_hugging_face(state, config)
-    except UserError as error:
-        raise UserError(error.what, where=path, fix=error.fix) from error
-    with torch.device("meta"):
-        model = Transformer(config)
-    model.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
-    return model
-
-
-def weight_files(path: Path) -> list[str]:
-    """Names of the files of weights: those of the index where there is one."""
-    index = path / (WEIGHTS + ".index.json")
-    if not index.is_file():
-        return [WEIGHTS]
-    values = read_json(index)
-    names = values.get("weight_map") if isinstance(values, dict) else None
-    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
-        raise UserError("no index of weights: weight_map is missing", where=index, fix="fetch the model again")
-    return sorted(set(names.values()))
-
-
-def model_files(folder: str | Path) -> list[Path]:
-    """Configuration, weights and tokenizer of a model folder, or of the newest checkpoint of a run."""
-    path = resolve(folder)
-    return [path / name for name in ("config.json", *weight_files(path), "tokenizer.json")]
 
 
 def restore(folder: Path, model: Transformer, update: Update) -> Progress:

@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .command_line import make_app, run
-from .config.commands import GenerateConfig, WhichDataConfig, WhichStepsConfig
+from .config.commands import ConvertConfig, GenerateConfig, WhichDataConfig, WhichStepsConfig
 from .config.training import TrainConfig
 
 app = make_app("olmo-model", "olmo-model", "Decoder-only transformer of the OLMo family and its trainer.")
@@ -71,7 +71,7 @@ def plan(
 
 @app.command
 def generate(checkpoint: str, /, *, config: Annotated[GenerateConfig, Parameter(name="*")]) -> None:
-    """Continue a text with a model folder (any OLMo v1 model in Hugging Face's layout) or a run's newest checkpoint.
+    """Continue a text with a model folder (Olmo, Olmo2 or Llama in Hugging Face's layout) or a run's newest checkpoint.
 
     Parameters
     ----------
@@ -79,8 +79,8 @@ def generate(checkpoint: str, /, *, config: Annotated[GenerateConfig, Parameter(
         Folder of the model or of the run.
     """
     from .answers import answered
-    from .checkpoint import model_files
     from .generate import generate as continue_prompt
+    from .model_folder import model_files
 
     result = answered(
         "generate",
@@ -92,6 +92,25 @@ def generate(checkpoint: str, /, *, config: Annotated[GenerateConfig, Parameter(
         seed=config.seed,
     )
     print(result["prompt"] + result["text"])
+
+
+@app.command
+def convert(source: str, target: str, /, *, config: Annotated[ConvertConfig, Parameter(name="*")]) -> None:
+    """Convert a model between Hugging Face's format and that of OLMo's own code, without changing a bit of its weights.
+
+    Both models then read a sample text; where their logits differ nothing is written.
+
+    Parameters
+    ----------
+    source
+        Folder of a Hugging Face model (Olmo, Olmo2, Llama), of a run, or of an official OLMo checkpoint.
+    target
+        Folder to make.
+    """
+    from .convert.command import as_lines
+    from .convert.command import convert as convert_model
+
+    print("\n".join(as_lines(convert_model(source, target, config))))
 
 
 @app.command

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import torch
 
-from .checkpoint import load_model
 from .config.commands import GenerateConfig
 from .errors import UserError
 from .model import Cache, Transformer
+from .model_folder import load_model
 from .run_folder import resolve
 from .tokens import load_tokenizer
 

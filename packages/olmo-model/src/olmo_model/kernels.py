@@ -1,4 +1,4 @@
-"""Two pieces of the block with their gradients written out, so that they read and write memory as little as possible.
+"""Pieces of the block with their gradients written out, so that they read and write memory as little as possible.
 
 On a processor the small models are limited by memory traffic as much as by arithmetic; autograd's own version of these
 lines makes about three times the temporaries.
@@ -62,3 +62,31 @@ class _Swiglu(torch.autograd.Function):
 def swiglu(x: Tensor) -> Tensor:
     """``silu(gate) * up`` where ``x`` [..., 2M] holds up and gate side by side: [..., M] (Shazeer 2020)."""
     return _Swiglu.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _RootMeanSquare(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        wide = x.float()
+        scale = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        normed = (wide * scale).to(x.dtype)
+        ctx.save_for_backward(normed, scale, weight)
+        out: Tensor = normed * weight.to(x.dtype)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        normed, scale, weight = ctx.saved_tensors
+        # with n = x * scale: dx = scale * (g w - n * mean(g w n)), and dw = the sum of g n over all positions
+        by_normed = gradient.float() * normed.float()
+        width = normed.shape[-1]
+        for_weight = by_normed.reshape(-1, width).sum(0).to(weight.dtype)
+        mean = torch.mv(by_normed.view(-1, width), weight.float()).view_as(scale).div_(width)
+        out = (gradient.float() * weight.float()).addcmul_(normed.float(), mean, value=-1).mul_(scale)
+        return out.to(gradient.dtype), for_weight, None
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension, the norm in float32, the rest and the result in
+    the type of ``x`` [..., D]; ``weight`` [D] (Zhang and Sennrich 2019)."""
+    return _RootMeanSquare.apply(x, weight, eps)  # type: ignore[no-any-return, no-untyped-call]

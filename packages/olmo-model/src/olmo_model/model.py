@@ -1,6 +1,8 @@
-"""The transformer of OLMo v1 (Groeneveld et al. 2024, section 2), and nothing else.
+"""The transformer of OLMo v1 (Groeneveld et al. 2024, section 2) and of OLMo 2 (OLMo Team 2024, section 3), and
+nothing else.
 
-Dimensions: B sequences, T positions, D width, H heads, K head size, M width of the MLP, V rows of the vocabulary.
+Dimensions: B sequences, T positions, D width, H heads, G heads of keys and values, K head size, M width of the MLP,
+V rows of the vocabulary.
 Weights carry OLMo's own names (``transformer.blocks.0.att_proj.weight``).
 """
 
@@ -14,11 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config.model import ModelConfig
-from .kernels import rotate, swiglu
+from .kernels import rms_norm, rotate, swiglu
 
-EPSILON = 1e-5  # of the layer norms, which have neither weight nor bias
-
-Cache = list[tuple[Tensor, Tensor]]  # per block: rotated keys and values so far, each [B, H, T, K]
+Cache = list[tuple[Tensor, Tensor]]  # per block: rotated keys and values so far, each [B, G, T, K]
 
 
 def rotary_tables(config: ModelConfig, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -29,36 +29,71 @@ def rotary_tables(config: ModelConfig, device: torch.device) -> tuple[Tensor, Te
     return angles.cos(), angles.sin()
 
 
+class Norm(nn.Module):
+    """The norm that the configuration names, over the last dimension: without a weight, or with one."""
+
+    def __init__(self, config: ModelConfig, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.eps = config.norm_eps
+        self.weight = nn.Parameter(torch.ones(size)) if config.norm == "rms_norm" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight is None:
+            return F.layer_norm(x, (self.size,), eps=self.eps)
+        return rms_norm(x, self.weight, self.eps)
+
+
 class Block(nn.Module):
-    """Attention and MLP, each on a layer norm of the residual stream and added to it."""
+    """Attention and MLP, each added to the residual stream; normed is what they read or, with norm_after, give."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         D, M = config.d_model, config.mlp_hidden_size // 2
         self.config = config
-        self.att_proj = nn.Linear(D, 3 * D, bias=False)  # rows: queries, keys, values
+        self.att_proj = nn.Linear(D, sum(config.projections), bias=False)  # rows: queries, keys, values
         self.attn_out = nn.Linear(D, D, bias=False)
         self.ff_proj = nn.Linear(D, 2 * M, bias=False)  # rows: up, gate
         self.ff_out = nn.Linear(M, D, bias=False)
+        self.attn_norm = Norm(config, D)
+        self.ff_norm = Norm(config, D)
+        self.q_norm = Norm(config, config.projections[0]) if config.qk_norm else None
+        self.k_norm = Norm(config, config.projections[1]) if config.qk_norm else None
 
-    def forward(
+    def attention(
         self, x: Tensor, cosine: Tensor, sine: Tensor, past: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        B, T, D = x.shape
-        qkv = self.att_proj(F.layer_norm(x, (D,), eps=EPSILON))  # [B, T, 3D]
+        """[B, T, D] to [B, T, D], and the keys and values of all positions so far."""
+        B, T, _ = x.shape
+        qkv = self.att_proj(x)  # [B, T, (H + 2 G) K]
         if self.config.clip_qkv is not None:
             qkv = qkv.clamp(-self.config.clip_qkv, self.config.clip_qkv)
-        q, k, v = qkv.view(B, T, 3, -1, self.config.head_size).permute(2, 0, 3, 1, 4)  # each [B, H, T, K]
+        # of the rows that are here: with tensor parallelism those of a part of the heads
+        here = [rows * qkv.shape[-1] // sum(self.config.projections) for rows in self.config.projections]
+        q, k, v = qkv.split(here, dim=-1)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (part.view(B, T, -1, self.config.head_size).transpose(1, 2) for part in (q, k, v))  # H or G heads
         q, k = rotate(q, cosine, sine), rotate(k, cosine, sine)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
         mask = None
         if 1 < T < k.shape[2]:  # several new positions after old ones: each sees all that is not after it
             mask = torch.ones(T, k.shape[2], dtype=torch.bool, device=x.device).tril(k.shape[2] - T)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=k.shape[2] == T)  # [B, H, T, K]
-        x = x + self.attn_out(attended.transpose(1, 2).reshape(B, T, -1))
-        x = x + self.ff_out(swiglu(self.ff_proj(F.layer_norm(x, (D,), eps=EPSILON))))
-        return x, (k, v)
+        grouped = self.config.kv_heads != self.config.n_heads
+        attended = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=k.shape[2] == T, enable_gqa=grouped
+        )  # [B, H, T, K]
+        return self.attn_out(attended.transpose(1, 2).reshape(B, T, -1)), (k, v)
+
+    def forward(
+        self, x: Tensor, cosine: Tensor, sine: Tensor, past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        after = self.config.norm_after
+        attended, keys_and_values = self.attention(x if after else self.attn_norm(x), cosine, sine, past)
+        x = x + (self.attn_norm(attended) if after else attended)
+        out = self.ff_out(swiglu(self.ff_proj(x if after else self.ff_norm(x))))
+        return x + (self.ff_norm(out) if after else out), keys_and_values
 
 
 class Transformer(nn.Module):
@@ -75,6 +110,7 @@ class Transformer(nn.Module):
                     config.d_model,
                     _weight=torch.empty(config.embedding_size, config.d_model),
                 ),
+                "ln_f": Norm(config, config.d_model),
                 "blocks": nn.ModuleList(Block(config) for _ in range(config.n_layers)),
             }
         )
@@ -105,7 +141,9 @@ class Transformer(nn.Module):
             x, keys_and_values = block(x, cosine, sine, past[index])
             if cache is not None:
                 cache[index : index + 1] = [keys_and_values]
-        return F.layer_norm(x, (self.config.d_model,), eps=EPSILON)
+        out = self.transformer["ln_f"](x)
+        assert isinstance(out, Tensor)
+        return out
 
     def forward(self, input_ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits of the next token at every position: [B, T] ids to [B, T, V]."""

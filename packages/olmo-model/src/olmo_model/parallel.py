@@ -106,6 +106,12 @@ def grid(settings: ParallelSettings, model: ModelConfig, world: int) -> int:
             where="parallel",
             fix="start another number of ranks with torchrun, or change parallel",
         )
+    if settings.tensor > 1 and (model.qk_norm or model.kv_heads != model.n_heads):
+        raise UserError(
+            "parallel.tensor cuts neither normed queries and keys nor grouped heads",
+            where="parallel",
+            fix="set parallel.tensor to 1; the shards of each replica spread such a model too",
+        )
     halves = {"n_heads": model.n_heads, "the MLP's width": model.mlp_hidden_size // 2}
     for what, size in halves.items():
         if size % settings.tensor:

@@ -31,12 +31,12 @@ from .config.training import TrainConfig, duration_in_steps, plain
 from .errors import UserError
 from .evaluate import load_requests, load_windows, perplexity, rank_classification
 from .files import write_json
-from .initialization import mitchell
+from .initialization import initialize
 from .instance_filter import repeating
 from .loss import Loss, language_model_loss
 from .model import Transformer
 from .order import Order
-from .presets import model_config, parameter_count
+from .presets import model_config, model_initialization, parameter_count
 from .provenance import recorded
 from .run_folder import FORMAT_VERSION, RunFolder
 from .schedule import ClipWarmup, Schedule, schedules
@@ -87,7 +87,8 @@ class Plan:
         model = {key: value for key, value in dataclasses.asdict(self.model).items() if key in settings}
         tree = plain(self.config)
         tree["run_name"] = self.config.run_name or Path(self.config.save_folder).name
-        tree["model"] = {"preset": self.config.model.preset} | model
+        first_weights = dataclasses.asdict(model_initialization(self.config.model))
+        tree["model"] = {"preset": self.config.model.preset} | model | first_weights
         tree["data"]["sequence_length"] = self.sequence_length
         tree["micro_batch_size"] = self.micro_batch_size
         tree["device"] = self.device.type
@@ -219,7 +220,7 @@ def set_threads(threads: int | None) -> int:
 def build_model(plan: Plan) -> tuple[Transformer, Update]:
     """The model with its first weights, on the device, and what moves them."""
     model = Transformer(plan.model).to(plan.device)
-    mitchell(model, plan.config.seed)
+    initialize(model, model_initialization(plan.config.model), plan.config.seed)
     update = Update(
         model,
         plan.config.optimizer,

@@ -1,10 +1,34 @@
-"""What generation and the look-ups take."""
+"""What conversion, generation and the look-ups take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ..ranges import LARGEST_SEED, check_ranges, number, whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig:
+    """Into what to convert a model."""
+
+    to: Literal["hf", "olmo"]
+    """hf: a folder for Hugging Face's transformers. olmo: config.yaml and model.pt, as OLMo's own code reads them."""
+
+    tokenizer: str | None = None
+    """The model's tokenizer.json, where it does not lie in the folder."""
+
+    keep_eos: bool = False
+    """Leave the id of the end of a document and the tokenizer as they are, though they disagree in OLMo's known way."""
+
+    max_shard_size: int = field(default=5_000_000_000, metadata=whole(1))
+    """Bytes of one file of weights; a model with more is written as several files and an index."""
+
+    overwrite: bool = False
+    """Replace the model that lies in the target folder."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "options")
 
 
 @dataclass(frozen=True, kw_only=True)
