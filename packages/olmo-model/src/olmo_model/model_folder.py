@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .config.model import ModelConfig
 from .convert.hugging_face import from_hugging_face_config, to_hugging_face_config
-from .convert.layout import Shape, check_weights, layout, superfluous, to_hugging_face
+from .convert.layout import Shape, check_layers, check_weights, layout, superfluous, to_hugging_face
 from .errors import UserError
 from .files import read_json, write_json
 from .model import Transformer
@@ -106,6 +106,7 @@ def open_native(folder: Path, stack: ExitStack, vocab_size: int | None = None) -
     """Open the weights of a Hugging Face folder until ``stack`` is closed; checked by name and shape, not yet read."""
     config = read_config(folder, vocab_size)
     stored = open_safetensors(folder, stack)
+    check_layers(stored.shapes, config, "model.layers.", folder)
     table = layout(config)
     expected = {name: shape for pieces in table.values() for name, shape in pieces.items()}
     check_weights(stored.shapes, expected, folder, superfluous(stored.shapes, config))

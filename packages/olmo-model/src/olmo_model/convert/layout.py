@@ -87,6 +87,17 @@ def check_weights(
         )
 
 
+def check_layers(found: Iterable[str], config: ModelConfig, stem: str, where: str | Path) -> None:
+    """Refuse a configuration with more layers than are stored, before a table of all of them is made; ``stem`` stands
+    before a layer's number."""
+    there = {name.removeprefix(stem).split(".", 1)[0] for name in found if name.startswith(stem)}
+    for layer in range(config.n_layers):
+        if str(layer) not in there:
+            raise UserError(
+                f"the weights {stem}{layer}.* are missing", where=where, fix="fetch or make the model again"
+            )
+
+
 def superfluous(names: Iterable[str], config: ModelConfig) -> set[str]:
     """Hugging Face weights that older writers store without need: rotary tables, and a tied head a second time."""
     return {

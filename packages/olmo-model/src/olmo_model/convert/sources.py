@@ -28,7 +28,7 @@ from ..model_folder import (
 )
 from ..run_folder import resolve
 from ..tokens import load_tokenizer
-from .layout import check_weights, layout, native_shape
+from .layout import check_layers, check_weights, layout, native_shape
 from .official import from_official_config, native_names
 
 Kind = Literal["hf", "olmo"]
@@ -78,6 +78,7 @@ def _open_official(
     found = tokenizer or _tokenizer_in(folder)
     stored, files = _open_stored(folder, stack)
     names = native_names(stored.shapes)
+    check_layers(names, config, "transformer.blocks.", folder)
     expected = {name: native_shape(pieces) for name, pieces in layout(config).items()}
     check_weights({native: stored.shapes[name] for native, name in names.items()}, expected, folder)
     weights = NativeWeights(config=config, read=lambda native: stored.read(names[native]))
