@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from olmo_model.config.model import ModelConfig
+from olmo_model.config.model import Initialization, ModelConfig
 from olmo_model.config.optimization import GuardSettings, LossSettings, OptimizerSettings
-from olmo_model.initialization import mitchell
+from olmo_model.initialization import initialize
 from olmo_model.loss import language_model_loss
 from olmo_model.model import Transformer
 from olmo_model.schedule import ClipWarmup, Schedule
@@ -64,7 +64,7 @@ def curve(semantics: str) -> list[list[float]]:
     torch.set_num_threads(1)
     loss, form, optimizer = SETTINGS[semantics]
     model = Transformer(SHAPE)
-    mitchell(model, 6198)
+    initialize(model, Initialization(), 6198)
     schedule = Schedule(name=form, peak=5e-3, warmup=20, t_max=180)
     bound = ClipWarmup(until=10, factor=5.0)
     update = Update(
