@@ -402,7 +402,9 @@ def test_writing_holds_one_file_of_weights_and_never_the_model(make_model, token
     assert size > 240_000_000
     for source, target, to in ((folder, "olmo", "olmo"), (tmp_path / "olmo", "hf", "hf")):
         command = [sys.executable, "-c", MEASURED, str(source), str(tmp_path / target), to]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+        # what is freed goes back to the system at once, so that what is held is what is in use
+        environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True, env=environment)
         assert int(done.stdout) < size / 4
     written = load_model(tmp_path / "hf").state_dict()
     assert all(torch.equal(weight, written[name]) for name, weight in model.state_dict().items())
