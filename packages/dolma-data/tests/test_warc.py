@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -152,6 +153,20 @@ def test_patterns_keep_the_tree_below_their_fixed_part(dolma: Any, archive: Path
     status = dolma("warc", "--documents", pattern, "--destination", tmp_path / "out", "--source-name", "s")
     assert status == 0
     assert (tmp_path / "out" / "documents" / "deep" / "one.jsonl.gz").is_file()
+
+
+def test_an_archive_beside_its_unpacked_form_keeps_its_whole_name(dolma: Any, archive: Path, tmp_path: Path) -> None:
+    packed = archive.read_bytes()
+    folder = tmp_path / "both"
+    folder.mkdir()
+    (folder / "x.warc.gz").write_bytes(packed)
+    (folder / "x.warc").write_bytes(gzip.decompress(packed))
+    (folder / "y.warc.gz").write_bytes(packed)
+    line = ("warc", "--documents", folder, "--destination", tmp_path / "out", "--source-name", "s")
+    assert dolma(*line) == 0
+    written = sorted(path.name for path in (tmp_path / "out" / "documents").iterdir())
+    assert written == ["x.warc.gz.jsonl.gz", "x.warc.jsonl.gz", "y.jsonl.gz"]
+    assert dolma(*line, "--compat", "dolma") == 2  # where the one would take the other's place
 
 
 @pytest.mark.parametrize(

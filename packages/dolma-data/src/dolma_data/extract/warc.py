@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -118,7 +119,10 @@ def _output(root: Path, config: WarcConfig) -> Iterator[DocumentsArtifact]:
 
 
 def plan(config: WarcConfig) -> list[Unit]:
-    """The archives and where their documents go; UserError for what is not there."""
+    """The archives and where their documents go; UserError for what is not there.
+
+    Archives whose documents would go to one name (``x.warc`` beside ``x.warc.gz``) keep their whole names in it.
+    """
     if not config.destination:
         raise UserError("no destination is given", where="destination", fix="name a folder")
     if len(config.destination) not in (1, len(config.documents)):
@@ -127,20 +131,26 @@ def plan(config: WarcConfig) -> list[Unit]:
             where="destination",
             fix="give one, or one for each of documents",
         )
-    units: list[Unit] = []
-    taken: dict[Path, Path] = {}
+    found: list[tuple[Path, InputFile]] = []
     for number, item in enumerate(config.documents):
         destination = Path(config.destination[number if len(config.destination) > 1 else 0])
         root = destination.parent if destination.name == DOCUMENTS and config.compat is None else destination
-        folder = "" if config.compat == "dolma" else f"{DOCUMENTS}/"
-        for file in find_archives(item):
-            name = folder + output_name(file.name)
-            other = taken.setdefault(root / name, file.path)
-            if other.absolute() != file.path.absolute():
-                raise UserError(f"{other} and {file.path} would both be written to {name}", fix="rename one of them")
-            unit = Unit(file.path, root, name)
-            if unit not in units:
-                units.append(unit)
+        found += [(root, file) for file in find_archives(item)]
+    folder = "" if config.compat == "dolma" else f"{DOCUMENTS}/"
+    archives = {(root, output_name(file.name), file.path.absolute()) for root, file in found}
+    names = Counter((root, name) for root, name, _ in archives)
+    units: list[Unit] = []
+    taken: dict[Path, Path] = {}
+    for root, file in found:
+        short = output_name(file.name)
+        whole = names[root, short] > 1 and config.compat is None  # x.warc beside x.warc.gz
+        name = folder + (f"{file.name}.jsonl.gz" if whole else short)
+        other = taken.setdefault(root / name, file.path)
+        if other.absolute() != file.path.absolute():
+            raise UserError(f"{other} and {file.path} would both be written to {name}", fix="rename one of them")
+        unit = Unit(file.path, root, name)
+        if unit not in units:
+            units.append(unit)
     if not units:
         raise UserError("no archives are given", where="documents", fix="name files, folders or patterns")
     return units
