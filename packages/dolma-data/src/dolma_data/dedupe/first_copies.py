@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from ..batch import Integers
 from ..execute import map_ordered
-from ..hashes import Hashes
-from ..kernels.hashing import first_owners, order_by_upper_bits
+from ..hashes import Hashes, first_copies
+from ..kernels.hashing import order_by_upper_bits
 from .columns import Columns, write_columns
 from .scratch import Scratch, saved_scratch
 
@@ -71,8 +71,8 @@ def count_parts(hashes: int) -> int:
 def find_in_part(folder: Path, part: Part) -> None:
     """Write, chunk by chunk, for each hash of a part the document of its first copy, -1 where it is that itself."""
     scratch = saved_scratch(folder)
-    hashes: list[Hashes] = []
-    documents: list[Integers] = []
+    hashes: list[Hashes] = [np.zeros((0, 2), dtype=np.uint64)]
+    documents: list[Integers] = [np.zeros(0, dtype=np.int64)]
     edges = np.zeros(len(scratch.metas) + 1, dtype=np.int64)
     for number, before in scratch.chunks():
         with scratch.columns(number) as columns:
@@ -81,9 +81,9 @@ def find_in_part(folder: Path, part: Part) -> None:
             hashes.append(columns.read("divided", begin, end))
             documents.append(columns.read("owners", begin, end) + np.int64(before.documents))
         edges[number + 1] = edges[number] + end - begin
-    firsts = np.zeros(0, dtype=np.int64)
-    if hashes:
-        firsts = first_owners(np.concatenate(hashes), np.concatenate(documents))
+    owners = np.concatenate(documents)
+    first = first_copies(np.concatenate(hashes))
+    firsts = np.where(first == np.arange(len(first)), -1, owners[first])
     write_columns(_path(folder, part.number), {"edges": edges, "firsts": firsts})
 
 

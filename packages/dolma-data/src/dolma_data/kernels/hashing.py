@@ -126,33 +126,6 @@ def first_positions(hashes):
 
 
 @njit(cache=True, nogil=True)
-def first_owners(hashes, owners):
-    """For each of N hashes [N, 2] the owner of the first one equal to it, -1 where it is the first."""
-    count = hashes.shape[0]
-    room = 16
-    while room < 2 * count:
-        room *= 2
-    mask = np.uint64(room - 1)
-    table = np.full(room, -1, dtype=np.int64)
-    first = np.empty(count, dtype=np.int64)
-    for k in range(count):
-        one = hashes[k, 0]
-        two = hashes[k, 1]
-        slot = (one ^ (one >> np.uint64(32))) & mask
-        while True:
-            found = table[slot]
-            if found < 0:
-                table[slot] = k
-                first[k] = -1
-                break
-            if hashes[found, 0] == one and hashes[found, 1] == two:
-                first[k] = owners[found]
-                break
-            slot = (slot + np.uint64(1)) & mask
-    return first
-
-
-@njit(cache=True, nogil=True)
 def order_by_upper_bits(hashes, bits):
     """Order of N hashes [N, 2] by the upper ``bits`` of their first half, equal ones as they stand.
 
