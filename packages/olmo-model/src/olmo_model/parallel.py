@@ -16,9 +16,9 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
 
@@ -179,32 +179,3 @@ def gathered(name: str, weight: Tensor, tensor: int) -> Tensor:
     """The whole of a weight in a checkpoint's order, on every rank; all ranks have to call this."""
     whole = weight.full_tensor() if isinstance(weight, DTensor) else weight
     return rows_by_part(name, whole, tensor)
-
-
-@torch.no_grad()
-def global_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """L2 norm of all elements of all tensors, those of other ranks too, as a scalar on the device."""
-    squares = []
-    spread_out = False
-    for tensor in tensors:
-        if isinstance(tensor, DTensor):
-            spread_out = True
-            mesh = tensor.device_mesh
-            sizes = zip(range(mesh.ndim), tensor.placements, strict=True)
-            split = 1
-            for axis, placement in sizes:
-                split *= 1 if placement.is_replicate() else mesh.size(axis)
-            square = tensor.to_local().float().square().sum() * (split / dist.get_world_size())
-        else:
-            square = tensor.float().square().sum()
-        squares.append(square)
-    total = torch.stack(squares).sum()
-    if spread_out:
-        dist.all_reduce(total)
-    return total.sqrt()
-
-
-def synchronize_gradients(model: nn.Module, wanted: bool) -> None:
-    """Whether the next backward pass reduces gradients over the ranks: only the last of a step has to."""
-    if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,10 +26,29 @@ def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [weight.grad for weight in parameters if weight.grad is not None]
 
 
+def local(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """What this rank holds of each gradient; shares its memory."""
+    return [part.to_local() if isinstance(part, DTensor) else part for part in gradients]
+
+
 def norms_of(gradients: Sequence[Tensor]) -> Tensor:
-    """L2 norm of each gradient, in float32: [P]. A sharded gradient's norm is that of all shards."""
-    norms = torch._foreach_norm(list(gradients), dtype=torch.float32)
-    return torch.stack([norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms])
+    """L2 norm of each gradient, in float32: [P]. A sharded one's is that of all shards; all ranks call this."""
+    norms = torch.stack(torch._foreach_norm(local(gradients), dtype=torch.float32))
+    sharded = [part for part in gradients if isinstance(part, DTensor)]
+    if not sharded:
+        return norms
+    assert len(sharded) == len(gradients), "a plan shards every weight or none"
+    # a part that several ranks hold counts once
+    ranks = torch.distributed.get_world_size()
+    squares = norms.square() * torch.tensor([_pieces(part) / ranks for part in sharded], device=norms.device)
+    torch.distributed.all_reduce(squares)
+    return squares.sqrt()
+
+
+def _pieces(tensor: DTensor) -> int:
+    """Different parts that a tensor lies in."""
+    axes = enumerate(tensor.placements)
+    return math.prod(tensor.device_mesh.size(axis) for axis, placement in axes if not placement.is_replicate())
 
 
 @torch.no_grad()
@@ -39,7 +59,7 @@ def clip_by_global_norm(parameters: Sequence[Tensor], bound: float | None) -> Cl
     if bound is None:
         return Clipped(norm, torch.zeros_like(norm))
     coefficient = torch.clamp(bound / (norm + SMALL), max=1.0)
-    torch._foreach_mul_(gradients, coefficient)
+    torch._foreach_mul_(local(gradients), coefficient)
     return Clipped(norm, (coefficient < 1).float())
 
 
@@ -64,7 +84,7 @@ class RatioClipping:
         norms = norms_of(gradients)
         means = torch.where(self.means.isnan(), norms, self.means)
         coefficients = torch.clamp(ratio * means / (norms + SMALL), max=1.0)
-        torch._foreach_mul_(gradients, list(coefficients.unbind()))
+        torch._foreach_mul_(local(gradients), list(coefficients.unbind()))
         clipped = Clipped(torch.linalg.vector_norm(norms), (coefficients < 1).float().mean())
         moved = means.lerp(norms * coefficients, 1 - self.beta)
         return clipped, self.means if step == 1 else moved
