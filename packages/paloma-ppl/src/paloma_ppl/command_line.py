@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import json
 import logging
 import os
 import signal
@@ -15,10 +16,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, CycloptsError, MissingArgumentError, UnusedCliTokensError
+from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 from cyclopts.config import Dict
 
 from .errors import UserError
@@ -176,9 +178,63 @@ def named(error: CycloptsError) -> str:
         return f"nothing takes {words!r}; a switch stands alone (--name or --no-name), other values after their option"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return lacking(error, error.argument.name)
+    if isinstance(error, UnknownOptionError) and error.token.keyword and error.token.source != "cli":
+        return unknown_key(error)
+    if isinstance(error, CoercionError) and (unknown := unknown_field(error)):
+        return unknown
     text = one_line(str(error))
     name = "" if error.argument is None else error.argument.name
     return text if name.removeprefix("--") in text.replace("][", ".").replace("_", "-") else f"{name}: {text}"
+
+
+def unknown_key(error: UnknownOptionError) -> str:
+    """A key of a configuration file that no setting has: its dotted path, and the nearest one that there is."""
+    path = keys_of(str(error.token.keyword))
+    options = [name for each in error.argument_collection if each.parse for name in {*each.names} - {*each.negatives}]
+    known = [name.removeprefix("--").replace("-", "_").split(".") for name in sorted(options) if name.startswith("--")]
+    spelled = [key.replace("-", "_") for key in path]
+    depth = 0  # keys from the beginning that there are
+    while any(keys[: depth + 1] == spelled[: depth + 1] for keys in known):
+        depth += 1
+    here = sorted({keys[depth] for keys in known if keys[:depth] == spelled[:depth] and len(keys) > depth})
+    near = difflib.get_close_matches(spelled[depth], here, 1) if depth < len(spelled) else []
+    elsewhere = [keys for keys in known if keys[-1] == spelled[-1]]
+    if near:
+        fix = f"did you mean {'.'.join([*spelled[:depth], *near, *spelled[depth + 1 :]])}?"
+    elif elsewhere:
+        fix = f"did you mean {'.'.join(elsewhere[0])}?"
+    elif here:
+        fix = f"keys {'of ' + '.'.join(spelled[:depth]) if depth else 'there'} are {', '.join(here)}"
+    else:
+        fix = f"{'.'.join(spelled[:depth])} takes a value, no keys"
+    return f"unknown key {'.'.join(path)} ({error.token.source}); {fix}"
+
+
+def unknown_field(error: CoercionError) -> str | None:
+    """The same of a key in a mapping that stands in a list, with its number from 0; None of any other error."""
+    token, kind = error.token, error.target_type
+    if token is None or not (isinstance(kind, type) and is_dataclass(kind)):
+        return None
+    try:
+        value = json.loads(token.value)
+    except ValueError:
+        return None
+    known = [each.name for each in fields(kind)]
+    unknown = sorted(set(value) - set(known)) if isinstance(value, dict) else []
+    if not unknown:
+        return None
+    path = f"{'.'.join(keys_of(str(token.keyword)))}[{token.index}]"
+    near = difflib.get_close_matches(unknown[0], known, 1)
+    fix = f"did you mean {path}.{near[0]}?" if near else f"keys of {path} are {', '.join(sorted(known))}"
+    whence = "" if token.source in ("", "cli") else f" ({token.source})"
+    return f"unknown key {path}.{unknown[0]}{whence}; {fix}"
+
+
+def keys_of(keyword: str) -> list[str]:
+    """The keys of a setting as cyclopts names it: ``[dedupe][name]`` of a file, ``--dedupe.name`` of the line."""
+    if keyword.startswith("["):
+        return keyword.removeprefix("[").removesuffix("]").split("][")
+    return keyword.removeprefix("--").split(".")
 
 
 def lacking(error: MissingArgumentError, name: str) -> str:
