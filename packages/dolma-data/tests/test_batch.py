@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_data.batch import Batch, listed_spans, whole_documents
+from dolma_data.attributes import encode_rows
+from dolma_data.batch import Batch, RowSizes, TooManySpansError, listed_spans, whole_documents
 from dolma_data.kernels.characters import ALPHANUMERIC, DIGIT, LETTER, LINE_BREAK, SPACE, WORD, character_classes
 from dolma_data.kernels.units import HAS_LETTER, HAS_SYMBOL, count_characters
 
@@ -90,3 +91,26 @@ def test_giant_texts_are_encoded_in_parts_to_the_same_bytes(given_texts: list[st
         found = batch_of(*given_texts)
         assert found.buffer.tobytes() == expected.buffer.tobytes() == "".join(given_texts).encode()
         assert found.offsets.tolist() == expected.offsets.tolist()
+
+
+places = st.integers(0, 10**7)
+
+
+@given(st.lists(st.tuples(places, places, st.integers(0, 10**5)), max_size=20))
+def test_the_least_size_of_a_row_is_never_above_its_size(rows: list[tuple[int, int, int]]) -> None:
+    spans = listed_spans("x", [(0, start, end, score / 10**5) for start, end, score in rows])
+    sizes = RowSizes(2)
+    sizes.add(spans.documents, spans.starts, spans.ends)
+    (row,) = encode_rows([{"id": "1", "source": "s"}], [("x", spans)])
+    assert sizes.least[1] == 0
+    assert len(row) - 45 - len("100000.0,") * len(rows) <= sizes.least[0] <= len(row)
+
+
+def test_a_row_past_the_limit_names_its_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dolma_data.batch.MAX_LINE_BYTES", 20)
+    sizes = RowSizes(3)
+    spans = listed_spans("x", [(0, 0, 9, 0.5), (1, 0, 10, 0.5), (1, 10, 20, 0.5)])
+    sizes.add(spans.documents[:2], spans.starts[:2], spans.ends[:2])
+    with pytest.raises(TooManySpansError) as caught:
+        sizes.add(spans.documents[2:], spans.starts[2:], spans.ends[2:])
+    assert caught.value.document == 1

@@ -446,7 +446,8 @@ def test_a_document_of_too_many_spans_is_quarantined_and_the_mixer_counts_it_as_
 def test_a_row_of_attributes_that_no_reader_would_take_is_quarantined(
     write_documents: Any, read_jsonl: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dolma_data.tag.MAX_LINE_BYTES", 2 << 20)
+    for name in ("tag", "batch"):
+        monkeypatch.setattr(f"dolma_data.{name}.MAX_LINE_BYTES", 2 << 20)
     root = write_documents([{"id": str(k), "source": "s", "text": "line\n" * k} for k in (1, 200_000, 2)], "a.jsonl")
     assert tag(root, "--taggers", "char_length_with_paragraphs_v1", "char_length_v1", "--max-failed", "1") == 0
     for name in ("char_length_with_paragraphs_v1", "char_length_v1"):

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from dolma_data.batch import Batch
+from dolma_data.batch import Batch, TooManySpansError
+from dolma_data.classifiers.models import Classifier
 from dolma_data.errors import UserError
 from dolma_data.taggers import TaggerOptions, all_differences, find_tagger, language_libraries, tagger_names
 
@@ -63,6 +64,27 @@ def test_languages_of_paragraphs():
     assert [span[:2] for span in found["de"]] == [(0, 72), (73, 146)]
     assert found["en"][0][2] > 0.9
     assert found["de"][1][2] > 0.9
+
+
+def test_paragraphs_are_scored_some_at_a_time_with_the_same_values(monkeypatch: pytest.MonkeyPatch):
+    text = "\n".join([GERMAN, "12 34", ENGLISH, "", MALAY] * 3)
+    names = ("ft_lang_id_paragraph_v1", "ft_lang_id_en_paragraph_with_doc_score_v2")
+    whole = [scores_of(name, text) for name in names]
+    for module in ("pieces", "classifiers.models"):
+        monkeypatch.setattr(f"dolma_data.{module}.PART_PIECES", 2)
+    assert [scores_of(name, text) for name in names] == whole
+
+
+def test_languages_of_a_document_whose_row_would_be_too_large_are_given_up_early(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dolma_data.batch.MAX_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr("dolma_data.pieces.PART_PIECES", 1 << 10)
+    seen = []
+    score = Classifier.scores
+    monkeypatch.setattr(Classifier, "scores", lambda self, *args, **more: seen.append(1) or score(self, *args, **more))
+    with pytest.raises(TooManySpansError, match="its row of attributes has more than 1 MiB") as caught:
+        scores_of("ft_lang_id_paragraph_v1", f"{GERMAN}\n" * 10_000)
+    assert caught.value.document == 1
+    assert len(seen) < 4
 
 
 def test_case_makes_no_difference_to_fasttext():

@@ -100,6 +100,44 @@ def test_taggers_score_the_page_before_and_the_text_after(
     assert counts == {"read": 5, "kept": 1, "dropped": 4, "failed": 0}
 
 
+@pytest.mark.parametrize("when", ["pre", "post"])
+def test_a_page_of_too_many_spans_is_quarantined(
+    when: str, dolma: Any, archive: Path, tmp_path: Path, read_jsonl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tag", "batch"):
+        monkeypatch.setattr(f"dolma_data.{name}.MOST_SPANS", 3)
+    module = tmp_path / "mine.py"
+    module.write_text(
+        "from dolma_data.batch import listed_spans\n"
+        "from dolma_data.taggers import tagger\n"
+        f"@tagger('many_{when}', types=('all',), source='a test')\n"
+        "def many(batch):\n"
+        "    counts = [4 if 'two.' in row['metadata']['url'] else 2 for row in batch.documents]\n"
+        "    yield listed_spans('all', [(k, 0, 0, 1.0) for k, count in enumerate(counts) for _ in range(count)])\n"
+    )
+    taggers = ("--tagger-modules", module, f"--{when}.taggers", f"many_{when}", "--max-failed", "1")
+    assert run(dolma, archive, tmp_path / "out", *taggers) == 0
+    (only,) = read_jsonl(tmp_path / "out" / "documents" / "deep" / "one.jsonl.gz")
+    assert only["metadata"]["url"] == "one.example/a"
+    assert only["attributes"] == {f"many_{when}__many_{when}__all": [[0, 0, 1.0]] * 2}
+    (failed,) = read_jsonl(tmp_path / "out" / "quarantine.jsonl")
+    before = "before extraction: " if when == "pre" else ""
+    assert (failed["line"], failed["reason"]) == (3, f"{before}more than 3 spans of one type")
+    counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
+    assert counts == {"read": 5, "kept": 1, "dropped": 3, "failed": 1}
+
+
+def test_a_page_of_more_than_a_line_can_hold_is_quarantined(
+    dolma: Any, archive: Path, tmp_path: Path, read_jsonl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dolma_data.shard_writing.MAX_LINE_BYTES", 100)
+    assert run(dolma, archive, tmp_path / "out", "--max-failed", "2") == 0
+    failed = read_jsonl(tmp_path / "out" / "quarantine.jsonl")
+    assert [(row["line"], row["reason"]) for row in failed] == [
+        (k, "its line would have more than 0 MiB") for k in (2, 3)
+    ]
+
+
 def test_compat_takes_every_record_and_puts_files_where_dolma_does(
     dolma: Any, archive: Path, tmp_path: Path, read_jsonl: Any
 ) -> None:

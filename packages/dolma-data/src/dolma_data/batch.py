@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .reading import MAX_LINE_BYTES
+
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+POWERS_OF_TEN = np.array([0, *(10**k for k in range(1, 19))], dtype=np.int64)
 MOST_SPANS = 1 << 22  # of one type that a document can have: a giant document with more has no row but a tombstone
 PART = 1 << 20  # code points that are encoded at a time, where a text is longer
 
@@ -22,9 +25,28 @@ PART = 1 << 20  # code points that are encoded at a time, where a text is longer
 class TooManySpansError(Exception):
     """A document has more spans than a row of attributes can hold: it counts as failed."""
 
-    def __init__(self, document: int) -> None:
-        super().__init__(f"more than {MOST_SPANS:,} spans of one type")
+    def __init__(self, document: int, reason: str | None = None) -> None:
+        super().__init__(reason or f"more than {MOST_SPANS:,} spans of one type")
         self.document = document
+
+
+def row_too_large() -> str:
+    """Why a document fails that has more attributes than a line may hold."""
+    return f"its row of attributes has more than {MAX_LINE_BYTES >> 20} MiB"
+
+
+class RowSizes:
+    """What the rows of attributes of a batch take at least, so that no giant row is made only to be refused."""
+
+    def __init__(self, documents: int) -> None:
+        self.least = np.zeros(documents)  # bytes
+
+    def add(self, documents: Integers, starts: Integers, ends: Integers) -> None:
+        """Count spans, [S] of their documents and places; TooManySpansError for a row past ``MAX_LINE_BYTES``."""
+        digits = np.searchsorted(POWERS_OF_TEN, starts, "right") + np.searchsorted(POWERS_OF_TEN, ends, "right")
+        self.least += np.bincount(documents, digits + len("[,,0.0]"), minlength=len(self.least))
+        if len(self.least) and self.least.max() > MAX_LINE_BYTES:
+            raise TooManySpansError(int(self.least.argmax()), row_too_large())
 
 
 @dataclass(frozen=True)

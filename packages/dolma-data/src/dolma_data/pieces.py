@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from .batch import MOST_SPANS, Batch, Floats, Integers, Spans, TooManySpansError
+from .batch import MOST_SPANS, Batch, Floats, Integers, RowSizes, Spans, TooManySpansError
 from .errors import UserError
 
 NEWLINE = 0x0A
+PART_PIECES = 1 << 14  # that a classifier looks at together: of a giant document there are millions
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Pieces:
 
     def __len__(self) -> int:
         return len(self.documents)
+
+    def part(self, begin: int, end: int) -> Pieces:
+        """The pieces ``begin`` to ``end``."""
+        columns = (self.documents, self.starts, self.ends, self.byte_starts, self.byte_ends)
+        return Pieces(*(column[begin:end] for column in columns))
 
     def sums(self, batch: Batch, values: Floats) -> Floats:
         """Sums of ``values`` [P] over the pieces of each document, [D]."""
@@ -134,6 +140,31 @@ def _behind(text: npt.NDArray[np.uint8], last: Integers) -> Integers:
         inside[inside] = (text[ends[inside]] & 0xC0) == 0x80
         ends = ends + inside
     return ends
+
+
+def label_spans(
+    pieces: Pieces, labels: Sequence[str], score: Callable[[Pieces], Floats], prefix: str = ""
+) -> Iterator[Spans]:
+    """One type a label, in order of labels; a label that a piece has no score for (0) is left out.
+
+    ``score`` gives probabilities [P, L] for some thousand pieces at a time. TooManySpansError for a document
+    whose row would be too large.
+    """
+    sizes = RowSizes(int(pieces.documents[-1]) + 1 if len(pieces) else 0)
+    found: list[tuple[npt.NDArray[np.int32], Floats, Integers]] = []  # of a part: pieces, scores, where labels begin
+    for begin in range(0, len(pieces), PART_PIECES):
+        part = pieces.part(begin, begin + PART_PIECES)
+        scores = score(part)
+        owners, places = np.nonzero(scores.T)
+        sizes.add(part.documents[places], part.starts[places], part.ends[places])
+        bounds = np.searchsorted(owners, np.arange(len(labels) + 1))
+        found.append(((begin + places).astype(np.int32), scores[places, owners], bounds))
+    for label in np.argsort(np.array(labels), kind="stable").tolist():
+        cuts = [(where, values, slice(*bounds[label : label + 2].tolist())) for where, values, bounds in found]
+        places = np.concatenate([np.empty(0, dtype=np.int64), *(where[cut] for where, _, cut in cuts)])
+        if len(places):
+            of_label = np.concatenate([values[cut] for _, values, cut in cuts])
+            yield pieces.spans(prefix + labels[label], of_label, places)
 
 
 def broken_lines(batch: Batch) -> tuple[Pieces, Integers]:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from .documents import BLOCK_BYTES, Shard, encode_json
 from .files import atomic_write
-from .reading import pack, packing_of
+from .reading import MAX_LINE_BYTES, pack, packing_of
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,17 @@ class BlockWriter(RecordWriter):
         self._lines: list[bytes] = []
         self._text_bytes = 0
 
-    def keep(self, document: dict[str, Any]) -> None:
-        """Add ``document``."""
+    def keep(self, document: dict[str, Any]) -> str | None:
+        """Add ``document``; where no reader would take its line, the reason, for :meth:`fail`."""
+        line = encode_json(document) + b"\n"
+        if len(line) > MAX_LINE_BYTES:
+            return f"its line would have more than {MAX_LINE_BYTES >> 20} MiB"
         size = len(document["text"].encode())
-        self._lines.append(encode_json(document) + b"\n")
+        self._lines.append(line)
         self._text_bytes += size
         self.shard.read += 1
         self.shard.count(document["source"], size)
+        return None
 
     def block(self) -> PackedBlock:
         """All that was taken."""

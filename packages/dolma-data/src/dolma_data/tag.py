@@ -10,12 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from . import __version__
 from .annotate import Annotation, Chunk, Note, Scored, scored
-from .attributes import DECIMALS, check_folder_name, clean_name, encode_rows
-from .batch import MOST_SPANS, Batch, Spans, TooManySpansError
+from .attributes import check_folder_name, clean_name, encode_rows
+from .batch import MOST_SPANS, Batch, RowSizes, Spans, TooManySpansError, row_too_large
 from .classifiers.folder import find_classifier
 from .config.tag import ProfileConfig, TagConfig
 from .documents import DocumentFile, find_documents, read_physical_lines
@@ -167,7 +168,7 @@ def tag_chunk(plan: TagPlan, chunk: Chunk) -> Scored:
             fail(error.document, str(error))
     for document in reversed(range(len(documents))):
         if any(len(lines[document]) > MAX_LINE_BYTES for lines in outputs):
-            fail(document, f"its row of attributes has more than {MAX_LINE_BYTES >> 20} MiB")
+            fail(document, row_too_large())
             for lines in outputs:
                 del lines[document]
     return scored(chunk, rows, outputs, notes)
@@ -194,6 +195,7 @@ def _score(
     batch: Batch, taggers: Sequence[tuple[str, PreparedTagger]], options: TaggerOptions
 ) -> Iterator[tuple[str, str, Spans]]:
     """Yield name of tagger, key and spans."""
+    sizes = RowSizes(len(batch))
     for prefix, tagger in taggers:
         found = tagger.score(batch) if len(batch) else ()
         if not isinstance(found, Iterable):
@@ -203,19 +205,35 @@ def _score(
             )
         for spans in found:
             check_spans(batch, tagger, spans, options)
+            sizes.add(spans.documents, spans.starts, spans.ends)
             yield tagger.name, prefix + clean_type(spans.type), spans
 
 
-def attributes_of(plan: TagPlan, batch: Batch) -> list[dict[str, list[tuple[int, int, float]]]]:
-    """For each document what :func:`tag_chunk` would write, of all outputs together."""
-    attributes: list[dict[str, list[tuple[int, int, float]]]] = [{} for _ in range(len(batch))]
-    for taggers in prepare(plan):
-        for _, key, spans in _score(batch, taggers, plan.options):
-            scores = [round(score, DECIMALS) for score in spans.scores.tolist()]
-            places = zip(spans.documents.tolist(), spans.starts.tolist(), spans.ends.tolist(), scores, strict=True)
-            for document, start, end, score in places:
-                attributes[document].setdefault(key, []).append((start, end, score))
+def attributes_of(plan: TagPlan, documents: Sequence[dict[str, Any]]) -> list[dict[str, msgspec.Raw] | str]:
+    """For each document what :func:`tag_chunk` would write, of all outputs together, its spans as JSON by key.
+
+    A document that it would quarantine has the reason instead.
+    """
+    left = list(range(len(documents)))
+    attributes: list[dict[str, msgspec.Raw] | str] = [{} for _ in documents]
+    taggers = [tagger for output in prepare(plan) for tagger in output]
+    while True:
+        batch = Batch([documents[at] for at in left])
+        try:
+            found = [(key, spans) for _, key, spans in _score(batch, taggers, plan.options)]
+            break
+        except TooManySpansError as error:
+            attributes[left.pop(error.document)] = str(error)
+    for at, row in zip(left, encode_rows(batch.documents, found), strict=True):
+        attributes[at] = row_too_large() if len(row) > MAX_LINE_BYTES else _spans_by_key(row).attributes
     return attributes
+
+
+class _EncodedRow(msgspec.Struct):
+    attributes: dict[str, msgspec.Raw]
+
+
+_spans_by_key = msgspec.json.Decoder(_EncodedRow).decode
 
 
 def clean_type(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..batch import Floats
 from ..files import digest_file
-from ..pieces import Pieces
+from ..pieces import PART_PIECES, Pieces
 from .fasttext_file import END_OF_LINE, LABEL_PREFIX, Bytes, FastTextModel, read_fasttext
 
 
@@ -57,11 +57,16 @@ class Classifier:
         from ..kernels import fasttext as kernels
 
         at = self.labels.index(label)
-        if self.loss != "hs":
-            return self.scores(buffer, pieces, lower=lower)[:, at]
-        hidden, rows = self._embed(buffer, pieces, lower)
-        scores = kernels.score_hierarchical_label(hidden, rows, self.outputs, self.tree, at)
-        return np.asarray(scores, dtype=np.float64)
+        scores = np.empty(len(pieces))
+        for begin in range(0, len(pieces), PART_PIECES):
+            part = pieces.part(begin, begin + PART_PIECES)
+            if self.loss == "hs":
+                embedded = self._embed(buffer, part, lower)
+                found = kernels.score_hierarchical_label(*embedded, self.outputs, self.tree, at)
+            else:
+                found = self.scores(buffer, part, lower=lower)[:, at]
+            scores[begin : begin + PART_PIECES] = found
+        return scores
 
     def _embed(self, buffer: Bytes, pieces: Pieces, lower: bool) -> tuple[Any, Any]:
         from ..kernels.fasttext import embed_units

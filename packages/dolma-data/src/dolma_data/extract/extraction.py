@@ -194,8 +194,11 @@ def _make_block(text_field: str, piece: Sequence[tuple[InputFile, Raw]]) -> tupl
     for file, raw in piece:
         record = make_record(file, raw, text_field)
         if record.document is not None:
-            writer.keep(record.document)
-            keys += key_of(record.document["source"], record.document["id"])
+            refused = writer.keep(record.document)
+            if refused is None:
+                keys += key_of(record.document["source"], record.document["id"])
+            else:
+                writer.fail(file.path, record.line, refused)
         elif record.dropped is not None:
             writer.drop(record.dropped)
         else:

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..batch import Batch
 from ..config.tag import TagConfig
 from ..config.warc import WarcConfig, WarcTaggers
 from ..documents import (
@@ -56,10 +55,11 @@ class Taggers:
     plan: TagPlan | None
     skip: bool
 
-    def attributes(self, documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def attributes(self, documents: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any] | str]:
+        """Spans by key, or why a page has too many of them."""
         if self.plan is None:
             return [{} for _ in documents]
-        return attributes_of(self.plan, Batch(documents))
+        return attributes_of(self.plan, documents)
 
 
 @dataclass(frozen=True)
@@ -294,8 +294,11 @@ def _write_pages(
 ) -> None:
     linearize = linearizer(work.linearizer)
     scored = work.before.attributes([document for _, document in pages]) if pages else []
-    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    found: list[tuple[int, dict[str, Any], dict[str, Any]]] = []
     for (record, document), attributes in zip(pages, scored, strict=True):
+        if isinstance(attributes, str):
+            writer.fail(unit.file, record.number, f"before extraction: {attributes}")
+            continue
         if work.before.skip and not attributes:
             writer.drop("no span of the taggers before extraction")
             continue
@@ -308,9 +311,12 @@ def _write_pages(
         if is_blank(document["text"]) and not work.dolma:
             writer.drop("no main text")
             continue
-        found.append((document, attributes))
-    scored = work.after.attributes([document for document, _ in found]) if found else []
-    for (document, before), after in zip(found, scored, strict=True):
+        found.append((record.number, document, attributes))
+    scored = work.after.attributes([document for _, document, _ in found]) if found else []
+    for (number, document, before), after in zip(found, scored, strict=True):
+        if isinstance(after, str):
+            writer.fail(unit.file, number, after)
+            continue
         if work.after.skip and not after:
             writer.drop("no span of the taggers after extraction")
             continue
@@ -318,4 +324,6 @@ def _write_pages(
             del document["metadata"]["html"]
         if work.before.plan is not None or work.after.plan is not None or work.dolma:
             document["attributes"] = {**before, **after}
-        writer.keep(document)
+        refused = writer.keep(document)
+        if refused is not None:
+            writer.fail(unit.file, number, refused)

@@ -15,7 +15,7 @@ from ..classifiers.fasttext_file import LABEL_PREFIX, Bytes
 from ..classifiers.folder import find_classifier
 from ..classifiers.models import Classifier, load_classifier
 from ..errors import UserError
-from ..pieces import Pieces, broken_lines, paragraphs, sentences, whole_texts
+from ..pieces import Pieces, broken_lines, label_spans, paragraphs, sentences, whole_texts
 from .registry import Need, PreparedTagger, Tagger, TaggerOptions, add, add_kind, first_line, tagger_names
 
 PROBABILITY_ABOVE_ONE = "fasttext-probability-above-one"
@@ -39,25 +39,19 @@ class ContentModel:
         return scores if self.options.reproduces(PROBABILITY_ABOVE_ONE) else np.minimum(scores, 1.0)
 
 
-def label_spans(pieces: Pieces, model: ContentModel, scores: Floats, prefix: str = "") -> Iterator[Spans]:
-    """One type a label, in order of labels; a label that a piece has no score for is left out."""
-    labels = model.classifier.labels
-    for at in np.argsort(np.array(labels), kind="stable").tolist():
-        (where,) = np.nonzero(scores[:, at])
-        if len(where):
-            yield pieces.spans(prefix + labels[at], scores[where, at], where)
-
-
 def _all_labels(batch: Batch, model: ContentModel) -> Iterator[Spans]:
-    pieces = whole_texts(batch)
-    yield from label_spans(pieces, model, model.scores(batch.buffer, pieces), LABEL_PREFIX)
+    return _labels(batch, whole_texts(batch), model, LABEL_PREFIX)
+
+
+def _labels(batch: Batch, pieces: Pieces, model: ContentModel, prefix: str = "") -> Iterator[Spans]:
+    return label_spans(pieces, model.classifier.labels, lambda part: model.scores(batch.buffer, part), prefix)
 
 
 def _labels_of_sentences(batch: Batch, model: ContentModel) -> Iterator[Spans]:
     pieces = sentences(batch)
     if model.options.reproduces(BLANK_SENTENCE):
         pieces = with_blank_sentences(batch, pieces)
-    yield from label_spans(pieces, model, model.scores(batch.buffer, pieces), LABEL_PREFIX)
+    return _labels(batch, pieces, model, LABEL_PREFIX)
 
 
 def with_blank_sentences(batch: Batch, pieces: Pieces) -> Pieces:
@@ -117,12 +111,16 @@ def dolma17_quality(batch: Batch, model: ContentModel) -> Iterator[Spans]:
     from ..kernels.characters import SPACE, character_classes
     from ..kernels.pieces import blank_characters
 
-    pieces = whole_texts(batch)
     spaces = (character_classes() & SPACE) != 0
     spaces[[ord(character) for character in ASCII_SEPARATORS]] = False
-    scores = model.scores(blank_characters(batch.buffer, spaces), pieces)
-    scores[pieces.byte_starts == pieces.byte_ends] = 0.0
-    yield from label_spans(pieces, model, scores)
+    buffer = blank_characters(batch.buffer, spaces)
+
+    def score(part: Pieces) -> Floats:
+        scores = model.scores(buffer, part)
+        scores[part.byte_starts == part.byte_ends] = 0.0
+        return scores
+
+    return label_spans(whole_texts(batch), model.classifier.labels, score)
 
 
 def code_composition(batch: Batch, model: ContentModel) -> Iterator[Spans]:
@@ -223,8 +221,7 @@ def make_tagger(kind: str, setting: str) -> Tagger:
         model = ContentModel(load_classifier(file), TaggerOptions(), lower)
 
         def score(batch: Batch) -> Iterator[Spans]:
-            pieces = UNITS[kind](batch)
-            yield from label_spans(pieces, model, model.scores(batch.buffer, pieces))
+            return _labels(batch, UNITS[kind](batch), model)
 
         return PreparedTagger(name, ANY, f"fastText model {file.name}", score, model.classifier.digest)
 

@@ -11,7 +11,7 @@ from ..batch import Batch, Floats, Spans, whole_documents
 from ..classifiers.catalogue import check_digest, packaged_language_model
 from ..classifiers.models import Classifier, load_classifier
 from ..errors import UserError
-from ..pieces import Pieces, paragraphs, whole_texts
+from ..pieces import Pieces, label_spans, paragraphs, whole_texts
 from .registry import Need, PreparedTagger, Tagger, TaggerOptions, add, first_line
 
 SOURCE = "fastText lid.176 (Joulin et al. 2016, arXiv 1612.03651)"
@@ -57,12 +57,14 @@ def ft_lang_id_paragraph_v1(batch: Batch, model: LanguageModel) -> Iterator[Span
 
 def ft_lang_id_1e2(batch: Batch, model: LanguageModel) -> Iterator[Spans]:
     """As ft_lang_id_doc_v1, but only probabilities above 0.01, rounded to two digits."""
-    pieces = whole_texts(batch)
-    scores = model.languages(batch, pieces)
-    rounded = np.zeros_like(scores)
-    worth = scores > WORTH_NOTING
-    rounded[worth] = [round(score, 2) for score in scores[worth].tolist()]
-    return _spans_of_labels(pieces, model.classifier, rounded)
+
+    def rounded(part: Pieces) -> Floats:
+        scores = model.languages(batch, part)
+        worth = scores > WORTH_NOTING
+        scores[worth] = [round(score, 2) for score in scores[worth].tolist()]
+        return np.where(worth, scores, 0.0)
+
+    return label_spans(whole_texts(batch), model.classifier.labels, rounded)
 
 
 def ft_lang_id_en_doc_v2(batch: Batch, model: LanguageModel) -> Iterator[Spans]:
@@ -104,14 +106,7 @@ def _english(pieces: Pieces, scores: Floats) -> Iterator[Spans]:
 
 
 def _languages(pieces: Pieces, batch: Batch, model: LanguageModel) -> Iterator[Spans]:
-    return _spans_of_labels(pieces, model.classifier, model.languages(batch, pieces))
-
-
-def _spans_of_labels(pieces: Pieces, classifier: Classifier, scores: Floats) -> Iterator[Spans]:
-    for at in np.argsort(np.array(classifier.labels), kind="stable").tolist():
-        (where,) = np.nonzero(scores[:, at])
-        if len(where):
-            yield pieces.spans(classifier.labels[at], scores[where, at], where)
+    return label_spans(pieces, model.classifier.labels, lambda part: model.languages(batch, part))
 
 
 def _enter(types: tuple[str, ...], score: Callable[[Batch, LanguageModel], Iterator[Spans]]) -> None:
