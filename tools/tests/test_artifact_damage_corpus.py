@@ -374,7 +374,7 @@ def test_a_match_by_ngrams_says_how_much_of_the_unit_was_found(build: SimpleName
     folder = build.duplicates()
     unit = {"unit_id": "v1", "unit_source": "wiki", "unit_domain": "en", "kind": "item"}
     match = {"id": "a2", "source": "web", "file": "a.jsonl.gz", "line": 2, "start": 20, "end": 39, **unit}
-    write_rows(folder / MATCHES, [match | {"score": 0.75}])
+    write_rows(folder / MATCHES, [match | {"score": 0.75}, match | {"score": 1.0, "part": "question"}])
     assert check(folder)[0] == 0
 
     write_rows(folder / MATCHES, [match, match | {"score": 1.5}, match | {"kind": "paragraph", "score": 1.0}])

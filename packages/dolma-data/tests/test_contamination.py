@@ -17,6 +17,7 @@ from dolma_data.decontaminate.evaluation_texts import Unit, read_units
 
 QUERY = "Question: which of these seven technologies was developed most recently of all of them?\nAnswer:"
 LINE = "Question: which of these seven technologies was developed most recently of all of them?"
+BARE = "which of these seven technologies was developed most recently of all of them?"
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -40,19 +41,101 @@ def test_requests_give_the_query_and_the_right_answer(tmp_path: Path) -> None:
     rows += [request(1_000_000, 1, " telephone", query="Answer:")]
     path = write_lines(tmp_path / "quiz" / "requests.jsonl.gz", rows)
     units = read_units(None, EvaluationRule(requests=(str(tmp_path),), ngram_length=5)).units
-    assert [(unit.id, unit.text) for unit in units] == [("quiz/0", QUERY), ("quiz/0", QUERY + " telephone")]
+    assert {unit.id for unit in units} == {"quiz/0"}
+    assert [(unit.part, unit.text) for unit in units] == [
+        ("question", BARE),
+        ("choice", "radio"),
+        ("answer", "telephone"),
+        ("whole", BARE + " telephone"),
+        ("prompt", QUERY + " telephone"),
+    ]
     units = read_units(None, EvaluationRule(requests=(str(path),))).units
-    assert [(unit.kind, unit.text) for unit in units] == [("paragraph", LINE)]
+    assert [(unit.kind, unit.part, unit.text) for unit in units] == [
+        ("paragraph", "question", BARE),
+        ("paragraph", "whole", BARE + " telephone"),
+        ("paragraph", "prompt", LINE),
+    ]
     assert (
         read_units(None, EvaluationRule(requests=(str(path),), minimum_words=2)).units[-1].text == "Answer: telephone"
     )
 
 
+def test_passages_and_other_texts_of_an_item_are_parts_and_ids_are_none(tmp_path: Path) -> None:
+    query = "Fuel -- Corn is grown.\nIt burns.\nQuestion: does corn burn?\nAnswer:"
+    row = request(0, 1, " yes", query=query, title="Corn in the field", ind=7, key="a-b-c-d-e-f-g-h-i", choices=["no"])
+    path = write_lines(tmp_path / "requests.jsonl.gz", [row])
+    units = read_units(None, EvaluationRule(requests=(str(path),), ngram_length=13)).units
+    assert [(unit.part, unit.text) for unit in units] == [
+        ("question", "does corn burn?"),
+        ("passage", "Fuel -- Corn is grown.\nIt burns."),
+        ("answer", "yes"),
+        ("whole", "Fuel -- Corn is grown.\nIt burns.\ndoes corn burn? yes"),
+        ("prompt", query + " yes"),
+        ("title", "Corn in the field"),
+    ]
+
+
+def test_items_of_data_sets_have_questions_answers_and_choices(tmp_path: Path) -> None:
+    rows = [
+        {"question": "how many?", "answer": "three"},
+        {"question": "which one?", "choices": ["red", "green"], "answer": 1, "subject": "colours", "id": "m"},
+        {"question": "what?", "choices": ["x"], "answer": 7},
+    ]
+    path = write_lines(tmp_path / "sums.jsonl.gz", rows)
+    units = read_units(None, EvaluationRule(texts=(str(path),), ngram_length=13)).units
+    assert [(unit.id, unit.part, unit.text) for unit in units] == [
+        ("sums.jsonl.gz:1", "question", "how many?"),
+        ("sums.jsonl.gz:1", "answer", "three"),
+        ("sums.jsonl.gz:1", "whole", "how many? three"),
+        ("m", "question", "which one?"),
+        ("m", "answer", "green"),
+        ("m", "whole", "which one? green"),
+        ("m", "choice", "red"),
+        ("sums.jsonl.gz:3", "question", "what?"),
+        ("sums.jsonl.gz:3", "choice", "x"),
+    ]
+
+
+def test_a_question_alone_is_found_and_a_short_answer_is_not() -> None:
+    rule = EvaluationRule(ngram_length=13)
+    parts = [
+        ("question", "What do the nine planets of our system all have in common"),  # 11 words: shorter than an n-gram
+        ("answer", "they go round the same sun"),  # 6 words
+        ("whole", "What do the nine planets of our system all have in common they go round the same sun"),
+        ("choice", "each of them has at least one moon"),  # 8 words
+    ]
+    units = [Unit("item", "1", "quiz", "quiz", text, part) for part, text in parts]
+    matcher = make_matcher(units, rule)
+    assert too_short(matcher) == {1}
+
+    def found(text: str) -> list[tuple[str | None, float]]:
+        return [(units[hit.unit].part, hit.score) for hit in matcher.find([{"id": "d", "source": "s", "text": text}])]
+
+    assert found("Quiz: what do the nine planets of our system all have in common?") == [("question", 1.0)]
+    assert found("What do the nine planets of our system all have?") == []
+    assert found("The planets: they go round the same sun.") == []
+    assert found("I think each of them has at least one moon, or two.") == [("choice", 1.0)]
+    assert found(" ".join(text for _, text in parts[:2])) == [("question", 1.0), ("whole", 1.0)]
+
+
+def test_parts_need_as_many_words_whatever_the_ngrams_and_whole_texts_no_more_than_an_ngram() -> None:
+    rule = EvaluationRule(ngram_length=3, ngram_minimum_words=5)
+    texts = ["a b c", "a b c d", "a b c d e"]
+    units = [Unit("item", str(k), "q", "q", text, part) for part in ("answer", "whole") for k, text in enumerate(texts)]
+    assert too_short(make_matcher(units, rule)) == {0, 1}
+    assert too_short(make_matcher(units, EvaluationRule(ngram_length=9, ngram_minimum_words=5))) == {0, 1, 3, 4}
+
+
 def test_a_request_without_a_query_gives_its_context(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "requests.jsonl.gz", [request(0, 1, " then.", sentence="x")])
-    (first, second) = read_units(None, EvaluationRule(requests=(str(path),), ngram_length=5)).units
-    assert first.text == "few-shot examples\n" + QUERY
-    assert second.text == f"few-shot examples\n{QUERY} then."
+    units = read_units(None, EvaluationRule(requests=(str(path),), ngram_length=5)).units
+    assert [(unit.part, unit.text) for unit in units] == [
+        ("question", BARE),
+        ("passage", "few-shot examples"),
+        ("answer", "then."),
+        ("whole", f"few-shot examples\n{BARE} then."),
+        ("prompt", f"few-shot examples\n{QUERY} then."),
+    ]
 
 
 def test_suites_give_lines_of_thirteen_words_and_held_out_documents(tmp_path: Path) -> None:
@@ -137,20 +220,29 @@ def test_the_report_shows_by_source_and_item_what_was_hit(
     options = ("--requests", requests, "--ngram-length", "8", "--report", tmp_path / "report")
     assert dolma("decontaminate", "--documents", root, *options) == 0
     first, second = read_jsonl(root / "attributes/decontamination/a.jsonl.gz")
-    assert first["attributes"] == {"decontamination": [[12, 106, 1.0], [12, 117, 1.0]]}
+    assert first["attributes"] == {"decontamination": [[12, 117, 1.0], [22, 98, 1.0], [22, 98, 6 / 7]]}
     assert second["attributes"] == {}
-    match = read_jsonl(root / "attributes/decontamination/matches.jsonl.gz")[1]
-    assert (match["unit_id"], match["kind"], match["score"]) == ("quiz/0", "item", 1.0)
+    matches = read_jsonl(root / "attributes/decontamination/matches.jsonl.gz")
+    assert [(match["unit_id"], match["kind"], match["part"], match["score"]) for match in matches] == [
+        ("quiz/0", "item", "prompt", 1.0),
+        ("quiz/0", "item", "question", 1.0),
+        ("quiz/0", "item", "whole", 6 / 7),  # the n-gram that goes over the label "Answer:" is missing
+    ]
     report = json.loads((tmp_path / "report/report.json").read_bytes())
     assert report["documents"] == [
         {"source": "web", "documents": 2, "documents_hit": 1, "characters": 137, "characters_covered": 105}
     ]
-    counts = {"units": 4, "units_found": 2, "items": 2, "items_compared": 1, "items_found": 1}
+    counts = {"units": 7, "units_found": 3, "items": 2, "items_compared": 1, "items_found": 1}
     assert report["evaluation"] == [{"source": "quiz"} | counts]
-    assert report["found"][1]["text"] == QUERY + " telephone"
-    assert report["found"][1]["places"][0]["text"] == QUERY + " telephone"
+    assert [(found["part"], found["text"]) for found in report["found"]] == [
+        ("question", BARE),
+        ("whole", BARE + " telephone"),
+        ("prompt", QUERY + " telephone"),
+    ]
+    assert report["found"][2]["places"][0]["text"] == QUERY + " telephone"
     readable = (tmp_path / "report/report.md").read_text()
-    assert "| quiz | 4 | 2 | 2 | 1 | 1 |" in readable
+    assert "| quiz | 7 | 3 | 2 | 1 | 1 |" in readable
+    assert "question of an item, in 1 documents, best score 1.000" in readable
     assert f"- web `1` ({root}/documents/a.jsonl.gz, line 1), 12 to 117, score 1.000:" in readable
     assert f"```text\n{LINE}\n" in readable
 
@@ -255,7 +347,8 @@ def test_any_number_of_processes_gives_the_same_bytes(
         ((), "no evaluation text to compare with"),
         (("--texts", "nowhere.jsonl"), "no evaluation text here (nowhere.jsonl)"),
         (("--texts", "TEXTS"), "no evaluation text to compare with"),
-        (("--texts", "TEXTS", "--ngram-length", "9"), "no evaluation text has 9 words"),
+        (("--texts", "TEXTS", "--ngram-length", "9"), "no evaluation text has 8 words"),
+        (("--texts", "TEXTS", "--ngram-length", "9", "--ngram-minimum-words", "0"), "count words"),
         (("--texts", "TEXTS", "--ngram-threshold", "0"), "ngram_threshold is 0"),
         (("--texts", "TEXTS", "--minimum-words", "1", "--exempt-sources", "s"), "no evaluation source 's'"),
         (("--requests", "TEXTS"), "not a request"),

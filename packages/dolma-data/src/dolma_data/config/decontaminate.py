@@ -22,7 +22,7 @@ class EvaluationRule:
     """Files of evaluation requests (OLMo's or catwalk-eval's requests.jsonl.gz), or folders of them."""
 
     texts: Annotated[tuple[str, ...], Several, Place.READ] = ()
-    """JSON Lines with a text; id, source and domain are optional."""
+    """JSON Lines with a text, or with a question and an answer or choices; id, source and domain are optional."""
 
     exempt_sources: Annotated[tuple[str, ...], Several] = ()
     """Evaluation sources whose text is left out, such as code, whose lines say little."""
@@ -31,7 +31,12 @@ class EvaluationRule:
     """Lines of suites, requests and texts count from so many words on (Unicode Standard Annex 29, letter or digit)."""
 
     ngram_length: int = 0
-    """Compare n-grams of so many words instead of lines; 0: lines. Case, punctuation and line breaks do not count."""
+    """Compare n-grams of so many words instead of lines; 0: lines. Case, punctuation and line breaks do not count.
+    Usual are 13 (GPT-3, lm-evaluation-harness) and 12 (datatrove). A shorter text is compared as a whole."""
+
+    ngram_minimum_words: int = 8
+    """A question, an answer or a choice by itself counts from so many words on, and a text shorter than ngram_length
+    does; 8 as in GPT-3 (arXiv 2005.14165, appendix C), whose authors found chance hits below."""
 
     ngram_threshold: float = 0.8
     """Share of a text's different n-grams that a document must hold; the share is the score."""

@@ -21,6 +21,7 @@ from ..kernels.deduplication import count_points
 from ..kernels.minhash import folded_characters
 from ..kernels.ngrams import all_ngrams, hash_folded
 from .evaluation_texts import UNITS, Unit
+from .parts import TOGETHER
 
 SELF_TEST_BATCH = 10_000
 
@@ -84,45 +85,55 @@ class Matcher:
 
 
 @dataclass(frozen=True)
-class NgramMatcher:
-    """N-grams of the units' texts; N different ones, each with the units that hold it."""
+class NgramIndex:
+    """N-grams of one length of the units' texts; N different ones, each with the units that hold it."""
 
-    exact: Matcher  # whole documents alone
     length: int
-    threshold: float
     ngrams: HashIndex  # [N]
     owner_edges: Integers  # [N + 1]: units of n-gram k are ``owners[owner_edges[k]:owner_edges[k + 1]]``
     owners: Integers
-    totals: Integers  # [U] different n-grams of each unit
+    totals: Integers  # [U] different n-grams of each unit; 0 of those that are compared by another length
 
-    def find(self, documents: Sequence[dict[str, Any]]) -> list[Hit]:
-        """All hits, in the order of documents; one for every run of n-grams that a unit and the document share."""
-        hits = self.exact.find_documents(documents)
-        batch = Batch(documents)
-        hashes, edges, first, after, word_edges = ngrams_of(batch, self.length)
-        found = self.ngrams.find(hashes)
-        owners = np.repeat(np.arange(len(documents)), np.diff(edges))
-        for document in np.unique(owners[found >= 0]).tolist():
-            shared = found[edges[document] : edges[document + 1]]
-            starts = np.flatnonzero(shared >= 0)
-            for unit, score, ngrams in self._units_of(shared[starts]):
-                of_unit = starts[np.isin(shared[starts], ngrams)]
-                for one, last in _runs(of_unit):
-                    word = int(word_edges[document])
-                    places = np.array([first[word + one], after[word + last + self.length - 1]])
-                    base = np.full(2, batch.offsets[document])
-                    start, end = count_points(batch.buffer, base, places).tolist()
-                    hits.append(Hit(document, start, end, unit, score))
-        return sorted(hits, key=lambda hit: (hit.document, hit.start, hit.end, hit.unit))
-
-    def _units_of(self, ngrams: Integers) -> list[tuple[int, float, list[int]]]:
+    def shared(self, ngrams: Integers, threshold: float) -> list[tuple[int, float, list[int]]]:
         """Units of which enough n-grams are among ``ngrams``, with the share and these n-grams."""
         held: dict[int, list[int]] = {}
         for ngram in np.unique(ngrams).tolist():
             for unit in self.owners[self.owner_edges[ngram] : self.owner_edges[ngram + 1]].tolist():
                 held.setdefault(unit, []).append(ngram)
         shares = [(unit, len(mine) / int(self.totals[unit]), mine) for unit, mine in sorted(held.items())]
-        return [entry for entry in shares if entry[1] >= self.threshold]
+        return [entry for entry in shares if entry[1] >= threshold]
+
+
+@dataclass(frozen=True)
+class NgramMatcher:
+    """N-grams of the units' texts, by length: a text of fewer words than an n-gram is one of its own length."""
+
+    exact: Matcher  # whole documents alone
+    threshold: float
+    indexes: list[NgramIndex]
+    compared: Any  # [U] bool: whether the unit has words enough
+
+    def find(self, documents: Sequence[dict[str, Any]]) -> list[Hit]:
+        """All hits, in the order of documents; one for every run of n-grams that a unit and the document share."""
+        hits = self.exact.find_documents(documents)
+        batch = Batch(documents)
+        words, word_edges, first, after = words_of(batch)
+        for index in self.indexes:
+            hashes, edges = all_ngrams(words, word_edges, index.length)
+            found = index.ngrams.find(hashes)
+            places = np.flatnonzero(found >= 0)
+            for document in np.unique(np.searchsorted(edges, places, side="right") - 1).tolist():
+                shared = found[edges[document] : edges[document + 1]]
+                starts = np.flatnonzero(shared >= 0)
+                for unit, score, ngrams in index.shared(shared[starts], self.threshold):
+                    of_unit = starts[np.isin(shared[starts], ngrams)]
+                    for one, last in _runs(of_unit):
+                        word = int(word_edges[document])
+                        ends = np.array([first[word + one], after[word + last + index.length - 1]])
+                        base = np.full(2, batch.offsets[document])
+                        start, end = count_points(batch.buffer, base, ends).tolist()
+                        hits.append(Hit(document, start, end, unit, score))
+        return sorted(hits, key=lambda hit: (hit.document, hit.start, hit.end, hit.unit))
 
 
 def _runs(places: Integers) -> list[tuple[int, int]]:
@@ -133,18 +144,15 @@ def _runs(places: Integers) -> list[tuple[int, int]]:
     return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
 
-def ngrams_of(batch: Batch, length: int) -> tuple[Hashes, Integers, Integers, Integers, Integers]:
-    """Hashes of the n-grams of all texts and their edges; first and last byte of the words, and edges of these.
+def words_of(batch: Batch) -> tuple[Hashes, Integers, Integers, Integers]:
+    """Hashes of the W words of all texts, [W, 2], and their edges, [B + 1]; first byte of each, and the one after it.
 
     Words are those of Unicode Standard Annex 29 that hold a letter or digit, in lower case.
     """
     edges, first, after, spelled = words_in(batch.buffer, batch.offsets[:-1], batch.offsets[1:])
     before = np.concatenate([[0], np.cumsum(spelled)])
     first, after = first[spelled], after[spelled]
-    word_edges = before[edges]
-    words = hash_folded(batch.buffer, first, after, folded_characters())
-    hashes, ngram_edges = all_ngrams(words, word_edges, length)
-    return hashes, ngram_edges, first, after, word_edges
+    return hash_folded(batch.buffer, first, after, folded_characters()), before[edges], first, after
 
 
 def make_matcher(units: Sequence[Unit], rule: EvaluationRule | None = None) -> Matches:
@@ -162,19 +170,36 @@ def make_matcher(units: Sequence[Unit], rule: EvaluationRule | None = None) -> M
     )
     if rule is None or not by_ngram:
         return exact
-    batch = Batch([{"text": unit.text or ""} for unit in units])
-    hashes, edges, _, _, _ = ngrams_of(batch, rule.ngram_length)
-    first = first_copies(hashes)
-    pairs = np.unique(np.stack([first, np.repeat(np.arange(len(units)), np.diff(edges))], axis=1), axis=0)
+    words, edges, _, _ = words_of(Batch([{"text": unit.text or ""} for unit in units]))
+    counts = np.diff(edges)
+    least = np.array([fewest_words(unit, rule) for unit in units])
+    lengths = np.where(counts >= least, np.minimum(counts, rule.ngram_length), 0)
+    indexes = [
+        _index_ngrams(words, edges, lengths == length, length) for length in np.unique(lengths).tolist() if length
+    ]
+    return NgramMatcher(exact, rule.ngram_threshold, indexes, lengths > 0)
+
+
+def fewest_words(unit: Unit, rule: EvaluationRule) -> int:
+    """From how many words on a unit is compared by n-grams: what is part of an item alone needs as many as say that
+    the item is meant; a whole text no more than an n-gram has."""
+    if unit.part is None or unit.part in TOGETHER:
+        return min(rule.ngram_minimum_words, rule.ngram_length)
+    return rule.ngram_minimum_words
+
+
+def _index_ngrams(words: Hashes, edges: Integers, chosen: Any, length: int) -> NgramIndex:
+    hashes, ngram_edges = all_ngrams(words, edges, length)
+    owners = np.repeat(np.arange(len(chosen)), np.diff(ngram_edges))
+    hashes, owners = hashes[chosen[owners]], owners[chosen[owners]]
+    pairs = np.unique(np.stack([first_copies(hashes), owners], axis=1), axis=0)
     different, counts = np.unique(pairs[:, 0], return_counts=True)
-    return NgramMatcher(
-        exact,
-        rule.ngram_length,
-        rule.ngram_threshold,
+    return NgramIndex(
+        length,
         HashIndex(hashes[different]),
         np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)]),
         pairs[:, 1],
-        np.bincount(pairs[:, 1], minlength=len(units)),
+        np.bincount(pairs[:, 1], minlength=len(chosen)),
     )
 
 
@@ -183,11 +208,11 @@ def _document_key(source: str, name: str) -> bytes:
 
 
 def too_short(matcher: Matches) -> frozenset[int]:
-    """Units of fewer words than an n-gram: nothing of them can be compared."""
+    """Units of too few words for n-grams: nothing of them can be compared."""
     if not isinstance(matcher, NgramMatcher):
         return frozenset()
     whole = {int(unit) for unit in matcher.exact.document_units}
-    return frozenset(np.flatnonzero(matcher.totals == 0).tolist()) - whole
+    return frozenset(np.flatnonzero(~matcher.compared).tolist()) - whole
 
 
 def self_test(matcher: Matches, units: Sequence[Unit], where: Path | None) -> int:

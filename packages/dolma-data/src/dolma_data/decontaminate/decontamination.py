@@ -89,15 +89,18 @@ def decontaminate(config: DecontaminateConfig) -> tuple[list[Path], dict[str, in
     matcher = make_matcher(units, rule)
     short = too_short(matcher)
     found = self_test(matcher, units, folder)
+    fewest = min(rule.ngram_length, rule.ngram_minimum_words)
     if not found:
         raise UserError(
-            f"no evaluation text has {rule.ngram_length} words", where="ngram_length", fix="take shorter n-grams"
+            f"no evaluation text has {fewest} words",
+            where="ngram_length, ngram_minimum_words",
+            fix="take shorter n-grams",
         )
     log.info("self-test: all %d units of evaluation text are found where they are planted", found)
     contamination = Contamination(texts, short)
     missed = contamination.items_too_short()
     if missed:
-        what = f"text of {rule.ngram_length}" if rule.ngram_length else f"line of {rule.minimum_words}"
+        what = f"text of {fewest}" if rule.ngram_length else f"line of {rule.minimum_words}"
         log.warning("%d items of the evaluation have no %s words and cannot be compared", missed, what)
     files = find_documents(config.documents)
     content = digest_units(units)
@@ -138,6 +141,8 @@ def write_matches(work: Annotation, name: str, contamination: Contamination) -> 
             span = {"line": line, "start": start, "end": end}
             row = {**named, "file": file.tree, **span, "unit_id": unit.id}
             row |= {"unit_source": unit.source, "unit_domain": unit.domain, "kind": unit.kind}
+            if unit.part is not None:
+                row["part"] = unit.part
             if unit.kind == ITEM:
                 row["score"] = score
             streams[work.of(file, name).target].write(encode_json(row) + b"\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..documents import MANIFEST
 from ..errors import UserError
 from ..files import read_json
 from ..reading import read_lines
+from .parts import Part, parts_of_fields, parts_of_request
 
 KIND = "decontamination_set"
 UNITS = "paragraphs.jsonl.gz"
@@ -33,6 +34,7 @@ class Unit(msgspec.Struct, frozen=True):
     source: str
     domain: str
     text: str | None
+    part: str | None = None  # which of several parts of the item this is (see :mod:`.parts`)
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,11 @@ def read_units(decontamination_set: Path | None, rule: EvaluationRule) -> Evalua
 
     Nothing at all is a UserError.
     """
-    if rule.minimum_words < 1 or rule.ngram_length < 0:
-        raise UserError("minimum_words and ngram_length count words", fix="give 1 or more, or 0 for no n-grams")
+    if min(rule.minimum_words, rule.ngram_minimum_words) < 1 or rule.ngram_length < 0:
+        raise UserError(
+            "minimum_words, ngram_minimum_words and ngram_length count words",
+            fix="give 1 or more, or ngram_length 0 for no n-grams",
+        )
     if not 0 < rule.ngram_threshold <= 1:
         raise UserError(f"ngram_threshold is {rule.ngram_threshold}", fix="give a share above 0, at most 1")
     listed = read_set(decontamination_set) if decontamination_set is not None else []
@@ -154,7 +159,7 @@ def _lines(items: Sequence[Unit], minimum_words: int) -> Iterator[Unit]:
         few = have_few_words(np.frombuffer(b"".join(encoded), dtype=np.uint8), starts, ends, minimum_words)
         for line, short in zip(lines, few.tolist(), strict=True):
             if not short:
-                yield Unit(PARAGRAPH, item.id, item.source, item.domain, line)
+                yield Unit(PARAGRAPH, item.id, item.source, item.domain, line, item.part)
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -210,7 +215,7 @@ def _suites(rule: EvaluationRule) -> Iterator[Unit]:
 
 
 def _requests(rule: EvaluationRule) -> Iterator[Unit]:
-    """Question and right answer of every instance: its query (else its context) and the same with the continuation."""
+    """Every instance: its query (else its context) and its continuations, part by part, and other texts it holds."""
     for path in _files(rule.requests, "requests.jsonl.gz"):
         for line, row in _objects(path):
             if not isinstance(row.get("doc_id"), int) or not isinstance(row.get("request"), dict):
@@ -218,19 +223,30 @@ def _requests(rule: EvaluationRule) -> Iterator[Unit]:
             if row["doc_id"] >= UNCONDITIONAL:
                 continue
             task = str(row.get("task_name", path.parent.name))
-            query = row["doc"].get("query") if isinstance(row.get("doc"), dict) else None
+            fields = row["doc"] if isinstance(row.get("doc"), dict) else {}
+            query = fields.get("query")
             context = (
                 query if isinstance(query, str) and query.strip() else _text_of(row["request"], "context", path, line)
             )
-            yield Unit(ITEM, f"{task}/{row['doc_id']}", task, task, context)
-            if row.get("label") in (None, row.get("idx")):
-                answered = context + _text_of(row["request"], "continuation", path, line)
-                yield Unit(ITEM, f"{task}/{row['doc_id']}", task, task, answered)
+            right = row.get("label") in (None, row.get("idx"))
+            parts = list(parts_of_request(context, _text_of(row["request"], "continuation", path, line), right))
+            others = ((name, text) for name, text in fields.items() if isinstance(text, str) and name != "query")
+            parts += [(name, text) for name, text in others if len(text.split()) > 1]  # neither ids nor addresses
+            yield from _parts(f"{task}/{row['doc_id']}", task, task, parts)
 
 
 def _texts(rule: EvaluationRule) -> Iterator[Unit]:
     for path in _files(rule.texts, "*.jsonl*"):
         for line, row in _objects(path):
             source = str(row.get("source", path.name.partition(".")[0]))
-            identity = str(row.get("id", f"{path.name}:{line}"))
-            yield Unit(ITEM, identity, source, str(row.get("domain", source)), _text_of(row, "text", path, line))
+            identity, domain = str(row.get("id", f"{path.name}:{line}")), str(row.get("domain", source))
+            if isinstance(row.get("question"), str) and "text" not in row:
+                yield from _parts(identity, source, domain, parts_of_fields(row))
+            else:
+                yield Unit(ITEM, identity, source, domain, _text_of(row, "text", path, line))
+
+
+def _parts(item: str, source: str, domain: str, parts: Iterable[Part]) -> Iterator[Unit]:
+    for name, text in parts:
+        if text.strip():
+            yield Unit(ITEM, item, source, domain, text, name)

@@ -99,10 +99,11 @@ class Contamination:
                 "unit_source": self.units[number].source,
                 "unit_domain": self.units[number].domain,
                 "same_text": [
-                    {"unit_id": unit.id, "unit_source": unit.source, "unit_domain": unit.domain}
+                    {"unit_id": unit.id, "unit_source": unit.source, "unit_domain": unit.domain, "part": unit.part}
                     for unit in self.texts.repeats.get(number, ())
                 ],
                 "kind": self.units[number].kind,
+                "part": self.units[number].part,
                 "text": self.units[number].text,
                 "documents": len(found.documents),
                 "hits": found.hits,
@@ -139,7 +140,8 @@ def _readable(report: dict[str, Any], contamination: Contamination) -> Iterator[
         yield "| " + " | ".join(str(row[cell]) for cell in cells) + " |"
     for item in report["found"]:
         yield f"\n## {item['unit_source']}: {item['unit_id']}\n"
-        yield f"{item['kind']}, in {item['documents']} documents, best score {item['best_score']:.3f}\n"
+        kind = item["kind"] if item["part"] is None else f"{item['part']} of an item"
+        yield f"{kind}, in {item['documents']} documents, best score {item['best_score']:.3f}\n"
         for other in item["same_text"]:
             yield f"the same text: {other['unit_source']}: {other['unit_id']}\n"
         if item["text"] is not None:
