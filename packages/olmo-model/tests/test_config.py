@@ -227,6 +227,10 @@ def test_plain_holds_lists_and_nested_mappings():
     assert tree["optimizer"]["betas"] == [0.9, 0.95]
     assert tree["data"] == {
         "tokens": "tokens",
+        "files": [],
+        "dtype": None,
+        "tokenizer": None,
+        "seed": None,
         "sequence_length": None,
         "instance_filter": {"enabled": False, "min_period": 1, "max_period": 13, "max_count": 32},
     }

@@ -8,13 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from .command_line import make_app, run
 from .config.commands import ConvertConfig, GenerateConfig, WhichDataConfig, WhichStepsConfig
 from .config.training import TrainConfig
+from .official.command import prepare
 
 app = make_app("olmo-model", "olmo-model", "Decoder-only transformer of the OLMo family and its trainer.")
+config_app = App(name="config", help="Look at a configuration of a training run, ours or of OLMo's own trainer.")
+app.command(config_app)
+Options = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 
 @app.command(usage="Usage: olmo-model train CONFIG.yaml [OPTIONS]")
@@ -169,6 +173,61 @@ def which_steps(run_folder: str, /, *, config: Annotated[WhichStepsConfig, Param
         print(json.dumps(result, indent=2, ensure_ascii=False))
 
 
+@config_app.command
+def show(file: str, /, *options: Options) -> None:
+    """Print every setting with its origin: file, flag, default, or derived from the data and the other settings.
+
+    Options as of `olmo-model train` go over the file.
+
+    Parameters
+    ----------
+    file
+        Configuration, YAML.
+    """
+    from .explain import read
+    from .explain import show as lines
+
+    found = read(file, options)
+    if not Path(found.config.data.tokens).exists():
+        print("# data.tokens is not here: what follows from the data is left open")
+        print("\n".join(lines(found, None)))
+        return
+    from .train import make_plan
+
+    print("\n".join(lines(found, make_plan(found.config).resolved())))
+
+
+@config_app.command
+def validate(file: str, /, *options: Options) -> None:
+    """Check a configuration against its data, the machine and the run folder, without training.
+
+    Options as of `olmo-model train` go over the file.
+
+    Parameters
+    ----------
+    file
+        Configuration, YAML.
+    """
+    from .explain import read
+    from .validate import validate as check
+
+    print(check(read(file, options).config))
+
+
+@config_app.command
+def explain(key: Annotated[str, Parameter(allow_leading_hyphen=True)], /) -> None:
+    """Say what a setting does: its type, range, default, and where it is defined or what it becomes.
+
+    Parameters
+    ----------
+    key
+        Dotted key of ours, or of a configuration of OLMo's trainer.
+    """
+    from .explain import explain as lines
+
+    print("\n".join(lines(key)))
+
+
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run(app, positional_config=frozenset({"train", "plan"})))
+    sys.exit(run(app, positional_config=frozenset({"train", "plan"}), prepare=prepare))

@@ -50,8 +50,18 @@ class Request:
     kind: str
 
 
-def load_windows(folder: str | Path, model: Transformer, tokenizer_digest: str) -> list[Window]:
-    """Read a windows artifact; a wrong tokenizer, or windows the model cannot hold, are UserErrors."""
+def load_windows(
+    folder: str | Path,
+    model: Transformer,
+    tokenizer_digest: str,
+    *,
+    sources: Sequence[str] | None = None,
+    limit: int | None = None,
+) -> list[Window]:
+    """Read a windows artifact, or those ``sources`` of it, the first ``limit`` windows of each.
+
+    A source that is not there, a wrong tokenizer, and windows that the model cannot hold are UserErrors.
+    """
     root = Path(folder)
     manifest = _manifest(root, "windows", tokenizer_digest, "paloma-ppl windows")
     limit, longest = model.config.max_sequence_length, manifest.get("maximum_length")
@@ -69,13 +79,39 @@ def load_windows(folder: str | Path, model: Transformer, tokenizer_digest: str) 
     if without or not windows:
         what = f"the documents of {min(without)} have no bytes" if without else "there are no windows"
         raise UserError(what, where=file, fix="make the artifact again with `paloma-ppl windows`")
-    return windows
+    return _chosen(windows, sources, limit, root)
+
+
+def _chosen(windows: list[Window], sources: Sequence[str] | None, limit: int | None, root: Path) -> list[Window]:
+    there = {window.source for window in windows}
+    for source in sources or ():
+        if source not in there:
+            raise UserError(
+                f"no windows of the source {source!r}; there are {', '.join(sorted(there))}",
+                where=root,
+                fix="make them with `paloma-ppl windows` from a suite that holds it, or leave it out of "
+                "evaluation.sources",
+            )
+    taken: dict[str, int] = defaultdict(int)
+    chosen = []
+    for window in windows:
+        if sources is None or window.source in sources:
+            taken[window.source] += 1
+            if limit is None or taken[window.source] <= limit:
+                chosen.append(window)
+    return chosen
 
 
 def load_requests(
-    folder: str | Path, tasks: Sequence[str] | None, model: Transformer, tokenizer_digest: str
+    folder: str | Path,
+    tasks: Sequence[str] | None,
+    model: Transformer,
+    tokenizer_digest: str,
+    *,
+    limit: int | None = None,
 ) -> dict[str, list[Request]]:
-    """Read the tokenised form of a requests artifact: the requests of every task (or of those named)."""
+    """Read the tokenised form of a requests artifact: the requests of every task (or of those named), of the first
+    ``limit`` instances of each."""
     root = Path(folder)
     manifest = _manifest(root, "requests", tokenizer_digest, "catwalk-eval requests --tokenizer")
     known = manifest.get("tasks")
@@ -89,6 +125,9 @@ def load_requests(
         file = root / task / "tokenized.jsonl.gz"
         found[task] = [_request(row, model, file, line) for line, row in _rows(file)]
         _check_instances(found[task], file)
+        if limit is not None:
+            first = set(list(dict.fromkeys(request.doc_id for request in found[task]))[:limit])
+            found[task] = [request for request in found[task] if request.doc_id in first]
     return found
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .config.commands import WhichDataConfig, WhichStepsConfig
+from .config.data import DataSettings
+from .config.model import ModelSettings
 from .errors import UserError
 from .order import LedgerRow, Segment, read_ledger, segments, shuffled
+from .raw_tokens import open_tokens
 from .run_folder import RunFolder, complete_checkpoints, step_of_row
 from .tokens import Instances, Tokens
 
@@ -52,7 +56,7 @@ def documents_of_instances(instances: Instances, numbers: list[int]) -> list[dic
 def which_data(run: str | Path, config: WhichDataConfig) -> dict[str, Any]:
     """The instances and documents of steps of a run. A step that the run has not taken is a UserError."""
     history = _history(Path(run))
-    tokens = Tokens(tokens_folder(run, config.tokens))
+    tokens = tokens_of(run, config.tokens)
     steps = []
     for step in config.step:
         segment = next((part for part in history if part.first <= step <= part.last), None)
@@ -83,7 +87,7 @@ def which_data(run: str | Path, config: WhichDataConfig) -> dict[str, Any]:
 def which_steps(run: str | Path, config: WhichStepsConfig) -> dict[str, Any]:
     """The steps at which a document was seen, and how many of its tokens each time."""
     history = _history(Path(run))
-    tokens = Tokens(tokens_folder(run, config.tokens))
+    tokens = tokens_of(run, config.tokens)
     documents = tokens.find(config.doc)
     if not documents:
         raise UserError(f"no document {config.doc!r} in the tokens", where=tokens.folder, fix="check the id")
@@ -136,24 +140,43 @@ def _history(run: Path) -> list[Segment]:
     return parts
 
 
-def tokens_folder(run: str | Path, given: str | None) -> Path:
-    """Folder of the tokens of a run: the one given, else the one its configuration names."""
+def tokens_of(run: str | Path, given: str | None) -> Tokens:
+    """The tokens of a run: in the folder given, else where its configuration says."""
     folder = RunFolder(Path(run))
     folder.read_manifest()
     place = given
-    if place is None:
-        data = folder.read_config().get("data")
-        place = data.get("tokens") if isinstance(data, dict) else None
+    data: Any = None
+    if place is None or not (Path(place) / "manifest.json").is_file():
+        config = folder.read_config()
+        data = config.get("data")
+        if place is None:
+            place = data.get("tokens") if isinstance(data, dict) else None
         if not isinstance(place, str):
             raise UserError("data.tokens is missing", where=folder.config, fix="give --tokens DIR")
+        if isinstance(data, dict) and data.get("files"):
+            return _bare(config, place, folder.config)
     if not (Path(place) / "manifest.json").is_file():
         raise UserError("the run's tokens are not there", where=place, fix="give --tokens DIR")
-    return Path(place)
+    return Tokens(place)
+
+
+def _bare(config: Mapping[str, Any], folder: str, where: Path) -> Tokens:
+    """The files of bare ids of a run, below ``folder``."""
+    data, model = config["data"], config.get("model")
+    try:
+        names = ("vocab_size", "eos_token_id", "pad_token_id")
+        settings = DataSettings(
+            tokens=folder, files=tuple(data["files"]), dtype=data["dtype"], tokenizer=data["tokenizer"]
+        )
+        facts = ModelSettings(**{name: model[name] for name in names})  # type: ignore[index]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the settings of data.files are not whole: {error}", where=where, fix="restore it") from error
+    return open_tokens(settings, facts)
 
 
 def sources(run: str | Path, tokens: str | None) -> list[Path]:
-    """Files that an answer comes from: the data order of the run and the manifest of its tokens."""
-    return [RunFolder(Path(run)).data_order, tokens_folder(run, tokens) / "manifest.json"]
+    """Files that an answer comes from: the data order of the run and what stands for its tokens."""
+    return [RunFolder(Path(run)).data_order, tokens_of(run, tokens).description]
 
 
 def _instances(row: LedgerRow, tokens: Tokens, run: Path) -> Instances:

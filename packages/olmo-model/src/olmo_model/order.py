@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,11 @@ class Order:
             return stretch.epoch, stretch.first_instance + index * size
         epochs, index = divmod(index - here, self.instances // size)
         return stretch.epoch + 1 + epochs, index * size
+
+    def steps_of_epochs(self, epochs: int) -> int:
+        """Steps of the first so many epochs."""
+        steps = range(1, epochs * self.instances + 2)
+        return bisect_left(steps, epochs, key=lambda step: self.position(step)[0])
 
     def begins(self, step: int) -> bool:
         """Whether a step is the first of an epoch or of a batch size."""

@@ -22,7 +22,10 @@ FREE = (
     "save_folder",
     "run_name",
     "data.tokens",
+    "data.files",
+    "data.tokenizer",
     "max_duration",
+    "stop_at",
     "log_interval",
     "checkpoint.",
     "evaluation.",
@@ -33,7 +36,16 @@ ANNEAL = "scheduler.anneal."  # may change as long as all of it is still to come
 # What changes weights by rounding alone.
 ROUNDING = ("micro_batch_size", "threads", "device")
 # Of FREE, what a run that is complete would have had to do differently: nothing is measured or reported afterwards.
-DONE_ONCE = ("evaluation.interval", "evaluation.windows", "evaluation.requests", "evaluation.tasks", "wandb.", ANNEAL)
+DONE_ONCE = (
+    "evaluation.interval",
+    "evaluation.windows",
+    "evaluation.requests",
+    "evaluation.tasks",
+    "evaluation.sources",
+    "evaluation.limit",
+    "wandb.",
+    ANNEAL,
+)
 
 
 def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:

@@ -132,6 +132,8 @@ def schedules(
         if not in_tokens:
             return duration_in_steps(text, lambda tokens: batches.steps_within(tokens // sequence_length), key=key)
         value, unit = duration(text, key=key)
+        if unit == "epochs":
+            raise UserError(f"{key} is {text!r}", where="configuration", fix="give steps or tokens")
         return value if unit == "tokens" else tokens_of(value)
 
     end = tokens_of(max_steps) if in_tokens else max_steps

@@ -99,6 +99,11 @@ class Tokens:
     def tokenizer_file(self) -> Path:
         return self.folder / "tokenizer.json"
 
+    @property
+    def description(self) -> Path:
+        """The file that stands for the tokens in records of provenance."""
+        return self.folder / "manifest.json"
+
     def _check_tokenizer(self) -> None:
         if not self.tokenizer_file.is_file():
             raise UserError("the tokenizer is missing", where=self.tokenizer_file, fix=REMAKE)

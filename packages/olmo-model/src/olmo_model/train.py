@@ -21,7 +21,7 @@ from .batch_schedule import batch_schedule
 from .callbacks.checkpointing import Checkpointing
 from .callbacks.console import Console
 from .callbacks.data_order import DataOrder
-from .callbacks.evaluation import Evaluation
+from .callbacks.evaluation import Evaluation, EvaluationOnLoad
 from .callbacks.masked_instances import MaskedInstances
 from .callbacks.metrics import Metrics
 from .checkpoint import Progress, point_latest, remove_old_checkpoints, restore, save_checkpoint
@@ -38,6 +38,7 @@ from .model import Transformer
 from .order import Order
 from .presets import model_config, model_initialization, parameter_count
 from .provenance import recorded
+from .raw_tokens import open_tokens
 from .run_folder import FORMAT_VERSION, RunFolder
 from .schedule import ClipWarmup, Schedule, schedules
 from .tokens import Instances, Tokens, load_tokenizer
@@ -112,7 +113,8 @@ class Plan:
 
 def make_plan(config: TrainConfig) -> Plan:
     """Decide everything and check it against the data; every disagreement is a UserError before any work."""
-    tokens = Tokens(config.data.tokens)
+    config = with_precision(config)
+    tokens = open_tokens(config.data, config.model)
     model = model_config(
         config.model,
         vocab_size=tokens.vocab_size,
@@ -140,9 +142,16 @@ def make_plan(config: TrainConfig) -> Plan:
         )
     instances = Instances(tokens, length)
     batches = batch_schedule(config, length)
-    order = Order(instances=len(instances), batches=batches, seed=config.seed)
+    order = Order(
+        instances=len(instances),
+        batches=batches,
+        seed=config.seed if config.data.seed is None else config.data.seed,
+    )
     max_steps = duration_in_steps(
-        config.max_duration, lambda tokens: batches.steps_within(tokens // length), key="max_duration"
+        config.max_duration,
+        lambda tokens: batches.steps_within(tokens // length),
+        key="max_duration",
+        steps_of_epochs=order.steps_of_epochs,
     )
     if max_steps == 0:
         raise UserError("max_duration is no step long", where="configuration", fix="make it longer")
@@ -156,9 +165,17 @@ def make_plan(config: TrainConfig) -> Plan:
         clip_warmup=clip_warmup,
         sequence_length=length,
         micro_batch_size=config.micro_batch_size or math.gcd(*batches.sizes),
-        max_steps=max_steps,
+        max_steps=min(max_steps, config.stop_at or max_steps),
         device=choose_device(config),
     )
+
+
+def with_precision(config: TrainConfig) -> TrainConfig:
+    """The configuration with the precision that ``auto`` means here."""
+    if config.precision != "auto":
+        return config
+    on_cuda = config.device != "cpu" and torch.cuda.is_available()
+    return dataclasses.replace(config, precision="amp_bf16" if on_cuda else "fp32")
 
 
 def choose_device(config: TrainConfig) -> torch.device:
@@ -262,7 +279,7 @@ def train(config: TrainConfig) -> int:
     if standing.checkpoint is not None:
         restore(standing.checkpoint, model, update)
         log.info("going on from %s", standing.checkpoint)
-    inputs = [plan.tokens.folder / "manifest.json"]
+    inputs = [plan.tokens.description]
     inputs += [Path(folder) for folder in (config.evaluation.windows, config.evaluation.requests) if folder]
     with recorded("olmo-model", "train", folder=run.root, config=resolved, inputs=inputs, seed=config.seed) as record:
         log.info(
@@ -336,8 +353,11 @@ def within_memory() -> Iterator[None]:
 def _evaluation(plan: Plan, model: Transformer) -> Callable[[], Row] | None:
     settings = plan.config.evaluation
     digest = plan.tokens.tokenizer_digest
-    windows = load_windows(settings.windows, model, digest) if settings.windows else []
-    tasks = load_requests(settings.requests, settings.tasks, model, digest) if settings.requests else {}
+    limit = settings.limit
+    windows = (
+        load_windows(settings.windows, model, digest, sources=settings.sources, limit=limit) if settings.windows else []
+    )
+    tasks = load_requests(settings.requests, settings.tasks, model, digest, limit=limit) if settings.requests else {}
     if not windows and not tasks:
         return None
 
@@ -371,7 +391,10 @@ def _callbacks(
     callbacks: list[Callback] = []
     if evaluate is not None:
         callbacks.append(Evaluation(evaluate, interval=settings.evaluation.interval))
-    callbacks.append(Metrics(run.metrics, log_interval=settings.log_interval, tokens_seen=plan.tokens_seen))
+    metrics = Metrics(run.metrics, log_interval=settings.log_interval, tokens_seen=plan.tokens_seen)
+    callbacks.append(metrics)
+    if evaluate is not None and settings.evaluation.on_load:
+        callbacks.append(EvaluationOnLoad(evaluate, metrics))
     callbacks.append(Console(plan.tokens_seen))
     if settings.wandb.project is not None:
         from .callbacks.weights_and_biases import WeightsAndBiases

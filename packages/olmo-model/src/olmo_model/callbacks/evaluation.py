@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..trainer import Row, Trainer
+from .metrics import Metrics
 
 
 class Evaluation:
@@ -24,3 +25,23 @@ class Evaluation:
 
     def finish(self, trainer: Trainer) -> None:
         """The last step has been evaluated."""
+
+
+class EvaluationOnLoad:
+    """Evaluates once before the first step; its row stands at the step before that one, 0 in a new run."""
+
+    def __init__(self, evaluate: Callable[[], Row], metrics: Metrics) -> None:
+        """``metrics`` is a callback that stands before this one."""
+        self.evaluate = evaluate
+        self.metrics = metrics
+
+    def start(self, trainer: Trainer) -> None:
+        """Evaluate and write the row, unless there is one with these values, as where a run goes on."""
+        if not self.metrics.holds_evaluation(trainer.current_step):
+            self.metrics.write(trainer.current_step, self.evaluate())
+
+    def step(self, trainer: Trainer, row: Row) -> None:
+        """Nothing to do after the first."""
+
+    def finish(self, trainer: Trainer) -> None:
+        """Nothing is left to do."""

@@ -45,11 +45,19 @@ class Metrics:
                 }
                 self.logged_step, self.logged_seconds = trainer.current_step, trainer.seconds
         if row:
-            line = json.dumps({"step": trainer.current_step, "time": round(time.time(), 3)} | row)
-            with open(self.path, "ab") as stream:
-                stream.write(line.encode() + b"\n")
-                stream.flush()
-                os.fsync(stream.fileno())
+            self.write(trainer.current_step, row)
+
+    def write(self, step: int, row: Row) -> None:
+        """Append a row."""
+        line = json.dumps({"step": step, "time": round(time.time(), 3)} | row)
+        with open(self.path, "ab") as stream:
+            stream.write(line.encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def holds_evaluation(self, step: int) -> bool:
+        """Whether a row of this step has values of an evaluation."""
+        return any(row_step == step and b'"eval/' in line for row_step, line in metrics_rows(self.path))
 
     def finish(self, trainer: Trainer) -> None:
         """Nothing is left to write."""

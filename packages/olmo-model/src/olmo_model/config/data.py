@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-from ..ranges import whole
+from ..errors import UserError
+from ..ranges import LARGEST_SEED, whole
+
+TokenType = Literal["uint8", "uint16", "uint32", "uint64"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +33,31 @@ class DataSettings:
     """What to train on."""
 
     tokens: str
-    """Folder of the tokens artifact."""
+    """Folder of the tokens artifact, or, with files, the folder that they lie below."""
+
+    files: tuple[str, ...] = ()
+    """Files of bare token ids, as OLMo's trainer reads them, in this order, where there is no artifact; a file may
+    come several times. Their vocabulary and the id that ends a document are then those of the model settings."""
+
+    dtype: TokenType | None = None
+    """Type of an id in files; uint16 where unset."""
+
+    tokenizer: str | None = None
+    """The tokenizer.json of files, which every checkpoint gets."""
+
+    seed: int | None = field(default=None, metadata=whole(0, LARGEST_SEED))
+    """Seed of the data order; that of the run where unset."""
 
     sequence_length: int | None = field(default=None, metadata=whole(2))
     """Tokens of an instance; the model's max_sequence_length where unset."""
 
     instance_filter: InstanceFilterSettings = field(default_factory=InstanceFilterSettings)
     """Which instances are left out of the loss."""
+
+    def __post_init__(self) -> None:
+        if not self.files and (self.tokenizer is not None or self.dtype is not None):
+            raise UserError(
+                "data.dtype and data.tokenizer belong to data.files", where="configuration", fix="leave them out"
+            )
+        if self.files and self.tokenizer is None:
+            raise UserError("data.files need data.tokenizer", where="configuration", fix="give their tokenizer.json")

@@ -20,7 +20,7 @@ from .optimization import (
     check_optimization,
 )
 
-Precision = Literal["fp32", "amp_bf16"]
+Precision = Literal["fp32", "amp_bf16", "auto"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -51,6 +51,15 @@ class EvaluationSettings:
     tasks: tuple[str, ...] | None = None
     """Tasks of the requests artifact to use; all of them where unset."""
 
+    sources: tuple[str, ...] | None = None
+    """Sources of the windows artifact to use; all of them where unset."""
+
+    limit: int | None = field(default=None, metadata=whole(1))
+    """First so many windows of each source and instances of each task; all of them where unset."""
+
+    on_load: bool = False
+    """Evaluate before the first step too, new or after a checkpoint; the row stands at the step before it."""
+
     batch_tokens: int = field(default=8192, metadata=whole(1))
     """Tokens of one evaluation batch, padding included."""
 
@@ -67,6 +76,12 @@ class WandbSettings:
 
     group: str | None = None
     """Group of runs that belong together."""
+
+    name: str | None = None
+    """Name of the run there; run_name where unset."""
+
+    tags: tuple[str, ...] | None = None
+    """Tags of the run there."""
 
     mode: Literal["online", "offline"] = "offline"
     """Whether to send at once (online) or keep the records in the run folder for `wandb sync` (offline)."""
@@ -102,7 +117,10 @@ class TrainConfig:
     """A batch that grows to global_batch_size."""
 
     max_duration: str = "1000"
-    """Length of the run: steps ("1000"), or tokens ("20e6T": as many whole steps as fit into them)."""
+    """Length of the run: steps ("1000"), tokens ("20e6T": as many whole steps as fit into them), or epochs ("2ep")."""
+
+    stop_at: int | None = field(default=None, metadata=whole(1))
+    """Step to stop after, though max_duration, and with it the schedule, goes on."""
 
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     """The optimizer."""
@@ -117,7 +135,8 @@ class TrainConfig:
     """Steps that may not change the weights."""
 
     precision: Precision = "fp32"
-    """fp32, or amp_bf16: bfloat16 matrix products under autocast over fp32 weights, on CUDA only."""
+    """fp32, or amp_bf16: bfloat16 matrix products under autocast over fp32 weights, on CUDA only; auto: amp_bf16 on
+    CUDA, fp32 on a processor."""
 
     device: Device = "auto"
     """Where to compute; auto takes a CUDA device if there is one."""
@@ -170,11 +189,13 @@ def plain(config: object) -> dict[str, Any]:
 
 
 def duration(text: str, *, key: str) -> tuple[int, str]:
-    """A length and its unit: ``"1000"`` is 1000 steps, ``"20e6T"`` are 20,000,000 tokens; else a UserError."""
+    """A length and its unit: ``"1000"`` is 1000 steps, ``"20e6T"`` are 20,000,000 tokens, ``"2ep"`` are 2 epochs; else
+    a UserError."""
+    unit = "tokens" if text.endswith("T") else "epochs" if text.endswith("ep") else "steps"
     try:
-        value = float(text.removesuffix("T"))
+        value = float(text.removesuffix("T").removesuffix("ep"))
         whole_value = int(value)
-        if value < 0 or (not text.endswith("T") and whole_value != value):
+        if value < 0 or (unit != "tokens" and whole_value != value):
             raise ValueError
     except (ValueError, OverflowError) as error:
         raise UserError(
@@ -182,15 +203,22 @@ def duration(text: str, *, key: str) -> tuple[int, str]:
         ) from error
     if whole_value == 0 and value != 0:
         raise UserError(f"{key} is {text!r}, less than one token", where="configuration", fix="make it longer")
-    return whole_value, "tokens" if text.endswith("T") else "steps"
+    return whole_value, unit
 
 
-def duration_in_steps(text: str, steps_within: Callable[[int], int], *, key: str) -> int:
-    """Steps of a duration; of tokens as many whole steps as fit, which ``steps_within(tokens)`` knows.
+def duration_in_steps(
+    text: str, steps_within: Callable[[int], int], *, key: str, steps_of_epochs: Callable[[int], int] | None = None
+) -> int:
+    """Steps of a duration; of tokens as many whole steps as fit, which ``steps_within(tokens)`` knows, of epochs what
+    ``steps_of_epochs`` says.
 
     Raises UserError where it is no duration, or no whole step.
     """
     value, unit = duration(text, key=key)
+    if unit == "epochs":
+        if steps_of_epochs is None:
+            raise UserError(f"{key} is {text!r}", where="configuration", fix="give steps or tokens")
+        return steps_of_epochs(value)
     steps = steps_within(value) if unit == "tokens" else value
     if steps == 0 and value != 0:
         raise UserError(

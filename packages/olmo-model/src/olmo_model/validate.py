@@ -1,0 +1,38 @@
+"""Every check of a training run that needs no training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from .config.training import TrainConfig
+from .evaluate import load_requests, load_windows
+from .model import Transformer
+from .presets import parameter_count
+from .run_folder import RunFolder
+from .tokens import load_tokenizer
+from .train import make_plan
+
+
+def validate(config: TrainConfig) -> str:
+    """Check settings, data, machine, run folder and evaluation data; nothing is written and no weight is made.
+
+    Returns a line that says what would be trained. Whatever does not hold is a UserError.
+    """
+    plan = make_plan(config)
+    facts = {"tokens_fingerprint": plan.tokens.fingerprint, "tokenizer_digest": plan.tokens.tokenizer_digest}
+    standing = RunFolder(Path(config.save_folder)).check(facts, plan.resolved(), plan.max_steps)
+    load_tokenizer(plan.tokens.tokenizer_file)
+    with torch.device("meta"):
+        model = Transformer(plan.model)
+    chosen = config.evaluation
+    if chosen.windows:
+        load_windows(chosen.windows, model, plan.tokens.tokenizer_digest, sources=chosen.sources, limit=chosen.limit)
+    if chosen.requests:
+        load_requests(chosen.requests, chosen.tasks, model, plan.tokens.tokenizer_digest, limit=chosen.limit)
+    begun = f"from step {standing.step} on" if standing.step else "from the beginning"
+    return (
+        f"the configuration holds: {parameter_count(plan.model):,} parameters, {plan.max_steps:,} steps of "
+        f"{plan.tokens_per_step:,} tokens, {begun}, on {plan.device}"
+    )
