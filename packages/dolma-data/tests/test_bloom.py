@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -135,12 +137,64 @@ def test_a_leftover_filter_that_holds_the_corpus_is_named(
     write_documents: Any, dolma: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = write_documents([document("1", "a\nb")])
-    options = ("--documents", root, *PARAGRAPHS, "--bloom-filter.file", tmp_path / "filter", *SIZE)
+    file = ("--bloom-filter.file", tmp_path / "filter", *SIZE)
+    options = ("--documents", root, *PARAGRAPHS, *file)
     assert dolma("dedupe", *options) == 0
     written = digest(root / "attributes/dup")
-    assert dolma("dedupe", *options) == 2
-    assert f"the filter already holds {root}/documents/a.jsonl.gz" in capsys.readouterr().err
+    for others in (("--dedupe.min-words", "1"), ("--dedupe.name", "other"), ("--bloom-filter.size-in-bytes", "99")):
+        assert dolma("dedupe", *options, *others) == 2
+        assert f"the filter already holds {root}/documents/a.jsonl.gz" in capsys.readouterr().err
     assert digest(root / "attributes/dup") == written
+    assert dolma("tag", "--documents", root, "--taggers", "char_length_v1", "--experiment", "dup") == 0  # in its place
+    assert dolma("dedupe", *options) == 2
+    shutil.rmtree(root / "attributes/dup")
+    assert dolma("dedupe", *options) == 2
+    copy = write_documents([document("1", "a\nb")], root="copy")
+    assert dolma("dedupe", "--documents", copy, *PARAGRAPHS, *file) == 2
+    assert f"holds {copy}/documents/a.jsonl.gz (added as {root}/documents/a.jsonl.gz)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("compat", [(), ("--compat", "dolma")])
+def test_runs_that_are_finished_are_not_done_again(
+    write_documents: Any, dolma: Any, tmp_path: Path, compat: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    file = tmp_path / "filter"
+    commands = []
+    for name in ("first", "second"):
+        root = write_documents([document(name, "a\nb\na")], root=name)
+        commands.append(["dedupe", "--documents", root, *PARAGRAPHS, "--bloom-filter.file", file, *SIZE, *compat])
+        assert dolma(*commands[-1]) == 0
+
+    def state() -> list[str]:
+        return [digest(tmp_path / name / "attributes") for name in ("first", "second")] + [digest(file)]
+
+    before = state()
+    records = [path for name in ("first", "second") for path in (tmp_path / name).rglob("provenance/*")]
+    for record in records:
+        record.unlink()  # as a kill before the end leaves it
+    for command in commands:
+        caplog.clear()
+        assert dolma(*command) == 0
+        assert "finished already" in caplog.text
+        assert "everything in them" not in caplog.text
+    assert state() == before
+    assert not list(tmp_path.rglob("*.partial"))
+    (record,) = (tmp_path / "second/attributes/dup/provenance").iterdir()
+    row = json.loads(record.read_bytes())
+    assert row["counts"] == {"read": 1, "kept": 1, "dropped": 0, "failed": 0}
+    assert row["outputs"] == {str(tmp_path / "second/attributes/dup"): digest(tmp_path / "second/attributes/dup")}
+
+
+def test_what_has_no_filter_yet_is_done_again(write_documents: Any, dolma: Any, tmp_path: Path) -> None:
+    root = write_documents([document("1", "a\nb\na")])
+    file = tmp_path / "filter"
+    command = ["dedupe", "--documents", root, *PARAGRAPHS, "--bloom-filter.file", file, *SIZE]
+    assert dolma(*command) == 0
+    before = digest(root / "attributes"), digest(file)
+    file.unlink()
+    assert dolma(*command) == 0
+    assert (digest(root / "attributes"), digest(file)) == before
 
 
 def test_a_verified_run_unmarks_false_positives_and_names_what_is_repeated(

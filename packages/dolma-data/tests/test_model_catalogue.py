@@ -259,5 +259,5 @@ def test_a_model_is_visible_only_when_it_is_checked(dolma, quality, tmp_path, mo
 
     monkeypatch.setattr(model_catalogue, "_check_content", look)
     assert dolma("models", "get", "dclm-oh-eli5", "--from", quality, "--folder", folder) == 0
-    assert seen == ["dclm-oh-eli5.bin.partial"]
+    assert sorted(seen) == ["dclm-oh-eli5.bin.lock.partial", "dclm-oh-eli5.bin.partial"]
     assert sorted(path.name for path in folder.iterdir()) == ["dclm-oh-eli5.bin", "dclm-oh-eli5.bin.json"]

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from object_storage import SECRET, Bucket, Fault
 
-from dolma_data.remote_commands import locked
+from dolma_data.locking import held
+from dolma_data.remote_commands import lock_of
 
 ROWS = [{"id": f"a{k}", "source": "s", "text": f"Document {k} of them." + " w" * k} for k in range(9)]
 TAG = ("--taggers", "char_length_v1", "--experiment", "x")
@@ -78,7 +79,7 @@ def test_two_commands_on_one_output_at_once_are_told_who_was_first(
     bucket: Bucket, corpus: str, expected: Any, dolma: Any, capsys: Any
 ) -> None:
     output = f"{bucket.url}/report"
-    with locked(output):
+    with held(lock_of(output), output):
         for options in (("--bins", "2"), ()):  # the same command or another one
             assert dolma("tag", "--documents", corpus, *TAG) == 0
             assert dolma("stat", "--attributes", f"{corpus}/attributes/x", "--report", output, *options) == 2
@@ -304,3 +305,9 @@ def test_a_bloom_filter_is_uploaded_after_what_it_marked_and_never_read_half_don
     assert bucket.content(f"{corpus}/attributes/dup") == first
     assert SECRET.encode() not in bucket.read("filters/seen")
     assert f"{corpus}/documents/a.jsonl.gz".encode() in bucket.read("filters/seen")
+    before = bucket.content(bucket.url)
+    assert dolma("dedupe", "--documents", corpus, *rule) == 0  # finished, so nothing is done
+    assert bucket.content(bucket.url) == before
+    other = (*rule, "--dedupe.min-words", "1")
+    assert dolma("dedupe", "--documents", corpus, *other) == 2
+    assert bucket.content(bucket.url) == before

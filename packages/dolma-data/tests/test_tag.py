@@ -280,7 +280,7 @@ def test_a_folder_of_something_else_is_not_replaced(write_documents: Any, capsys
     mine.parent.mkdir(parents=True)
     mine.write_text("precious")
     assert tag(root, "--taggers", "char_length_v1") == 2
-    assert "no attributes artifact" in capsys.readouterr().err
+    assert "is not an attributes artifact" in capsys.readouterr().err
     assert mine.read_text() == "precious"
 
 
@@ -308,7 +308,7 @@ def test_killed_and_run_again_gives_the_same_bytes_and_keeps_finished_files(
     slow.send_signal(signal.SIGKILL)
     slow.wait()
     assert not (root / "attributes/x").exists()
-    finished = sorted((root / "attributes/x.partial").glob("*.gz"))
+    finished = sorted((root / "attributes/x.progress.partial/content").glob("*.gz"))
     assert 2 <= len(finished) < 5
     before = {path.name: path.stat().st_mtime_ns for path in finished}
     again = subprocess.run(program, check=True, capture_output=True, text=True)

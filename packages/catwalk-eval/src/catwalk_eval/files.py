@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -22,6 +23,7 @@ PARTIAL = ".partial"  # suffix of everything that is not finished yet
 # what reading a damaged or cut compressed file raises (BadGzipFile is an OSError)
 DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError)
 NOT_CONTENT = ("provenance",)  # folders that are no part of an artifact's content
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}  # raised by a write, without the file's name
 
 
 class ZstandardReader(io.RawIOBase):
@@ -91,6 +93,17 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
 
 
 @contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Inside the block ``path`` is written: an error for want of room names it, which the system leaves out."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno not in NO_ROOM:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
 def atomic_write(path: str | Path, packed: bool = False) -> Iterator[BinaryIO]:
     """Write bytes to ``path`` whole or not at all, compressing by suffix (unless they are ``packed`` already); same
     bytes for same content.
@@ -101,7 +114,7 @@ def atomic_write(path: str | Path, packed: bool = False) -> Iterator[BinaryIO]:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + PARTIAL)
     try:
-        with open(partial, "wb") as raw:
+        with writing(target), open(partial, "wb") as raw:
             if packed:
                 yield raw
             elif target.name.endswith(".gz"):
@@ -145,33 +158,47 @@ def atomic_artifact(path: str | Path, artifact: str, manifest_name: str = "manif
     files are ever removed.
     """
     target = Path(path)
-    replaced = target.with_name(target.name + ".replaced" + PARTIAL)
-    if replaced.exists() and not target.exists():
-        os.replace(replaced, target)  # stopped between the two renames below
-    if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
-        manifest = target / manifest_name
-        stated = read_json(manifest) if manifest.is_file() else None
-        known = isinstance(stated, dict) and stated.get("artifact") == artifact
-        if not known:
-            raise UserError(
-                f"the output exists and is not a {artifact} artifact", where=target, fix="give another --output"
-            )
+    check_replaceable(target, artifact, manifest_name)
     partial = target.with_name(target.name + PARTIAL)
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     try:
         yield partial
-        old = target / "provenance"
-        if old.is_dir():
-            shutil.copytree(old, partial / "provenance", dirs_exist_ok=True)
-        if target.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            os.replace(target, replaced)
-        os.replace(partial, target)
-        shutil.rmtree(replaced, ignore_errors=True)
+        replace_artifact(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_replaceable(target: Path, artifact: str, manifest_name: str = "manifest.json") -> None:
+    """UserError where ``target`` is there and no ``artifact``; one that a killed run had set aside is put back."""
+    replaced = _replaced(target)
+    if replaced.exists() and not target.exists():
+        os.replace(replaced, target)  # stopped between the two renames of replace_artifact
+    if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
+        manifest = target / manifest_name
+        stated = read_json(manifest) if manifest.is_file() else None
+        if not (isinstance(stated, dict) and stated.get("artifact") == artifact):
+            article = "an" if artifact[0] in "aeio" else "a"
+            what = f"the output exists and is not {article} {artifact} artifact"
+            raise UserError(what, where=target, fix="give another output")
+
+
+def replace_artifact(folder: Path, target: Path) -> None:
+    """Put a finished ``folder`` in the place of ``target``, whose provenance records are kept."""
+    replaced = _replaced(target)
+    old = target / "provenance"
+    if old.is_dir():
+        shutil.copytree(old, folder / "provenance", dirs_exist_ok=True)
+    if target.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        os.replace(target, replaced)
+    os.replace(folder, target)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _replaced(target: Path) -> Path:
+    return target.with_name(target.name + ".replaced" + PARTIAL)
 
 
 def digest_file(path: str | Path) -> str:

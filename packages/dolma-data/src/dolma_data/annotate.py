@@ -29,12 +29,21 @@ from .documents import (
     check_failures,
     parse_document,
 )
-from .errors import UserError
 from .execute import map_ordered
-from .files import PARTIAL, atomic_write, digest_file, read_json, read_lines, write_json
+from .files import (
+    PARTIAL,
+    atomic_write,
+    check_replaceable,
+    digest_file,
+    read_lines,
+    replace_artifact,
+    write_json,
+)
 from .progress import Progress
+from .provenance import Record
 from .reading import SMALL_FILE_BYTES, Block, pack, packing_of, read_blocks, split_lines
 from .records import recorded
+from .resuming import open_scratch
 
 CHUNK_BYTES = 4 << 20  # of lines: large enough for compiled loops, small enough for many processes
 FINISHED = "finished.jsonl"
@@ -166,38 +175,18 @@ class FinishedFile(msgspec.Struct):
 
 
 class Output:
-    """One attributes folder on its way: ``NAME.partial`` holds content, ``NAME.progress.partial`` what is finished."""
+    """One attributes folder on its way: ``NAME.progress.partial`` holds its content and what is finished of it."""
 
-    def __init__(self, target: Path, fingerprint: str) -> None:
+    def __init__(self, target: Path, state: list[Any]) -> None:
+        check_replaceable(target, ATTRIBUTES)
         self.target = target
-        self.name = name = target.name
-        self.folder = self.target.with_name(name + PARTIAL)
-        self.progress = self.target.with_name(f"{name}.progress{PARTIAL}")
-        self.replaced = self.target.with_name(f"{name}.replaced{PARTIAL}")
+        self.progress = open_scratch(target.with_name(f"{target.name}.progress{PARTIAL}"), state)
+        self.folder = self.progress / "content"
+        self.folder.mkdir(exist_ok=True)
         self.finished: dict[str, FinishedFile] = {}
         self._open: ExitStack | None = None
-        self._prepare(fingerprint)
-
-    def _prepare(self, fingerprint: str) -> None:
-        if self.replaced.exists() and not self.target.exists():
-            os.replace(self.replaced, self.target)  # stopped between the two renames of commit
-        if self.target.exists():
-            manifest = self.target / MANIFEST
-            if not (manifest.is_file() and read_json(manifest).get("artifact") == ATTRIBUTES):
-                raise UserError(
-                    "the output exists and is no attributes artifact", where=self.target, fix="use another name"
-                )
-        mark = self.progress / "fingerprint"
-        if not mark.is_file() or mark.read_text() != fingerprint or not self.folder.is_dir():
-            for folder in (self.progress, self.folder):
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
-            with atomic_write(mark) as stream:
-                stream.write(fingerprint.encode())
         journal = self.progress / FINISHED
-        if not journal.is_file():
-            return
-        for _, line in read_lines(journal):
+        for _, line in read_lines(journal) if journal.is_file() else ():
             try:
                 row = msgspec.json.decode(line, type=FinishedFile)
             except msgspec.DecodeError:
@@ -256,15 +245,8 @@ class Output:
     def commit(self, trees: Sequence[str], taggers: list[dict[str, Any]]) -> None:
         """Write the manifest and take the place of the folder that is there."""
         files = [(tree, self.finished[tree].rows, len(self.finished[tree].failures)) for tree in sorted(trees)]
-        write_json(self.folder / MANIFEST, make_manifest(self.name, files, taggers))
-        old = self.target / "provenance"
-        if old.is_dir():
-            shutil.copytree(old, self.folder / "provenance", dirs_exist_ok=True)
-        shutil.rmtree(self.replaced, ignore_errors=True)
-        if self.target.exists():
-            os.replace(self.target, self.replaced)
-        os.replace(self.folder, self.target)
-        shutil.rmtree(self.replaced, ignore_errors=True)
+        write_json(self.folder / MANIFEST, make_manifest(self.target.name, files, taggers))
+        replace_artifact(self.folder, self.target)
         shutil.rmtree(self.progress, ignore_errors=True)
 
     def clear_unfinished(self, keep: set[str]) -> None:
@@ -292,12 +274,12 @@ class Annotation:
         self.files = files
         self.names = names
         self.what = what
-        targets = dict.fromkeys(file.attributes_folder(name) for file in files for name in names)
+        self.targets = list(dict.fromkeys(file.attributes_folder(name) for file in files for name in names))
+        self.outputs: dict[Path, Output] = {}
         self.digests = [digest_file(file.path) for file in files]
         if depends_on_all:
             state = [*state, [[str(file.path) for file in files], self.digests]]
-        fingerprint = encode_json(state).decode()
-        self.outputs = {target: Output(target, fingerprint) for target in targets}
+        self.state = state
 
     def of(self, file: DocumentFile, name: str) -> Output:
         return self.outputs[file.attributes_folder(name)]
@@ -376,18 +358,33 @@ class Annotation:
 
     @contextmanager
     def recorded(self, command: str, config: Any, inputs: Sequence[Path] = ()) -> Iterator[None]:
-        """Write a provenance record into every folder that the block commits."""
+        """Open the folders, and write a provenance record into every one that the block commits."""
+        with self._recorded(command, config, inputs, self.targets) as records:
+            self.outputs = {target: Output(target, self.state) for target in self.targets}
+            yield
+            for record in records:
+                record.counts.update(self.counts())
+
+    def record_again(self, command: str, config: Any, inputs: Sequence[Path], counts: dict[str, int]) -> None:
+        """Write the records for folders that are finished, since the run may have been killed before it did."""
+        finished = [target for target in self.targets if target.is_dir()]
+        with self._recorded(command, config, inputs, finished) as records:
+            for record in records:
+                record.counts.update(counts)
+
+    @contextmanager
+    def _recorded(
+        self, command: str, config: Any, inputs: Sequence[Path], targets: Sequence[Path]
+    ) -> Iterator[list[Record]]:
         with ExitStack() as stack:
             records = []
-            for target, output in self.outputs.items():
+            for target in targets:
                 of_target = [file for file in self.files if target in map(file.attributes_folder, self.names)]
                 read = [file.path for file in of_target] + list(inputs)
                 record = stack.enter_context(
-                    recorded("dolma-data", command, folder=output.target, config=asdict(config), inputs=read)
+                    recorded("dolma-data", command, folder=target, config=asdict(config), inputs=read)
                 )
                 record.digests.update(zip((str(file.path) for file in self.files), self.digests, strict=True))
-                records.append((record, output))
-            yield
-            for record, output in records:
-                record.outputs.append(output.target)
-                record.counts.update(self.counts())
+                record.outputs.append(target)
+                records.append(record)
+            yield records

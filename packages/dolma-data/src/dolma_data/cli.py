@@ -28,6 +28,7 @@ from .config.warc import WarcConfig
 from .config.why import WhyConfig
 from .dolma_settings import load_settings, prepare_arguments, prepare_line, prepare_settings
 from .errors import UserError
+from .locking import locked
 from .remote import REMOTE, as_text, refuse_urls, shown, split_url, unseen, with_urls
 from .remote_commands import publish, remote_paths
 
@@ -318,7 +319,8 @@ def run_steps(recipe: str, config: RunConfig, variables: Annotated[dict[str, Any
         refuse_urls(bound.work, "make it a variable, or write below ${output}")
         return bound
 
-    print(format_summary(run(recipe, config, variables, bind_local, publish)))
+    with locked(config.output):
+        print(format_summary(run(recipe, config, variables, bind_local, publish)))
 
 
 def bind(step: Step) -> Bound:

@@ -265,6 +265,12 @@ class Mirror:
         self.root.mkdir(parents=True, exist_ok=True)
         self.save()
 
+    def read(self, path: Path) -> bytes | None:
+        """What lies at the URL of a place in the mirror, None where nothing does."""
+        scheme, remote = self._remote(path)
+        with transfers(f"{scheme}://{remote}"):
+            return self.storage.read(scheme, remote) if self.storage.exists(scheme, remote) else None
+
     # --- uploading
 
     def publish(self, only: str = "") -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .config.kinds import Local, Place
 from .errors import UserError
 from .files import write_json
+from .locking import held
 from .remote import URL, WEB, concealed, map_arguments, mirrors, shown
 
 if TYPE_CHECKING:
@@ -30,6 +29,14 @@ def local_of(text: str) -> Path:
     url = URL.fullmatch(text)
     places = [] if url is None else [mirror.root / url[1] / url[2] for mirror in active.get()]
     return next((place for place in places if place.exists()), Path(text))
+
+
+def content_of(path: Path) -> bytes | None:
+    """What a file of an output holds, None where it is not there; of a mirror's, at its URL."""
+    mirror = next((mirror for mirror in active.get() if path.is_relative_to(mirror.root)), None)
+    if mirror is not None:
+        return mirror.read(path)
+    return path.read_bytes() if path.is_file() else None
 
 
 def publish() -> None:
@@ -69,39 +76,18 @@ def remote_paths(
         map_arguments(command, arguments, named, note)
         if dry or not found:  # a dry run fetches nothing
             return command(*arguments, **named)
-        with ExitStack() as held:
+        with ExitStack() as locks:
             for url in () if explains else sorted(set(written)):
-                held.enter_context(locked(url))
+                locks.enter_context(held(lock_of(url), url))
             return run_mirrored(command, arguments, named, resumes=resumes, explains=explains)
 
     return run
 
 
-@contextmanager
-def locked(url: str) -> Iterator[None]:
-    """Let no other command of this machine write to ``url`` inside the block; UserError where one does.
-
-    The lock is the system's, on a file beside the mirrors, so that it ends with the process that holds it; the file
-    stays, since another one of its name would be another lock.
-    """
-    folder = mirrors().with_name(f"{mirrors().name}-locks")
-    folder.mkdir(parents=True, exist_ok=True)
+def lock_of(url: str) -> Path:
+    """The file, beside the mirrors, that is the lock of ``url`` on this machine."""
     name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
-    with open(folder / name, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise UserError(
-                f"process {file.read() or 'just begun'} is writing there",
-                where=url,
-                fix="wait until it has ended, or give another output",
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-        file.truncate(0)
+    return mirrors().with_name(f"{mirrors().name}-locks") / name
 
 
 def run_mirrored(

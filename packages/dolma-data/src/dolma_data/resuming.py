@@ -14,7 +14,10 @@ log = logging.getLogger(__name__)
 
 
 def open_scratch(folder: Path, state: object) -> Path:
-    """Have ``folder`` hold what a run with the same ``state`` left there, or nothing else than its name."""
+    """Have ``folder`` hold what a run with the same ``state`` left there, or nothing else than its name.
+
+    The caller has locked what it is for (:mod:`locking`).
+    """
     mark = folder / STATE
     text = encode_json(state)
     if not mark.is_file() or mark.read_bytes() != text:

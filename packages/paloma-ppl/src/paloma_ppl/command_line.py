@@ -7,7 +7,6 @@ file or on the line, are refused with the nearest valid spelling (cyclopts does 
 from __future__ import annotations
 
 import difflib
-import errno
 import json
 import logging
 import os
@@ -24,12 +23,12 @@ from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, Un
 from cyclopts.config import Dict
 
 from .errors import UserError
+from .files import NO_ROOM
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 Prepared = tuple[list[str], dict[str, Any]]
 Prepare = Callable[[list[str], dict[str, Any], str | None], Prepared]  # (line, settings, file) → both, prepared
-NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}  # raised by a write, without the file's name
 
 
 def make_app(name: str, package: str, description: str) -> App:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from ..config.models import ModelGetConfig
 from ..errors import UserError
 from ..files import atomic_write, digest_file, read_json, write_json
+from ..locking import locked
 from .fasttext_file import read_fasttext
 
 PIECE = 1 << 20
@@ -159,7 +160,7 @@ def get_model(name: str, config: ModelGetConfig) -> Path:
         raise UserError("a model comes from a file or from its origin", fix=fix)
     path = model_path(model, config.folder or models_folder())
     origin = model.origin if config.source is None else str(config.source)
-    with _opened(model, config) as source, atomic_write(path) as target:
+    with locked(path), _opened(model, config) as source, atomic_write(path) as target:
         shutil.copyfileobj(source, target, PIECE)
         target.flush()
         fetched = Path(target.name)

@@ -20,6 +20,7 @@ from ..config.decontaminate import DecontaminateConfig, EvaluationRule
 from ..documents import find_documents
 from ..errors import UserError
 from ..files import atomic_write, digest
+from ..locking import locked
 from ..remote import shown
 from .contamination import Hit, Matches, make_matcher, self_test, too_short
 from .evaluation_texts import ITEM, Unit, read_units
@@ -113,7 +114,8 @@ def decontaminate(config: DecontaminateConfig) -> tuple[list[Path], dict[str, in
         work.check(config.max_failed)
         write_matches(work, name, contamination)
         if config.report is not None:
-            write_report(config.report, contamination, rule)
+            with locked(config.report):
+                write_report(config.report, contamination, rule)
         kind = (
             f"n-grams of {rule.ngram_length} words of evaluation texts" if rule.ngram_length else "lines and documents"
         )

@@ -32,10 +32,11 @@ MAX_PROBES = 255
 
 
 class Addition(msgspec.Struct):
-    """A file that was added: its path as given and its digest."""
+    """A file that was added: its path as given and its digest, and the fingerprint of the run that added it."""
 
     path: str
     digest: str
+    run: str = ""
 
 
 @dataclass

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ..config.dedupe import BloomFilterConfig
+from ..attributes import encode_json
+from ..config.dedupe import BloomFilterConfig, DedupeRule
+from ..documents import MANIFEST
 from ..errors import UserError
 from ..hashes import Hashes
+from ..remote_commands import content_of
 from .bloom import (
     Addition,
     BloomFilter,
@@ -24,41 +31,67 @@ from .bloom import (
 from .first_copies import first_copies_of
 from .scratch import Scratch
 
+Files = Sequence[tuple[str, str]]  # path and digest of each
 log = logging.getLogger(__name__)
 
 
-def open_filter(config: BloomFilterConfig, files: Sequence[tuple[str, str]], tolerant: bool) -> BloomFilter | None:
-    """The filter that lies there, None where there is none yet; before any work.
-
-    A filter that already holds one of ``files`` (path and digest) would mark all of it: a UserError unless the filter
-    is only read or ``tolerant`` is set, then a warning.
-    """
+def open_filter(config: BloomFilterConfig) -> BloomFilter | None:
+    """The filter that lies there, None where there is none yet; before any work."""
     if not Path(config.file).exists():
         if config.read_only:
             raise UserError("no such filter, and it is read only", where=config.file, fix="check the path")
         check_settings(config)
         return None
     held = read_filter(config.file)
-    again = leftovers(held, list(files))
-    if again and not config.read_only:
-        path, then = again[0]
-        what = f"the filter already holds {path} (added as {then}) and {len(again) - 1} other files of this run"
-        if not tolerant:
-            raise UserError(
-                f"{what}, so that everything would be marked",
-                where=config.file,
-                fix="remove the filter, or name another",
-            )
-        log.warning("%s: everything in them will be marked (%s)", what, config.file)
     if config.size_in_bytes or config.estimated_doc_count:
         log.info("bloom filter: %s exists, so the settings of its size are not used", config.file)
     return held
 
 
+def fingerprint(rule: DedupeRule, config: BloomFilterConfig, compat: str | None, old: int, files: Files) -> str:
+    """Digest of what a run adds to a filter and where it writes; the first ``old`` of ``files`` are compared with.
+
+    The filter itself is left out, and what it held before.
+    """
+    settings = [replace(rule, against=()), replace(config, file=""), compat, old, files]
+    return "sha256:" + hashlib.sha256(encode_json(settings)).hexdigest()
+
+
+def finished_counts(held: BloomFilter, run: str, files: Files, targets: Sequence[Path]) -> dict[str, int] | None:
+    """The counts of rows in ``targets`` where this very ``run`` has written them and added ``files`` to the filter,
+    else None; for nothing is left to do then."""
+    if not {(path, digest, run) for path, digest in files} <= {(row.path, row.digest, row.run) for row in held.history}:
+        return None
+    counts: Counter[str] = Counter()
+    for target in targets:
+        manifest = json.loads(content_of(target / MANIFEST) or b"{}")
+        if [tagger["digest"] for tagger in manifest.get("taggers", ())] != [run]:
+            return None
+        counts.update(manifest["counts"])
+    return dict(counts)
+
+
+def check_leftovers(held: BloomFilter, config: BloomFilterConfig, files: Files, tolerant: bool) -> None:
+    """A filter that already holds one of ``files`` would mark all of it: a UserError unless ``tolerant``, then a
+    warning."""
+    again = leftovers(held, list(files))
+    if not again:
+        return
+    path, then = again[0]
+    what = f"the filter already holds {path} (added as {then}) and {len(again) - 1} other files of this run"
+    if not tolerant:
+        raise UserError(
+            f"{what}, so that everything would be marked",
+            where=config.file,
+            fix="remove the filter, or name another",
+        )
+    log.warning("%s: everything in them will be marked (%s)", what, config.file)
+
+
 def look_up_all(
-    config: BloomFilterConfig, held: BloomFilter | None, scratch: Scratch, files: Sequence[tuple[str, str]]
+    config: BloomFilterConfig, held: BloomFilter | None, scratch: Scratch, files: Files, run: str
 ) -> tuple[BloomFilter, npt.NDArray[np.bool_]]:
-    """Look all hashes of ``scratch`` up, adding them unless read only; which were held, [H]."""
+    """Look all hashes of ``scratch`` up, adding them unless read only (``files``, by ``run``); which were held, [H]."""
     units = scratch.hashes
     if held is None:
         held = size_filter(config, units)
@@ -74,7 +107,7 @@ def look_up_all(
         hashes: Hashes = scratch.array(number, "hashes")
         seen[before.hashes : before.hashes + len(hashes)] = held.look_up(hashes, not config.read_only)
     if not config.read_only:
-        held.history += [Addition(path, digest) for path, digest in files]
+        held.history += [Addition(path, digest, run) for path, digest in files]
         log.info("bloom filter: after, %s", held.describe())
         if config.estimated_doc_count and held.added > config.estimated_doc_count:
             log.warning("bloom filter: sized for %d units, but %d are held", config.estimated_doc_count, held.added)

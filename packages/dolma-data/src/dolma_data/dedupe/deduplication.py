@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,10 +26,11 @@ from ..documents import DocumentFile, find_documents
 from ..errors import UserError
 from ..execute import map_ordered
 from ..files import digest_file
+from ..locking import locked
 from ..progress import Progress
 from ..remote import shown
 from .bloom import BloomFilter, write_filter
-from .by_bloom import look_up_all, open_filter, verify
+from .by_bloom import Files, check_leftovers, fingerprint, finished_counts, look_up_all, open_filter, verify
 from .by_hash import SEEN, HashMarker, Marker, Marks
 from .first_copies import divide, find_first_copies
 from .scratch import Before, Meta, Scratch, write_chunk
@@ -77,6 +79,12 @@ def find_files(config: DedupeConfig) -> tuple[list[DocumentFile], list[DocumentF
 
 def dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
     """Run ``dedupe``; returns the folders written and the counts of rows."""
+    bloom = config.bloom_filter
+    with nullcontext() if bloom is None or bloom.read_only else locked(bloom.file):
+        return _dedupe(config)
+
+
+def _dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
     rule = config.dedupe
     name = check_settings(config)
     key = attribute_key(rule)
@@ -84,13 +92,22 @@ def dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
     check_names(config.compression, [str(file.path) for file in files])
     bloom = config.bloom_filter if choose_method(config) == "bloom" else None
     digests = [(shown(str(file.path)), digest_file(file.path)) for file in ([*old, *files] if bloom else old)]
-    held = open_filter(bloom, digests, config.compat == "dolma") if bloom else None
+    held = open_filter(bloom) if bloom else None
+    run = fingerprint(rule, bloom, config.compat, len(old), digests) if bloom else None
     state = [__version__, asdict(rule), config.compat, bloom and asdict(bloom), held and held.describe(), digests]
     work = Annotation("dedupe", files, [name], state, depends_on_all=True)
-    with work.recorded("dedupe", config, [file.path for file in old]):
+    compared = [file.path for file in old]
+    if bloom and run and held and not bloom.read_only:
+        counts = finished_counts(held, run, digests, work.targets)
+        if counts is not None:
+            log.info("dedupe: finished already; the filter and the attributes are those of this run")
+            work.record_again("dedupe", config, compared, counts)
+            return work.targets, counts
+        check_leftovers(held, bloom, digests, config.compat == "dolma")
+    with work.recorded("dedupe", config, compared):
         scratch = Scratch(next(iter(work.outputs.values())).progress / "units")  # an interrupted run goes on there
         encode(encoder(config), [*old, *files], scratch, config.processes)
-        found = find(config, scratch, held, digests)
+        found = find(config, scratch, held, digests, run or "")
         marked = write_attributes(
             work,
             scratch,
@@ -103,9 +120,9 @@ def dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
             matches=found.matches,
         )
         work.check(config.max_failed)
-        written = work.commit(name, [{"name": name, "keys": [key], "source": found.source, "digest": None}])
-    if bloom and found.filter and not bloom.read_only:
-        write_filter(bloom.file, found.filter)
+        written = work.commit(name, [{"name": name, "keys": [key], "source": found.source, "digest": run}])
+        if bloom and found.filter and not bloom.read_only:
+            write_filter(bloom.file, found.filter)
     for line in found.summary:
         log.info("dedupe: %s", line)
     log.info("dedupe: %d marked, attributes in %s", marked, ", ".join(map(str, written)))
@@ -161,7 +178,7 @@ def store(score: Encode, folder: Path, unit: Chunk | SmallFile) -> list[tuple[Pa
     return [write_chunk(folder, *score(chunk)) for chunk in chunks]
 
 
-def find(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Sequence[tuple[str, str]]) -> Found:
+def find(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Files, run: str) -> Found:
     """Second half: what repeats, by the method of the settings."""
     rule = config.dedupe
     method = choose_method(config)
@@ -183,12 +200,10 @@ def find(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, diges
             source,
             [],
         )
-    return find_units(config, scratch, held, digests)
+    return find_units(config, scratch, held, digests, run)
 
 
-def find_units(
-    config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Sequence[tuple[str, str]]
-) -> Found:
+def find_units(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Files, run: str) -> Found:
     """Units that repeat, exactly or by a Bloom filter."""
     rule = config.dedupe
     by_ngram = rule.paragraphs.by_ngram if rule.paragraphs else None
@@ -201,7 +216,7 @@ def find_units(
         source = f"exact, 128-bit hashes of {of}; the first copy is kept"
     else:
         added = held.added if held else 0
-        held, seen = look_up_all(bloom, held, scratch, digests)
+        held, seen = look_up_all(bloom, held, scratch, digests, run)
         source = f"Bloom filter of {of}, false-positive rate {held.false_positive_rate:.3g}"
         if parts:
             seen, line = verify(seen, scratch, parts, added)

@@ -12,6 +12,7 @@ from typing import Any
 from ..config.mix import MixConfig, MixStream
 from ..documents import DOCUMENTS, DocumentsArtifact, documents_artifact, refuse_own_input
 from ..files import PARTIAL, write_json
+from ..locking import locked
 from ..provenance import Record
 from ..records import recorded
 from ..resuming import open_scratch
@@ -41,7 +42,8 @@ def mix(config: MixConfig) -> dict[str, dict[str, int]]:
     for output, numbers in outputs.items():
         chosen = [unit for unit in units if unit.stream in numbers]
         if config.compat == "dolma":
-            counts[str(output)] = _mix_beside(output, config, chosen)
+            with locked(output):
+                counts[str(output)] = _mix_beside(output, config, chosen)
         else:
             refuse_own_input(output, (file.path for unit in units for file in unit.files))
             counts[str(output)] = _mix_into(output, config, chosen)
@@ -50,22 +52,20 @@ def mix(config: MixConfig) -> dict[str, dict[str, int]]:
 
 def _mix_into(output: Path, config: MixConfig, units: Sequence[Unit]) -> dict[str, int]:
     """Write a documents artifact, whole or not at all."""
-    scratch = _open_scratch(output, config, units)
-    with (
-        recorded("dolma-data", "mix", folder=output, config=config, inputs=_inputs(config, units)) as record,
-        documents_artifact(output, config.max_failed) as artifact,
-    ):
-        funnels = {unit.stream: Funnel() for unit in units}
-        for number, finished in enumerate(make_files(scratch, config, units, range(len(units)))):
-            if finished.digest is not None:
-                scratch.place(number, artifact.folder / units[number].name)
-            _account(units[number], output, finished, artifact, funnels, record)
-        scratch.wait()
-        counts = artifact.counts()
-        write_json(artifact.folder / FUNNEL, funnel_report(config, funnels))
+    with recorded("dolma-data", "mix", folder=output, config=config, inputs=_inputs(config, units)) as record:
+        scratch = _open_scratch(output, config, units)
+        with documents_artifact(output, config.max_failed) as artifact:
+            funnels = {unit.stream: Funnel() for unit in units}
+            for number, finished in enumerate(make_files(scratch, config, units, range(len(units)))):
+                if finished.digest is not None:
+                    scratch.place(number, artifact.folder / units[number].name)
+                _account(units[number], output, finished, artifact, funnels, record)
+            scratch.wait()
+            counts = artifact.counts()
+            write_json(artifact.folder / FUNNEL, funnel_report(config, funnels))
+        shutil.rmtree(scratch.folder)
         record.outputs.append(output / DOCUMENTS)
         record.counts.update(counts)
-    shutil.rmtree(scratch.folder)
     log.info("mix: %(read)d read, %(kept)d kept, %(dropped)d dropped, %(failed)d failed", counts)
     return counts
 

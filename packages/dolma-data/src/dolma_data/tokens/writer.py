@@ -27,6 +27,7 @@ from ..documents import (
 from ..errors import UserError
 from ..execute import map_ordered
 from ..files import PARTIAL, atomic_artifact, digest_file, write_json
+from ..locking import locked
 from ..progress import Progress
 from ..records import recorded
 from ..remote import shown
@@ -61,14 +62,18 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
     processes = (
         1 if config.debug or sum(file.path.stat().st_size for file in files) < SMALL_CORPUS else config.processes
     )
-    with recorded(
-        "dolma-data", "tokens", folder=config.destination, config=config, inputs=inputs, seed=config.seed
-    ) as record:
+    scratch = (config.work_dir.output or config.destination.parent) / f"{config.destination.name}.progress{PARTIAL}"
+    with (
+        recorded(
+            "dolma-data", "tokens", folder=config.destination, config=config, inputs=inputs, seed=config.seed
+        ) as record,
+        locked(scratch),
+    ):
         with ThreadPoolExecutor(processes) as threads:  # digesting lets go of the interpreter
             digests = (threads.map if processes > 1 else map)(digest_file, inputs)
             tables = _compile(tokenizer_path, _special_is_text(config))
             record.digests.update(zip(map(str, inputs), digests, strict=True))
-        scratch = scratch_of(config, files, tokenizer_path, special, dtype, record.digests)
+        open_scratch(scratch, state_of(config, files, tokenizer_path, special, dtype, record.digests))
         tables_path = None if tables is None else scratch / "tables.npz"
         if tables is not None and tables_path is not None:
             tables.save(tables_path)
@@ -197,26 +202,22 @@ def check(config: TokensConfig) -> tuple[Path, SpecialIds, str]:
     return path, special, dtype
 
 
-def scratch_of(
+def state_of(
     config: TokensConfig,
     files: Sequence[DocumentFile],
     tokenizer: Path,
     special: SpecialIds,
     dtype: str,
     digests: Mapping[str, str],
-) -> Path:
-    """The folder of the scratch files: that of an interrupted run with the same inputs (of these ``digests``) and
-    settings, else a new one."""
-    parent = config.work_dir.output or config.destination.parent
-    scratch = parent / f"{config.destination.name}.progress{PARTIAL}"
-    state = {
+) -> dict[str, Any]:
+    """What the scratch files depend on: inputs, of these ``digests``, and settings."""
+    return {
         "version": SCRATCH_VERSION,
         "inputs": [[str(file.path), digests[str(file.path)]] for file in files],
         "tokenizer": digests[str(tokenizer)],
         "special": [special.bos, special.eos],
         "settings": [config.seed, dtype, config.compat, tokenizer_settings(config), config.fields],
     }
-    return open_scratch(scratch, state)
 
 
 def _encode_all(files: Sequence[DocumentFile], work: Work, processes: int) -> list[Encoded]:
