@@ -124,6 +124,33 @@ def test_long_words_and_prose_are_the_library_s(pair):
     assert our_ids(encoder, texts) == library_ids(tokenizer, texts)
 
 
+@settings(max_examples=100)
+@given(
+    word=st.one_of(
+        st.text(alphabet="acehnrt", min_size=30, max_size=400),
+        st.tuples(st.text(alphabet="ae漢", min_size=1, max_size=9), st.integers(20, 90)).map(
+            lambda each: each[0] * each[1]
+        ),
+        st.lists(st.sampled_from(["the", "cats", "isn", "a", "aa", "aaaa", "漢字"]), min_size=20, max_size=90).map(
+            "".join
+        ),
+    ),
+    together=st.integers(4, 80),
+)
+def test_giant_words_are_merged_in_stretches(giants, word, together):
+    tokenizer, encoder = giants
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dolma_data.tokens.byte_pairs.MERGED_TOGETHER", together)
+        assert our_ids(encoder, ["a cat", word, word + " a"]) == library_ids(tokenizer, ["a cat", word, word + " a"])
+
+
+@pytest.fixture(scope="module")
+def giants(tmp_path_factory) -> tuple[Any, Encoder]:
+    path = trained({}, tmp_path_factory.mktemp("tokenizer"))
+    tokenizer = load_tokenizer(path)
+    return tokenizer, Encoder(compile_tables(path, tokenizer), lambda: tokenizer)
+
+
 def test_long_texts_are_normalised_in_pieces(pair, monkeypatch):
     tokenizer, encoder = pair
     monkeypatch.setattr("dolma_data.tokens.byte_pairs.NORMALISED_TOGETHER", 3)

@@ -13,6 +13,8 @@ from tagger_scores import scores_of
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from dolma_data.kernels.repetitions import find_periods
+from dolma_data.taggers import token_counts
+from dolma_data.taggers.token_counts import read_tokenizer
 
 PATTERN = re.compile(r"(.+?)(\s?\1){3,}")
 PIECES = st.sampled_from(["a", "b", "ab", " ", "\n", "é", "a ", "abcdefghij", "日本語の長い文字列です ", "\u3000"])
@@ -54,7 +56,7 @@ def test_paragraphs_repeat_on_their_own() -> None:
     ],
 )
 def test_periods_of_tokens(tokens: list[int], runs: list[tuple[int, int, int]]) -> None:
-    assert [tuple(run) for run in find_periods(np.array(tokens, dtype=np.int64), 13).tolist()] == runs
+    assert [tuple(run) for run in find_periods(np.array(tokens, dtype=np.int32), 13).tolist()] == runs
 
 
 @pytest.fixture
@@ -86,3 +88,33 @@ def test_repeated_tokens_with_their_places(words: Path) -> None:
 def test_lengths_in_tokens(words: Path) -> None:
     assert scores_of("dolma_v1_tokenizer", " ho no\n", words) == {"length": [(0, 7, 2.0)]}
     assert scores_of("tokenizers_AI2_OLMo_v1", "ho what", words) == {"tokens": [(0, 7, 2.0)]}
+
+
+def test_long_texts_have_the_library_s_tokens(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_counts, "LONG_TEXT", 40)
+    texts = [
+        "The cats, we are told; sat. " * 9 + "漢字漢字。漢字 " * 9 + "e\u0301tude " * 9 + "12 34\n\n" * 20,
+        "ab漢é🤦🏽" * 30,  # characters of several tokens, nothing between them
+        "e\u0301" * 60,
+        "|||EMAIL_ADDRESS|||" * 9,
+        " leading, " + "x" * 100 + "<|endoftext|>" * 9,
+    ]
+    for name in ("allenai_gpt-neox-olmo-dolma-v1_5", "allenai_eleuther-ai-gpt-neox-20b-pii-special", "allenai_dolma2"):
+        tokenizer = read_tokenizer((data_dir / "tokenizers" / f"{name}.json",))
+        assert tokenizer.encoder is not None
+        for text in texts:
+            expected = tokenizer.library.encode(text, add_special_tokens=False)
+            ids, starts, ends = tokenizer.encode(text)
+            assert ids.tolist() == expected.ids
+            assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == expected.offsets
+        for special in (False, True):
+            lengths = [len(each.ids) for each in tokenizer.library.encode_batch(texts, add_special_tokens=special)]
+            assert tokenizer.counts(texts, special) == lengths
+
+
+def test_long_texts_of_other_tokenizers_are_encoded_whole(words: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_counts, "LONG_TEXT", 4)
+    tokenizer = read_tokenizer((words,))
+    assert tokenizer.encoder is None
+    assert tokenizer.counts(["ho no ho", "ho"], special=False) == [3, 1]
+    assert [column.tolist() for column in tokenizer.encode("ho no ho")] == [[1, 2, 1], [0, 3, 6], [2, 5, 8]]

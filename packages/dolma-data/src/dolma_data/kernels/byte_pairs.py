@@ -138,7 +138,7 @@ def merge_long(buffer, start, end, merges, room, ids, at):
     holds ``rank << 40 | place``, and never more than two entries a byte since a merge takes one and brings two.
     """
     byte_ids, keys, values = merges
-    _, symbols, before, after, heap = room
+    _, symbols, before, after, heap, _ = room
     size = end - start
     entries = 0
     for k in range(size):
@@ -185,10 +185,43 @@ def merge_long(buffer, start, end, merges, room, ids, at):
 
 
 @plain
+def merge_giant(buffer, start, end, merges, room, ids, at):
+    """As :func:`merge_long` a stretch of some bytes at a time, so that little of ``room`` is touched.
+
+    Ids are what merging gives as soon as every two neighbours are what merging gives of their bytes alone. So the next
+    stretch may begin at any id of the last one if it begins with that same id: it and the one before it were neighbours
+    there. Of an id far from the end of a stretch that is almost always so; where not, the word is merged as a whole.
+    """
+    after = room[3]
+    width = room[5]
+    begin = start
+    first = at
+    expected = np.int64(-1)
+    while True:
+        behind = min(end, begin + width)
+        stop = merge_long(buffer, begin, behind, merges, room, ids, at)
+        if expected >= 0 and ids[at] != expected:
+            break
+        if behind == end:
+            return stop
+        place = 0
+        while after[place] < width - width // 16:
+            place = after[place]
+            at += 1
+        if place == 0:
+            break
+        begin += place
+        expected = np.int64(ids[at])
+    return merge_long(buffer, start, end, merges, room, ids, first)
+
+
+@plain
 def encode_word(buffer, start, end, merges, memory, room, ids, at):
     """Write the ids of a word, from the memory of words or by merging; returns the place after them."""
     size = end - start
     if size > SHORT_WORD:
+        if size > room[5]:
+            return merge_giant(buffer, start, end, merges, room, ids, at)
         if size >= LONG_WORD:
             return merge_long(buffer, start, end, merges, room, ids, at)
         return merge_short(buffer, start, end, merges, room[0], ids, at)
@@ -276,7 +309,8 @@ def encode_texts(buffer, offsets, kinds, cut, digits, merges, raw, added, memory
     ``buffer`` has ``PADDING`` bytes after the last text. ``merges`` are the ids of bytes and the table of pairs.
     ``raw`` and ``added`` are tries of added tokens: the first are found in the text as it is, the second between them,
     as the library does with tokens that are not and that are normalised. ``memory`` holds words that were merged
-    before. ``room`` is to work in: [LONG_WORD], three times [bytes of the longest text], [twice that].
+    before. ``room`` is to work in: [LONG_WORD], three times [bytes of the longest text], [twice that]; last how many
+    bytes of a word are merged together.
     """
     count = 0
     for text in range(offsets.shape[0] - 1):

@@ -13,6 +13,7 @@ import regex  # type: ignore[import-untyped]
 from ..batch import Batch, Floats, Integers, Spans, whole_documents
 from ..pieces import Pieces, paragraphs
 from .registry import TaggerOptions, tagger
+from .token_counts import pieces_of_words
 
 WORD_BOUNDARY = regex.compile(r"(?w)\b")
 ASCII_RUN = re.compile(r"[A-Za-z0-9_]+")
@@ -143,19 +144,24 @@ def _unicode_words(batch: Batch, starts: Integers, ends: Integers) -> Floats:
 @tagger("olmo_pretokenizer_v1", types=("length",), source=OLMO)
 def olmo_pretokenizer_v1(batch: Batch) -> Iterator[Spans]:
     """Pieces that OLMo's tokenizer splits the text into before it merges bytes."""
-    split = _olmo_pretokenizer()
-    yield whole_documents(batch, "length", [len(split.pre_tokenize_str(text)) for text in batch.texts])
+    yield whole_documents(batch, "length", [_olmo_pieces(text) for text in batch.texts])
 
 
 @tagger("olmo_pretokenizer_with_paragraphs_v1", types=("paragraph", "document"), source=OLMO)
 def olmo_pretokenizer_with_paragraphs_v1(batch: Batch) -> Iterator[Spans]:
     """Pieces, as in olmo_pretokenizer_v1, of each paragraph that is not blank, and their sum."""
-    pieces, split = paragraphs(batch), _olmo_pretokenizer()
+    pieces = paragraphs(batch)
     places = zip(pieces.documents.tolist(), pieces.starts.tolist(), pieces.ends.tolist(), strict=True)
-    counts = [len(split.pre_tokenize_str(batch.texts[document][start:end])) for document, start, end in places]
+    counts = [_olmo_pieces(batch.texts[document][start:end]) for document, start, end in places]
     scores = np.array(counts, dtype=np.float64)
     yield pieces.spans("paragraph", scores)
     yield whole_documents(batch, "document", pieces.sums(batch, scores))
+
+
+def _olmo_pieces(text: str) -> int:
+    """How many there are; of a long text the library lists some at a time."""
+    split = _olmo_pretokenizer().pre_tokenize_str
+    return sum(len(split(text[start:end])) for start, end in pieces_of_words(text))
 
 
 @cache

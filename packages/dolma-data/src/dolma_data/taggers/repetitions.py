@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
 from ..batch import Batch, Integers, Spans, whole_documents
 from ..pieces import paragraphs
 from .registry import TaggerOptions, tagger
-from .token_counts import TOKENIZER, read_tokenizer
+from .token_counts import TOKENIZER, LoadedTokenizer, read_tokenizer
 
 TYPES = ("repetition", "doc_max_score_repetition", "doc_max_length_repetition", "doc_frac_repetition")
 PATTERN = r"matches of (.+?)(\s?\1){3,}, as in allenai/dolma"
@@ -53,7 +52,7 @@ def _of_characters(
 
 
 @tagger("tokenizer_repetitions_v1", types=TYPES, source=PERIODS, need=TOKENIZER, load=read_tokenizer)
-def tokenizer_repetitions_v1(batch: Batch, resource: Any) -> Iterator[Spans]:
+def tokenizer_repetitions_v1(batch: Batch, resource: LoadedTokenizer) -> Iterator[Spans]:
     """Runs of tokens that repeat three times or more with a period of 1 to 13 tokens, each under all its periods."""
     rows = [
         (document, start, end, times)
@@ -71,7 +70,9 @@ def tokenizer_repetitions_v1(batch: Batch, resource: Any) -> Iterator[Spans]:
     load=read_tokenizer,
     differences=(START,),
 )
-def paragraph_tokenizer_repetitions_v1(batch: Batch, resource: Any, options: TaggerOptions) -> Iterator[Spans]:
+def paragraph_tokenizer_repetitions_v1(
+    batch: Batch, resource: LoadedTokenizer, options: TaggerOptions
+) -> Iterator[Spans]:
     """As tokenizer_repetitions_v1, inside of paragraphs alone."""
     pieces = paragraphs(batch, blank=True, trimmed=False)
     rows: list[Row] = []
@@ -86,7 +87,7 @@ def paragraph_tokenizer_repetitions_v1(batch: Batch, resource: Any, options: Tag
 
 
 @tagger("tokenizer_repetitions_v2r2", types=TYPES, source=PERIODS, need=TOKENIZER, load=read_tokenizer)
-def tokenizer_repetitions_v2r2(batch: Batch, resource: Any) -> Iterator[Spans]:
+def tokenizer_repetitions_v2r2(batch: Batch, resource: LoadedTokenizer) -> Iterator[Spans]:
     """As tokenizer_repetitions_v1, in parts of 100,000 characters, runs inside others left out; nothing where none."""
     rows: list[Row] = []
     for document, text in enumerate(batch.texts):
@@ -100,16 +101,15 @@ def tokenizer_repetitions_v2r2(batch: Batch, resource: Any) -> Iterator[Spans]:
     yield from _of_tokens(batch, rows, np.unique([row[0] for row in rows]).astype(np.int64))
 
 
-def _periods(tokenizer: Any, text: str) -> Iterator[tuple[int, int, float]]:
+def _periods(tokenizer: LoadedTokenizer, text: str) -> Iterator[tuple[int, int, float]]:
     """Start and end in code points and times of each run."""
     from ..kernels.repetitions import find_periods
 
-    encoding = tokenizer.encode(text, add_special_tokens=False)
-    runs = find_periods(np.array(encoding.ids, dtype=np.int64), LONGEST_PERIOD)
-    if len(runs):
-        offsets = encoding.offsets
-        for first, end, times in runs.tolist():
-            yield offsets[first][0], offsets[end - 1][1], float(times)
+    ids, starts, ends = tokenizer.encode(text)
+    runs = find_periods(ids, LONGEST_PERIOD)
+    places = zip(starts[runs[:, 0]].tolist(), ends[runs[:, 1] - 1].tolist(), runs[:, 2].tolist(), strict=True)
+    for start, end, times in places:
+        yield start, end, float(times)
 
 
 def _of_tokens(batch: Batch, rows: Iterable[Row], only: Integers | None = None) -> Iterator[Spans]:

@@ -1,35 +1,137 @@
-"""Lengths of documents in tokens of a tokenizer."""
+"""Tokens of texts by a tokenizer that is given, and lengths of documents in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import regex  # type: ignore[import-untyped]
+
 from ..batch import Batch, Spans, whole_documents
 from ..errors import UserError
+from ..tokens.byte_pairs import Encoder, UnsupportedTokenizerError, compile_tables
 from .registry import Need, tagger
 
 TOKENIZER = Need("a tokenizer.json")
+LONG_TEXT = 1 << 20  # code points; the library takes a hundred bytes for each
+BETWEEN_WORDS = regex.compile(r"(?<=\p{L})(?=[\s.,;。，、])")  # no cut of tokens.byte_pairs goes over such a place
+Tokens = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]
 
 
-def read_tokenizer(files: tuple[Path, ...]) -> Any:
+def pieces_of_words(text: str) -> Iterator[tuple[int, int]]:
+    """Where a long text can be cut without any change of its tokens: starts and ends."""
+    start = 0
+    while len(text) - start > LONG_TEXT:
+        place = BETWEEN_WORDS.search(text, start + LONG_TEXT)
+        if place is None:
+            break
+        yield start, place.start()
+        start = place.start()
+    yield start, len(text)
+
+
+@dataclass(frozen=True)
+class LoadedTokenizer:
+    """The tokenizer of a file: as the library has it and, for long texts, our own encoder of the same tokens."""
+
+    library: Any
+    path: Path
+
+    @cached_property
+    def encoder(self) -> Encoder | None:
+        """None where only the library can encode."""
+        if self.library.truncation is not None or self.library.padding is not None:
+            return None
+        try:
+            return Encoder(compile_tables(self.path, self.library), lambda: self.library)
+        except UnsupportedTokenizerError:
+            return None
+
+    def counts(self, texts: list[str], special: bool) -> list[int]:
+        """How many tokens the texts have, those that stand around every text too where ``special``."""
+        lengths = [0 if len(text) <= LONG_TEXT else self._count(text, special) for text in texts]
+        short = [at for at, text in enumerate(texts) if not lengths[at]]
+        encodings = self.library.encode_batch_fast([texts[at] for at in short], add_special_tokens=special)
+        for at, encoding in zip(short, encodings, strict=True):
+            lengths[at] = len(encoding)
+        return lengths
+
+    def _count(self, text: str, special: bool) -> int:
+        """Tokens of a long text; 0 where only the library can tell."""
+        if self.encoder is None:
+            return 0
+        ids, _ = self.encoder.encode([text.encode()])
+        return len(ids) + (int(self.library.num_special_tokens_to_add(False)) if special else 0)
+
+    def encode(self, text: str) -> Tokens:
+        """Ids, starts and ends (code points) of the tokens, without those that stand around every text."""
+        found = [self._encode_piece(text[start:end], start) for start, end in self._pieces(text)]
+        ids, starts, ends = (np.concatenate(columns) for columns in zip(*found, strict=True))
+        return ids, starts, ends
+
+    def _pieces(self, text: str) -> Iterable[tuple[int, int]]:
+        return pieces_of_words(text) if self._cuts else [(0, len(text))]
+
+    @cached_property
+    def _cuts(self) -> bool:
+        added = self.library.get_added_tokens_decoder().values()
+        return self.encoder is not None and not any(BETWEEN_WORDS.search(token.content) for token in added)
+
+    def _encode_piece(self, text: str, first: int) -> Tokens:
+        word = self._encode_word(text) if len(text) > 2 * LONG_TEXT and self.encoder is not None else None
+        if word is not None:
+            return word[0], word[1] + np.int32(first), word[2] + np.int32(first)
+        encoding = self.library.encode(text, add_special_tokens=False)
+        offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2) + np.int32(first)
+        return np.array(encoding.ids, dtype=np.int32), offsets[:, 0], offsets[:, 1]
+
+    def _encode_word(self, text: str) -> Tokens | None:
+        """A text that nothing breaks; None for any other: the library leaves out white space, undoes normalisation."""
+        assert self.encoder is not None
+        data = text.encode()
+        ids, _ = self.encoder.encode([data])
+        ends = np.cumsum(self._token_bytes[ids], dtype=np.int64)
+        if any(map(str.isspace, text)) or (len(ends) and ends[-1] != len(data)):
+            return None
+        characters = np.cumsum((np.frombuffer(data, dtype=np.uint8) & 0xC0) != 0x80, dtype=np.int32)
+        behind = characters[ends - 1]
+        starts = characters[ends - self._token_bytes[ids]] - 1
+        return ids.astype(np.int32), starts.astype(np.int32), behind
+
+    @cached_property
+    def _token_bytes(self) -> npt.NDArray[np.int64]:
+        """[ids] bytes that a token stands for; every byte is a character of its name, but in added tokens."""
+        vocabulary = self.library.get_vocab(with_added_tokens=True)
+        sizes = np.zeros(max(vocabulary.values()) + 1, dtype=np.int64)
+        for name, number in vocabulary.items():
+            sizes[number] = len(name)
+        for number, token in self.library.get_added_tokens_decoder().items():
+            sizes[number] = len(token.content.encode())
+        return sizes
+
+
+def read_tokenizer(files: tuple[Path, ...]) -> LoadedTokenizer:
     """The tokenizer of a file of the package tokenizers."""
     from tokenizers import Tokenizer
 
     (path,) = files
     try:
-        return Tokenizer.from_file(str(path))
+        return LoadedTokenizer(Tokenizer.from_file(str(path)), path)
     except Exception as error:  # the package raises Exception itself
         raise UserError(f"not a tokenizer: {error}", where=path, fix="name a tokenizer.json") from error
 
 
 def _enter(name: str, type_of_span: str, stripped: bool, made_for: str) -> None:
-    def count(batch: Batch, resource: Any) -> Iterator[Spans]:
+    def count(batch: Batch, resource: LoadedTokenizer) -> Iterator[Spans]:
         texts = [text.strip() for text in batch.texts] if stripped else batch.texts
         # Blank texts have no token even where the tokenizer adds one to every text.
-        encodings = resource.encode_batch_fast(texts, add_special_tokens=stripped)
-        counts = [len(encoding) if text or not stripped else 0 for encoding, text in zip(encodings, texts, strict=True)]
+        counts = resource.counts(texts, special=stripped)
+        counts = [number if text or not stripped else 0 for number, text in zip(counts, texts, strict=True)]
         yield whole_documents(batch, type_of_span, counts)
 
     of_what = "the text without white space at its ends" if stripped else "the text"

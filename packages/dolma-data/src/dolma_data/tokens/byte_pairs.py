@@ -40,6 +40,7 @@ Offsets = npt.NDArray[np.int64]
 MEMORY = 1 << 17  # places for words that were merged before, 64 bytes each
 LAST_ASSIGNED = 0x3FFFF  # beyond are only tags, selectors and private use: nothing that the expressions name
 NORMALISED_TOGETHER = 1 << 16  # bytes
+MERGED_TOGETHER = 1 << 20  # bytes of a word
 NOT_IN_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that some vocabularies leave out
 LARGEST_TRIE = 1 << 14  # nodes, 1 KB each
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -180,6 +181,7 @@ class Encoder:
                 np.empty(LONG_WORD, dtype=np.int64),
                 *(np.empty(longest, dtype=np.int32) for _ in range(3)),
                 np.empty(2 * longest, dtype=np.int64),
+                MERGED_TOGETHER,
             ),
             ids,
             firsts,
