@@ -265,6 +265,17 @@ def test_killed_and_run_again_gives_the_same_bytes(dolma, write_documents, token
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_documents_need_no_source_and_have_their_row_in_the_tables(dolma, write_documents, tokenizer, tmp_path):
+    rows = [{"id": "none", "text": "a"}, {"id": "null", "text": "b", "source": None}]
+    rows += [{"id": "number", "text": "c", "source": 5}, {"id": "text", "text": "d", "source": "s"}]
+    root = write_documents(rows)
+    out = tmp_path / "tokens"
+    assert dolma("tokens", "--documents", root, "--destination", out, "--tokenizer.name-or-path", tokenizer) == 0
+    with gzip.open(out / "part-0-00000.csv.gz", "rt", newline="") as stream:
+        listed = {row[2]: int(row[4]) for row in csv.reader(stream)}
+    assert listed == {"none": 1, "null": 2, "number": 3, "text": 4}
+
+
 def test_bad_lines_fail_unless_allowed_and_are_listed(dolma, write_documents, tokenizer, read_jsonl, tmp_path, capsys):
     root = write_documents([{"id": "1", "text": "x", "source": "s"}, b"{"])
     out = tmp_path / "tokens"
