@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data import attributes
-from dolma_data.attributes import clean_name, encode_row, encode_rows, encode_tombstone, find_attributes, read_aligned
+from dolma_data.attributes import clean_name, encode_rows, find_attributes
 from dolma_data.batch import Spans, listed_spans
-from dolma_data.documents import find_documents
 from dolma_data.errors import UserError
 
 ROWS: list[dict[str, Any]] = [
@@ -26,54 +25,6 @@ def write(root: Path, name: str, lines: list[bytes], tree: str = "a.jsonl") -> P
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(lines))
     return path
-
-
-def read(root: Path, *names: str) -> list[tuple[str | None, dict[str, Any]]]:
-    (file,) = find_documents([root])
-    return [(row.document and row.document["id"], attributes) for row, attributes in read_aligned(file, names)]
-
-
-def test_attributes_of_several_folders_are_joined_and_later_ones_replace_equal_keys(write_documents: Any) -> None:
-    root = write_documents(ROWS, "a.jsonl")
-    write(root, "x", [encode_row(row, {"k": [(0, 1, 0.5)], "x": []}) for row in ROWS])
-    write(root, "y", [encode_row(ROWS[0], {"k": [(0, 3, 1.0)]}), b'{"id": "2", "attributes": {}}\n'])
-    assert read(root, "x", "y") == [
-        ("1", {"k": [(0, 3, 1.0)], "x": []}),
-        ("2", {"k": [(0, 1, 0.5)], "x": []}),
-    ]
-
-
-def test_a_quarantined_line_stands_beside_its_tombstone(write_documents: Any) -> None:
-    root = write_documents([ROWS[0], b"{broken", ROWS[1]], "a.jsonl")
-    write(root, "x", [encode_row(ROWS[0], {}), encode_tombstone("not JSON"), encode_row(ROWS[1], {"k": [(0, 1, 1.0)]})])
-    assert read(root, "x") == [("1", {}), (None, {}), ("2", {"k": [(0, 1, 1.0)]})]
-
-
-@pytest.mark.parametrize(
-    ("lines", "line", "what"),
-    [
-        ([encode_row(ROWS[0], {})], 2, "the attributes end before"),
-        ([encode_row(row, {}) for row in (*ROWS, ROWS[0])], 3, "more rows of attributes"),
-        ([encode_row(row, {}) for row in ROWS[::-1]], 1, "of id '2' stand beside the document '1'"),
-        ([encode_row(ROWS[0], {}), encode_tombstone("no text")], 2, "of id None stand beside the document '2'"),
-        ([encode_row(ROWS[0], {}), b'{"id": "2"}\n'], 2, "not a row of attributes"),
-        ([b'{"id": "1", "attributes": {"k": [[0, 1]]}}\n', encode_row(ROWS[1], {})], 1, "not a row of attributes"),
-    ],
-)
-def test_rows_out_of_line_are_an_error_with_file_and_line(
-    write_documents: Any, lines: list[bytes], line: int, what: str
-) -> None:
-    root = write_documents(ROWS, "a.jsonl")
-    path = write(root, "x", lines)
-    with pytest.raises(UserError, match=what) as error:
-        read(root, "x")
-    assert (error.value.where, error.value.line) == (str(path), line)
-
-
-def test_a_missing_attribute_file_is_an_error(write_documents: Any) -> None:
-    root = write_documents(ROWS, "a.jsonl")
-    with pytest.raises(UserError, match="has no attributes 'x'"):
-        read(root, "x")
 
 
 def test_names_become_parts_of_keys() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from dolma_data.dedupe.by_hash import HashMarker
 from dolma_data.dedupe.deduplication import encode_hashes
 from dolma_data.dedupe.first_copies import find_first_copies
 from dolma_data.dedupe.scratch import Scratch
-from dolma_data.dedupe.units import encode_units, lay_out, parse_key, value_at, words_in
+from dolma_data.dedupe.units import encode_units, have_few_words, lay_out, parse_key, value_at, words_in
 from dolma_data.dedupe.writing import encode_rows
 from dolma_data.errors import UserError
 from dolma_data.files import digest
@@ -485,3 +486,20 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert dedupe(root, *options) == 0
     assert encoded == [2]  # the two files before were kept
     assert contents(root / "attributes") == expected
+
+
+def have_fewer(text: str, least: int) -> bool:
+    buffer = np.frombuffer(text.encode(), dtype=np.uint8)
+    return bool(have_few_words(buffer, np.array([0]), np.array([len(buffer)]), least)[0])
+
+
+def test_words_that_count_hold_a_letter_or_digit() -> None:
+    text = "can't stop — 3.14 (e.g. x_y) 日本"
+    assert [have_fewer(text, least) for least in (6, 7, 8)] == [False, False, True]
+    assert have_fewer(" -- … !", 1)
+
+
+@given(st.lists(st.sampled_from([*"ab1_ .,:'-\n日é", "can't", "3.5", "\u3000"]), max_size=12).map("".join))
+def test_few_words_are_fewer_than_the_library_counts(text: str) -> None:
+    words = sum(1 for piece in regex.splititer(r"(?w)\b", text) if regex.search(r"[\p{L}\p{N}]", piece))
+    assert [have_fewer(text, count) for count in range(words + 3)] == [count > words for count in range(words + 3)]

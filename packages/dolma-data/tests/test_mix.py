@@ -220,6 +220,9 @@ class TestAttributesMustFit:
             ([attributes("1", {}), attributes("2", {}), attributes("3", {})], "line 3"),
             ([attributes("1", {}), attributes("3", {})], "line 2"),
             ([attributes("1", {}), b"{"], "line 2"),
+            ([attributes("1", {}), b'{"id": "2"}'], "line 2"),
+            ([attributes("1", {"k": [[0, 1]]}), attributes("2", {})], "line 1"),
+            ([attributes("1", {}), attributes(None, {}, None, quarantined="no text")], "line 2"),
             ([attributes("1", {"k": [[0, 99, 1.0]]}), attributes("2", {})], "outside the text"),
         ],
     )

@@ -7,8 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tagger_scores import scores_of
 
-from dolma_data.taggers.length import count_words, has_words
-
 
 def test_lengths() -> None:
     assert scores_of("char_length_v1", "日本 x") == {"length": [(0, 4, 4.0)]}
@@ -22,17 +20,6 @@ def test_words_of_paragraphs() -> None:
         "document": [(0, 28, 7.0)],
         "negative_document": [(0, 28, -7.0)],
     }
-
-
-def test_words_hold_a_letter_or_digit() -> None:
-    assert count_words("can't stop — 3.14 (e.g. x_y) 日本") == 7
-    assert count_words(" -- … !") == 0
-
-
-@given(st.lists(st.sampled_from([*"ab1_ .,:'-\n日é", "can't", "3.5", "\u3000"]), max_size=12).map("".join))
-def test_having_words_is_counting_them(text: str) -> None:
-    words = count_words(text)
-    assert [has_words(text, count) for count in range(words + 3)] == [count <= words for count in range(words + 3)]
 
 
 # Cases of Unicode Standard Annex 29, section 4.1, each under the rule that it is about.

@@ -1,7 +1,7 @@
 """The attributes artifact: scores of documents in files of their own, row for row beside the documents.
 
-Whoever reads documents together with attributes goes through :func:`read_aligned`, which stops with file and line
-where a row is missing, extra or belongs to another document; a document never passes for unscored because of that.
+What joins both (:mod:`dolma_data.mix.chunks`) stops with file and line where a row is missing, extra or belongs to
+another document; a document never passes for unscored because of that.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ from .documents import (
     FORMAT_VERSION,
     MANIFEST,
     SUFFIXES,
-    DocumentFile,
-    Row,
     check_attributes_manifest,
-    read_rows,
 )
 from .errors import UserError
 from .file_trees import files_below
@@ -200,50 +197,6 @@ def decode_rows(path: str | Path, lines: Iterable[tuple[int, bytes]]) -> Iterato
             raise UserError(
                 f"not a row of attributes: {error}", where=path, line=line, fix="make the attributes again"
             ) from error
-
-
-def read_aligned(file: DocumentFile, names: Sequence[str]) -> Iterator[tuple[Row, dict[str, list[Span]]]]:
-    """Yield every row of the document file with its attributes from all of ``names``; later ones replace equal keys.
-
-    Raises UserError with file and line where an attribute file is missing, is too short or too long, or has another
-    ``id`` than the document; a row that could not be read must be a tombstone there, and has no attributes.
-    """
-    paths = [file.attributes_path(name) for name in names]
-    for name, path in zip(names, paths, strict=True):
-        if not path.is_file():
-            raise UserError(f"{file.path} has no attributes {name!r}", where=path, fix=f"make {name} for all documents")
-    readers = [read_attribute_rows(path) for path in paths]
-    line = 0
-    for row in read_rows(file.path):
-        line = row.line
-        merged: dict[str, list[Span]] = {}
-        for path, reader in zip(paths, readers, strict=True):
-            at, attributes = next(reader, (line, None))
-            if attributes is None:
-                raise UserError(
-                    f"the attributes end before {file.path} does",
-                    where=path,
-                    line=line,
-                    fix="make the attributes again",
-                )
-            expected = None if row.document is None else row.document["id"]
-            if attributes.id != expected:
-                raise UserError(
-                    f"the attributes of id {attributes.id!r} stand beside the document {expected!r} of {file.path}",
-                    where=path,
-                    line=at,
-                    fix="make the attributes again",
-                )
-            merged.update(attributes.attributes)
-        yield row, merged
-    for path, reader in zip(paths, readers, strict=True):
-        if next(reader, None) is not None:
-            raise UserError(
-                f"more rows of attributes than {file.path} has lines",
-                where=path,
-                line=line + 1,
-                fix="make the attributes again",
-            )
 
 
 def find_attributes(folders: Sequence[str | Path]) -> list[Path]:

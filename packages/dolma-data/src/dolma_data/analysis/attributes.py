@@ -30,7 +30,6 @@ PIECE_BYTES = 4 << 20  # of lines that a worker takes at a time
 PERCENTILES = (0.1, 0.5, 0.9)
 LABEL = "__label__"  # keys of fastText probabilities, which may exceed 1 a little
 Extremes = tuple[float, float]
-Counts = dict[str, npt.NDArray[np.int64]]
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 

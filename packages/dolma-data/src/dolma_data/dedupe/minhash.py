@@ -6,7 +6,6 @@ Ullman, Mining of Massive Datasets, section 3.4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -87,16 +86,3 @@ def encode_signatures(rule: DedupeRule, chunk: Chunk) -> tuple[UnitChunk, dict[s
         more["shingles"] = np.concatenate(sets) if sets else hashes
         more["shingle_counts"] = np.array([len(each) for each in sets], dtype=np.int64)
     return make_chunk(chunk, rows, spans), more
-
-
-def signatures_of(texts: Sequence[str], rule: MinHashRule) -> Signatures:
-    """Signatures of texts, [N, bands * rows]; texts without a word have the largest value everywhere."""
-    encoded = [text.encode() for text in texts]
-    ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
-    starts = ends - np.array([len(text) for text in encoded], dtype=np.int64)
-    nothing = np.zeros(0, dtype=np.int64)
-    buffer = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-    spans = Spans(np.zeros(0, dtype=np.uint8), nothing, nothing, nothing, buffer, starts, ends)
-    hashes, edges = shingles_of(rule, spans)
-    signatures: Signatures = sign(hashes, edges, *permutations(rule))
-    return signatures

@@ -12,7 +12,6 @@ HAS_LETTER = 1
 HAS_SYMBOL = 2  # "#" or the ellipsis character: the symbols of Rae et al. 2021
 FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x100000001B3)
-MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @njit(cache=True, inline="always")
@@ -33,19 +32,6 @@ def hash_bytes(buffer, start, end):
     for at in range(start, end):
         value = (value ^ np.uint64(buffer[at])) * FNV_PRIME
     return finish_hash(value)
-
-
-@njit(cache=True)
-def count_characters(buffer, offsets):
-    """Code points of each document, [D]."""
-    documents = offsets.shape[0] - 1
-    characters = np.zeros(documents, dtype=np.int64)
-    for document in range(documents):
-        count = 0
-        for at in range(offsets[document], offsets[document + 1]):
-            count += (buffer[at] & 0xC0) != 0x80
-        characters[document] = count
-    return characters
 
 
 @njit(cache=True)

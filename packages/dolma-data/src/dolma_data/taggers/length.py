@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
-import regex  # type: ignore[import-untyped]
 
 from ..batch import Batch, Floats, Integers, Spans, whole_documents
 from ..pieces import Pieces, paragraphs
 from .registry import TaggerOptions, tagger
 from .token_counts import pieces_of_words
 
-WORD_BOUNDARY = regex.compile(r"(?w)\b")
-ASCII_RUN = re.compile(r"[A-Za-z0-9_]+")
-LETTER_OR_DIGIT = regex.compile(r"[\p{L}\p{N}]")
 TOKEN_COUNT = "token-count"
 TOKENS = r"tokens \w+|[^\w\s]+, as in allenai/dolma"
 UNICODE_WORDS = "words of Unicode Standard Annex 29, as in allenai/dolma"
@@ -175,17 +170,3 @@ def _olmo_pretokenizer() -> Any:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
     )
-
-
-def count_words(text: str) -> int:
-    """Words of ``text`` by Unicode Standard Annex 29 that hold a letter or digit."""
-    return sum(1 for piece in WORD_BOUNDARY.splititer(text) if LETTER_OR_DIGIT.search(piece))
-
-
-def has_words(text: str, count: int) -> bool:
-    """Whether ``count_words(text) >= count``, mostly without counting them."""
-    if len(text) < count or (text.isascii() and len(ASCII_RUN.findall(text)) < count):
-        return False  # a word of ASCII text holds at least one run of letters, digits and underscores
-    if sum(1 for piece in text.split() if LETTER_OR_DIGIT.search(piece)) >= count:
-        return True  # white space stands between words, never in them
-    return count_words(text) >= count
