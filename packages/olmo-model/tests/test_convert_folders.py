@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +123,7 @@ VARIANTS = {
     "fsdp": lambda name: ["_fsdp_wrapped_module." + name.replace("blocks.1.", "blocks.1._fsdp_wrapped_module.")],
     "groups": grouped,
     "hf_olmo": lambda name: ["model." + name],
+    "safetensors": lambda name: [base64.urlsafe_b64encode(pickle.dumps(((name,), False))).decode()],
 }
 
 
@@ -140,6 +143,19 @@ def test_the_single_norm_of_early_blocks_stands_for_both():
         "transformer.blocks.0.ff_norm.weight": "transformer.blocks.0.norm.weight",
         "transformer.wte.weight": "transformer.wte.weight",
     }
+
+
+def test_a_pickled_name_is_read_and_not_executed(tmp_path):
+    plain = "gASVHwAAAAAAAACMFnRyYW5zZm9ybWVyLnd0ZS53ZWlnaHSUhZSJhpQu"
+    assert native_names([plain]) == {"transformer.wte.weight": plain}
+
+    class Harmful:
+        def __reduce__(self):
+            return Path.mkdir, (tmp_path / "made",)
+
+    harmful = base64.urlsafe_b64encode(pickle.dumps(((Harmful(),), False))).decode()
+    assert list(native_names([harmful]).values()) == [harmful]
+    assert not (tmp_path / "made").exists()
 
 
 def test_weights_in_safetensors_and_the_old_hugging_face_code_are_read(official, tmp_path):

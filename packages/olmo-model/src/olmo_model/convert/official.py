@@ -3,6 +3,8 @@ of its older Hugging Face code (``hf_olmo``: the same fields in ``config.json``)
 
 from __future__ import annotations
 
+import base64
+import pickletools
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -140,9 +142,10 @@ def native_names(stored: Collection[str]) -> dict[str, str]:
     """For each native name the name it is stored under, whatever of OLMo's code wrote it.
 
     Known are the prefixes ``_fsdp_wrapped_module.`` and ``model.`` (of hf_olmo), ``block_groups.G.I`` for the block
-    ``G * size + I``, and the single ``norm`` of early blocks, which stands for ``attn_norm`` and ``ff_norm``.
+    ``G * size + I``, the single ``norm`` of early blocks, which stands for ``attn_norm`` and ``ff_norm``, and the names
+    that OLMo's own safetensors files hold.
     """
-    plain = {name: name.replace("_fsdp_wrapped_module.", "").removeprefix("model.") for name in stored}
+    plain = {name: _decoded(name).replace("_fsdp_wrapped_module.", "").removeprefix("model.") for name in stored}
     size = 1 + max((int(match[2]) for match in map(GROUP.match, plain.values()) if match), default=0)
     found: dict[str, str] = {}
     for name, short in plain.items():
@@ -153,6 +156,16 @@ def native_names(stored: Collection[str]) -> dict[str, str]:
                 raise UserError(f"{name} and {found[one]} are the same weight", where="weights", fix="remove one")
             found[one] = name
     return found
+
+
+def _decoded(name: str) -> str:
+    """A name out of OLMo's safetensors files, which hold the base64 of the pickle of ``((name,), False)`` (allenai/OLMo,
+    olmo/safetensors_util.py); any other as it is. The pickle's texts are picked out; nothing of it is executed."""
+    try:
+        parts = [part for _, part, _ in pickletools.genops(base64.b64decode(name, b"-_", validate=True))]
+    except ValueError:  # no base64, or no pickle
+        return name
+    return ".".join(part for part in parts if isinstance(part, str))
 
 
 def _norms(name: str) -> Iterable[str]:
