@@ -104,16 +104,26 @@ def check(session: nox.Session) -> None:
     session.run("python", str(ROOT / "tools" / "check_artifacts.py"), *(session.posargs or ["recipe-output"]))
 
 
-def peer(session: nox.Session, name: str, *requirements: str) -> Path:
-    """An environment of its own for another tool; returns its Python."""
+def peer(session: nox.Session, name: str, *requirements: str, versions: str | None = None) -> Path:
+    """An environment of its own for another tool; returns its Python. ``versions`` are those of Python it runs on."""
     folder = Path(session.create_tmp()) / name
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
+    ready = folder / "ready"
+    if not ready.exists():
         if session.venv_backend != "uv":
             session.error("the other tools install with uv alone: pip does not come to an end (pip install uv)")
-        session.run("uv", "venv", "--quiet", str(folder), external=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        chosen = ["--python", versions] if versions else []
+        session.run("uv", "venv", "--quiet", *chosen, str(folder), external=True)
         session.run("uv", "pip", "install", "--quiet", "--python", str(python), *requirements, external=True)
+        ready.touch()
     return python
+
+
+def pinned(name: str) -> str:
+    """The requirement of constraints.txt for a package."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if line.startswith(f"{name}=="))
 
 
 @nox.session
@@ -138,10 +148,18 @@ COMPARISONS = {
 
 @nox.session
 def parity(session: nox.Session) -> None:
-    """Compare with allenai/dolma row by row: `nox -s parity -- dolma [taggers|steps|pipeline|rules [OPTION …]]`."""
+    """Compare with other tools: `nox -s parity -- dolma [taggers|steps|pipeline|rules [OPTION …]]`, `… -- olmo`."""
     other, *arguments = session.posargs or ["dolma"]
-    if other != "dolma":
-        session.error(f"no comparison with {other!r}; say nox -s parity -- dolma")
+    if other not in ("dolma", "olmo"):
+        session.error(f"no comparison with {other!r}; say nox -s parity -- dolma, or -- olmo")
+    if other == "dolma":
+        parity_with_dolma(session, arguments)
+    else:
+        parity_with_olmo(session, arguments)
+
+
+def parity_with_dolma(session: nox.Session, arguments: list[str]) -> None:
+    """dolma-data and allenai/dolma, row by row."""
     if arguments and arguments[0].startswith("-"):
         arguments = ["taggers", *arguments]
     chosen, options = arguments[:1] or list(COMPARISONS), arguments[1:]
@@ -158,6 +176,22 @@ def parity(session: nox.Session) -> None:
         dolma = python if name == "taggers" else python.with_name("dolma")
         more = ["--work", f"{work}/{name}"] if name in ("pipeline", "rules") else []
         session.run("python", f"tools/{COMPARISONS[name]}", "--dolma", str(dolma), *more, *options)
+
+
+def parity_with_olmo(session: nox.Session, arguments: list[str]) -> None:
+    """olmo-model, ai2-olmo and transformers: numbers, training, data order, checkpoints, first weights."""
+    install(session, *editable("olmo-model"), "transformers")
+    torch = pinned("torch")
+    # olmo.train needs three packages that ai2-olmo leaves to an extra, which brings a hundred more
+    ai2 = peer(
+        session, "ai2-olmo", "ai2-olmo==0.6.0", "numpy<2", "pyarrow<18", "datasets<3.3", "transformers<4.50", torch,
+        "safetensors", "scikit-learn", "torchmetrics", "wandb", versions=">=3.10,<3.13",
+    )  # fmt: skip
+    newest = peer(session, "transformers", "transformers", "numpy", torch)
+    session.run(
+        "python", "tools/parity_olmo.py", "--ai2", str(ai2), "--transformers", str(newest), "--work",
+        f"{session.create_tmp()}/olmo", *arguments,
+    )  # fmt: skip
 
 
 @nox.session
