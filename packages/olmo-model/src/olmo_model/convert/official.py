@@ -159,8 +159,9 @@ def native_names(stored: Collection[str]) -> dict[str, str]:
 
 
 def _decoded(name: str) -> str:
-    """A name out of OLMo's safetensors files, which hold the base64 of the pickle of ``((name,), False)`` (allenai/OLMo,
-    olmo/safetensors_util.py); any other as it is. The pickle's texts are picked out; nothing of it is executed."""
+    """A name out of OLMo's safetensors files, which hold the base64 of the pickle of ``((name,), False)``
+    (allenai/OLMo, olmo/safetensors_util.py); any other as it is. The pickle's texts are picked out; nothing of it is
+    executed."""
     try:
         parts = [part for _, part, _ in pickletools.genops(base64.b64decode(name, b"-_", validate=True))]
     except ValueError:  # no base64, or no pickle
