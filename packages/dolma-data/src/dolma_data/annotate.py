@@ -66,10 +66,12 @@ class Chunk:
 
     @property
     def first_line(self) -> int:
+        """Line number of the first row in its file, from 1."""
         return self.block.first_line
 
     @property
     def last(self) -> bool:
+        """Whether no row of the file comes after."""
         return self.block.last
 
     def documents(self) -> tuple[list[dict[str, Any] | str], list[dict[str, Any]]]:
@@ -206,19 +208,23 @@ class Output:
         return True
 
     def notes_path(self, tree: str) -> Path:
+        """Where the notes about a file lie while the run goes on."""
         return self.progress / "notes" / (tree + ".notes")
 
     def begin(self, file: DocumentFile) -> None:
+        """Open the attributes and notes of a file; they get their names when :meth:`end` is called."""
         self._open = ExitStack()
         self._rows: BinaryIO = self._open.enter_context(atomic_write(self.folder / file.tree, packed=True))
         self._notes: BinaryIO = self._open.enter_context(atomic_write(self.notes_path(file.tree)))
 
     def write(self, lines: bytes, notes: list[Note]) -> None:
+        """Write encoded rows, packed as the file is, and notes."""
         self._rows.write(lines)
         for note in notes:
             self._notes.write(encode_json(note) + b"\n")
 
     def end(self, file: DocumentFile, document_digest: str, rows: int, failures: list[tuple[int, str]]) -> None:
+        """Close a file and write into the journal, on disk, that it is finished."""
         assert self._open is not None
         self._open.close()
         self._open = None
@@ -282,6 +288,7 @@ class Annotation:
         self.state = state
 
     def of(self, file: DocumentFile, name: str) -> Output:
+        """The output with attributes ``name`` of a file."""
         return self.outputs[file.attributes_folder(name)]
 
     def run(self, score: Callable[[Chunk], Scored], processes: int) -> None:

@@ -50,6 +50,7 @@ class DocumentFile:
 
     @property
     def path(self) -> Path:
+        """Where the file lies."""
         return self.root / self.name
 
     @property
@@ -248,6 +249,7 @@ class Shard:
 
     @property
     def kept(self) -> int:
+        """Documents in the files that are listed."""
         return sum(file["documents"] for file in self.files)
 
     def count(self, source: str, text_bytes: int, documents: int = 1) -> None:
@@ -313,9 +315,11 @@ class DocumentsArtifact:
         return total
 
     def failures(self) -> list[Failure]:
+        """All records that could not be used, in their order."""
         return [failure for shard in self.shards for failure in shard.failures]
 
     def manifest(self) -> dict[str, Any]:
+        """The manifest, as docs/artifacts.md describes it."""
         sources: dict[str, dict[str, int]] = {}
         for shard in self.shards:
             for source, (documents, text_bytes) in shard.sources.items():

@@ -64,9 +64,11 @@ class Mirror:
     # --- places and states
 
     def key(self, scheme: str, path: str) -> str:
+        """Name of a remote path below the mirror, without the part of a web address from ``?`` on, which may be secret."""
         return f"{scheme}/{path.partition('?')[0] if scheme in WEB else path}"
 
     def state(self, key: str) -> list[int] | None:
+        """Size and time of a local file; None where there is none."""
         path = self.root / key
         if not path.is_file():
             return None
@@ -86,6 +88,7 @@ class Mirror:
         self.journal[key] = [*(self.state(key) or (None, None)), version, how]
 
     def save(self) -> None:
+        """Write the journal, so that a later run goes on from here."""
         write_json(self.root / JOURNAL, {"token": self.token, "files": self.journal})
 
     # --- fetching

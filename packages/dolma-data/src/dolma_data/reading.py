@@ -46,6 +46,7 @@ class Block:
 
     @property
     def rows(self) -> int:
+        """Lines of the block, one without a newline at the end counted."""
         return self.data.count(b"\n") + (not self.data.endswith(b"\n") and bool(self.data))
 
     def let_go(self) -> None:
@@ -122,9 +123,11 @@ class PieceStream(io.RawIOBase):
         self.ready = memoryview(b"")
 
     def readable(self) -> bool:
+        """Always: this is a stream to read."""
         return True
 
     def readinto(self, target: Any) -> int:
+        """Fill ``target`` as far as the next piece goes; 0 at the end."""
         while not self.ready:
             piece = next(self.source, None)
             if piece is None:
@@ -136,6 +139,7 @@ class PieceStream(io.RawIOBase):
         return taken
 
     def close(self) -> None:
+        """End the source, and with it what it holds open."""
         cast(Any, self.source).close()
         super().close()
 

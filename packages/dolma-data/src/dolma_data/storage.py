@@ -47,6 +47,7 @@ class Storage:
         self._systems: dict[str, Any] = {}
 
     def system(self, scheme: str, path: str) -> Any:
+        """The file system of a scheme, made once; what it remembers of listings is dropped."""
         if scheme not in self._systems:
             self._systems[scheme] = file_system(scheme, concealed(f"{scheme}://{path}"))
         self._systems[scheme].invalidate_cache()
@@ -67,12 +68,14 @@ class Storage:
         return {name: info for name, info in sorted(found.items()) if _is_file(name, info)}
 
     def exists(self, scheme: str, path: str) -> bool:
+        """Whether a file (no folder) is there."""
         try:
             return bool(self.system(scheme, path).info(path)["type"] == "file")
         except FileNotFoundError:
             return False
 
     def version(self, scheme: str, path: str) -> str:
+        """What changes when the file does: see :func:`version_of`."""
         return version_of(self.system(scheme, path).info(path))
 
     def check_bucket(self, scheme: str, path: str) -> None:
@@ -84,6 +87,7 @@ class Storage:
             raise UserError("there is no such bucket", where=f"{scheme}://{bucket}", fix="make it first") from error
 
     def get(self, scheme: str, paths: Sequence[str], targets: Sequence[Path]) -> None:
+        """Fetch files into local ones, together where there are several."""
         system = self.system(scheme, paths[0])
         names = [f"{scheme}://{path}" if scheme in WEB else path for path in paths]
         if len(names) == 1:
@@ -92,6 +96,7 @@ class Storage:
             system.get(names, [str(target) for target in targets])
 
     def put(self, scheme: str, sources: Sequence[Path], paths: Sequence[str]) -> None:
+        """Upload local files, together where there are several; each is visible when it is whole."""
         system = self.system(scheme, paths[0])
         if len(paths) == 1:
             system.put_file(str(sources[0]), paths[0])
@@ -99,12 +104,15 @@ class Storage:
             system.put([str(source) for source in sources], list(paths))
 
     def read(self, scheme: str, path: str) -> bytes:
+        """Content of a small file."""
         return bytes(self.system(scheme, path).cat_file(path))
 
     def write(self, scheme: str, path: str, data: bytes) -> None:
+        """Write a small file whole."""
         self.system(scheme, path).pipe_file(path, data)
 
     def remove(self, scheme: str, path: str) -> None:
+        """Remove a file."""
         self.system(scheme, path).rm_file(path)
 
     def is_same(self, scheme: str, path: str, info: dict[str, Any], local: Path) -> bool:

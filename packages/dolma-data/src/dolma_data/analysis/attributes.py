@@ -44,12 +44,14 @@ class Range:
     high: float = -math.inf
 
     def add(self, values: npt.NDArray[np.float64]) -> None:
+        """Take values in, [V] with V of 1 or more."""
         self.total += len(values)
         self.sum = math.fsum((self.sum, *values.tolist()))
         self.low = min(self.low, float(values.min()))
         self.high = max(self.high, float(values.max()))
 
     def merge(self, other: Range) -> None:
+        """Take in what another part of the same property gave."""
         self.total += other.total
         self.sum += other.sum
         self.low = min(self.low, other.low)
@@ -64,6 +66,7 @@ class Piece:
     block: Block | None = None
 
     def rows(self) -> Iterator[tuple[int, AttributeRow]]:
+        """Rows of the piece with their line numbers from 1; a line that is none is a UserError."""
         if self.block is None:
             return read_attribute_rows(self.path)
         return decode_rows(self.path, lines_of(self.path, self.block))

@@ -55,7 +55,7 @@ class Part:
 
 
 @cache
-def language_tagger() -> PreparedTagger:
+def _language_tagger() -> PreparedTagger:
     return find_tagger(LANGUAGE_TAGGER).prepare(TaggerOptions())
 
 
@@ -82,7 +82,7 @@ def likeliest_languages(batch: Batch) -> list[str]:
     """The language of each document that has the highest probability."""
     languages = [NO_LANGUAGE] * len(batch)
     scores = np.zeros(len(batch))
-    for spans in language_tagger().score(batch):
+    for spans in _language_tagger().score(batch):
         for document, score in zip(spans.documents.tolist(), spans.scores.tolist(), strict=True):
             if score > scores[document]:
                 languages[document], scores[document] = spans.type, score
@@ -119,10 +119,12 @@ class Groups:
     members: list[npt.NDArray[np.int32]] = field(default_factory=list)
 
     def add(self, values: Sequence[str]) -> None:
+        """Put documents, in their order, into the groups named."""
         numbers = [self.names.setdefault(value, len(self.names)) for value in values]
         self.members.append(np.array(numbers, dtype=np.int32))
 
     def column(self) -> npt.NDArray[np.int32]:
+        """Number of the group of each document, [D]."""
         return np.concatenate(self.members) if self.members else np.empty(0, dtype=np.int32)
 
     def table(self, sizes: Integers, most: int) -> list[dict[str, Any]]:

@@ -111,6 +111,7 @@ class NgramCounters:
         self.totals = [0] * len(self.lengths)
 
     def add(self, counted: Sequence[CellCounts]) -> None:
+        """Take the cells that :func:`count_cells` found in a chunk, one entry for each length of n-grams."""
         for place, (cells, counts) in enumerate(counted):
             self._counters[place][cells] += counts
             self.totals[place] += int(counts.sum())

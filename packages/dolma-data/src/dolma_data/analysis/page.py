@@ -151,6 +151,7 @@ def plot(bars: Sequence[Bar], labels: Iterable[tuple[float, str]], about: str) -
 
 
 def short(number: int) -> str:
+    """A number of bytes as whole G, M or K (powers of 1024), rounded down."""
     for unit, letter in ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")):
         if number >= unit:
             return f"{number // unit}{letter}"

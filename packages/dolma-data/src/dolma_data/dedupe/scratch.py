@@ -121,6 +121,7 @@ class Scratch:
 
     @property
     def hashes(self) -> int:
+        """Hashes of all chunks."""
         return sum(meta.hashes for meta in self.metas)
 
     def columns(self, number: int) -> Columns:
@@ -155,6 +156,7 @@ class Scratch:
         return np.fromfile(self.column_path(name), dtype=kind, count=end - begin, offset=offset)
 
     def column_path(self, name: str) -> Path:
+        """Where a column over all chunks lies."""
         return self.folder / f"{name}.column"
 
 

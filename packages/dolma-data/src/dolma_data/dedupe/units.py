@@ -56,6 +56,7 @@ class UnitChunk:
 
     @property
     def documents(self) -> int:
+        """Rows that are documents."""
         return len(self.flags)
 
     @property

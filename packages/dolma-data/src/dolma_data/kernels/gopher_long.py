@@ -61,7 +61,7 @@ def find_slot(keys, firsts, key):
 
 
 @njit(cache=True, inline="always")
-def is_set(bits, i):
+def _is_set(bits, i):
     return (bits[i >> 3] >> (i & 7)) & 1
 
 
@@ -88,7 +88,7 @@ def read_ngrams(buffer, classes, n, alive, table, part, parts, collect, survivor
         hashes[word & (RING - 1)] = value
         lengths[word & (RING - 1)] = length
         i = word - n + 1
-        if i < 0 or (n > 2 and not (is_set(alive, i) and is_set(alive, i + 1))):
+        if i < 0 or (n > 2 and not (_is_set(alive, i) and _is_set(alive, i + 1))):
             continue
         key = np.uint64(0)
         for k in range(n):

@@ -50,27 +50,27 @@ def following(buffer, at, end, properties):
 
 
 @njit(cache=True, inline="always")
-def is_letter(kind):
+def _is_letter(kind):
     return kind == LETTER or kind == HEBREW
 
 
 @njit(cache=True, inline="always")
-def joins_letters(kind):
+def _joins_letters(kind):
     return kind == MID_LETTER or kind == MID_NUM_LET or kind == SINGLE_QUOTE
 
 
 @njit(cache=True, inline="always")
-def joins_numbers(kind):
+def _joins_numbers(kind):
     return kind == MID_NUM or kind == MID_NUM_LET or kind == SINGLE_QUOTE
 
 
 @njit(cache=True)
 def stays_together(earlier, before, kind, buffer, after, end, properties):
     """WB5 to WB13b: whether there is no break between ``before`` and ``kind``; ``earlier`` stands before them."""
-    if is_letter(before):
-        if is_letter(kind) or kind == NUMERIC or kind == EXTEND_NUM_LET:
+    if _is_letter(before):
+        if _is_letter(kind) or kind == NUMERIC or kind == EXTEND_NUM_LET:
             return True  # WB5, WB9, WB13a
-        if joins_letters(kind) and is_letter(following(buffer, after, end, properties)):
+        if _joins_letters(kind) and _is_letter(following(buffer, after, end, properties)):
             return True  # WB6
         if before == HEBREW:
             if kind == SINGLE_QUOTE:
@@ -79,18 +79,18 @@ def stays_together(earlier, before, kind, buffer, after, end, properties):
                 return True  # WB7b
         return False
     if before == NUMERIC:
-        if kind == NUMERIC or is_letter(kind) or kind == EXTEND_NUM_LET:
+        if kind == NUMERIC or _is_letter(kind) or kind == EXTEND_NUM_LET:
             return True  # WB8, WB10, WB13a
-        return joins_numbers(kind) and following(buffer, after, end, properties) == NUMERIC  # WB12
+        return _joins_numbers(kind) and following(buffer, after, end, properties) == NUMERIC  # WB12
     if before == KATAKANA:
         return kind == KATAKANA or kind == EXTEND_NUM_LET  # WB13, WB13a
     if before == EXTEND_NUM_LET:
-        return kind == EXTEND_NUM_LET or is_letter(kind) or kind == NUMERIC or kind == KATAKANA  # WB13a, WB13b
-    if is_letter(kind):
-        if is_letter(earlier) and joins_letters(before):
+        return kind == EXTEND_NUM_LET or _is_letter(kind) or kind == NUMERIC or kind == KATAKANA  # WB13a, WB13b
+    if _is_letter(kind):
+        if _is_letter(earlier) and _joins_letters(before):
             return True  # WB7
         return kind == HEBREW and before == DOUBLE_QUOTE and earlier == HEBREW  # WB7c
-    return kind == NUMERIC and earlier == NUMERIC and joins_numbers(before)  # WB11
+    return kind == NUMERIC and earlier == NUMERIC and _joins_numbers(before)  # WB11
 
 
 @njit(cache=True)

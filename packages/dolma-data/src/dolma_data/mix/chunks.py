@@ -96,6 +96,7 @@ def program_of(stream: MixStream, compat: str | None) -> Program:
 
 
 def compile_program(stream: MixStream, compat: str | None) -> Program:
+    """What chunks of a stream are worked on with: its rules, and which fields and attributes they look at."""
     rules = compile_rules(stream, compat)
     needs = rules.needs()
     write_attributes = "attributes" not in rules.discard

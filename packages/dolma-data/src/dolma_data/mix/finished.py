@@ -60,6 +60,7 @@ class Data:
         self._digest.update(data)
 
     def digest(self) -> str | None:
+        """Digest of all that was written; None where it was not kept."""
         return f"sha256:{self._digest.hexdigest()}" if self.kept else None
 
 
@@ -75,6 +76,7 @@ class Scratch:
     _syncs: list[Future[None]] = field(default_factory=list)
 
     def data(self, number: int, kind: str) -> Path:
+        """Where the bytes of an output file lie until it is put into place."""
         return self.folder / f"{number}.{kind}"
 
     def _record(self, number: int, kind: str) -> Path:

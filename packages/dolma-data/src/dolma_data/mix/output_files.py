@@ -28,7 +28,9 @@ class Numbered(Protocol):
     """A result that says which output file it belongs to."""
 
     @property
-    def number(self) -> int: ...
+    def number(self) -> int:
+        """Number of the output file."""
+        ...
 
 
 Result = TypeVar("Result", bound=Numbered)

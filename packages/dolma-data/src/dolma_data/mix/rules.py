@@ -29,7 +29,9 @@ class Rule(Protocol):
     """A compiled rule or path to spans, in either language."""
 
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """The rule as it was written."""
+        ...
 
     def find(self, document: Any) -> list[Any]:
         """What it gives for the document."""
@@ -94,6 +96,7 @@ class Rules:
         return [*self.include, *self.exclude, *(item.selector for item in self.replace), *programs]
 
     def needs(self) -> Needs:
+        """What all rules together look at."""
         return all_needs(rule.needs() for rule in self.all())
 
     def keys_of_spans(self) -> frozenset[str]:
@@ -116,6 +119,7 @@ class Funnel:
     replaced: Counter = field(default_factory=dict)  # by path
 
     def add(self, other: Funnel) -> None:
+        """Take in what another part of the stream counted."""
         for name in ("read", "kept", "read_bytes", "kept_bytes", "replaced"):
             mine = getattr(self, name)
             for key, number in getattr(other, name).items():
@@ -128,10 +132,12 @@ class Funnel:
 
 
 def count(counter: Counter, key: str, number: int = 1) -> None:
+    """Add to the entry of ``key``."""
     counter[key] = counter.get(key, 0) + number
 
 
 def utf8_length(text: str) -> int:
+    """Bytes of a text as UTF-8."""
     return len(text) if text.isascii() else len(text.encode())
 
 

@@ -72,6 +72,7 @@ class Program:
         return list(values_of(self.code.many(document, {})))
 
     def matches(self, document: Any) -> bool:
+        """Whether the program gives something and all of it is true as Python takes it; JqError where it fails."""
         found = self._judged(document)
         return bool(found) and all(map(is_truthy, found))
 
@@ -105,9 +106,11 @@ class Scope:
     functions: Mapping[tuple[str, int], Callable[[list[Code]], Code]] | None = None
 
     def binding(self, name: str, place: str) -> Scope:
+        """This scope with a variable more."""
         return Scope({**self.variables, name: place}, self.functions)
 
     def defining(self, name: str, parameters: int, make: Callable[[list[Code]], Code]) -> Scope:
+        """This scope with a function more, known by name and number of parameters."""
         return Scope(self.variables, {**(self.functions or {}), (name, parameters): make})
 
 

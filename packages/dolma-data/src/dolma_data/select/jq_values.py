@@ -64,6 +64,7 @@ def _spelled(number: float) -> str:
 
 
 def fail(value: Any, problem: str) -> JqError:
+    """The error of an operation that does not take this value."""
     return JqError(f"cannot {problem}: {to_json(value):.80}")
 
 
@@ -144,6 +145,7 @@ def compare(operator: str, left: Any, right: Any) -> bool:
 
 
 def add(left: Any, right: Any) -> Any:
+    """``left + right``: numbers, strings, arrays one behind the other, objects merged; null is nothing."""
     if type(left) in NUMBER and type(right) in NUMBER:
         return left + right
     if left is None:
@@ -160,6 +162,7 @@ def add(left: Any, right: Any) -> Any:
 
 
 def subtract(left: Any, right: Any) -> Any:
+    """``left - right``: numbers, or an array without the elements of another."""
     if type(left) in NUMBER and type(right) in NUMBER:
         return left - right
     if is_array(left) and is_array(right):
@@ -169,6 +172,7 @@ def subtract(left: Any, right: Any) -> Any:
 
 
 def multiply(left: Any, right: Any) -> Any:
+    """``left * right``: numbers, a string repeated (null for 0), objects merged at every depth."""
     if type(left) in NUMBER and type(right) in NUMBER:
         return left * right
     if type(left) is int and type(right) is str:
@@ -185,6 +189,7 @@ def multiply(left: Any, right: Any) -> Any:
 
 
 def divide(left: Any, right: Any) -> Any:
+    """``left / right``: numbers as floats by IEEE 754, or a string split."""
     if type(left) in NUMBER and type(right) in NUMBER:
         if right == 0:
             return math.nan if left == 0 or left != left else math.copysign(math.inf, left) * math.copysign(1, right)
@@ -195,6 +200,7 @@ def divide(left: Any, right: Any) -> Any:
 
 
 def remainder(left: Any, right: Any) -> Any:
+    """``left % right`` with the sign of ``left``; JqError for the integer 0."""
     if type(left) in NUMBER and type(right) in NUMBER:
         if type(left) is int and type(right) is int:
             if right == 0:
@@ -205,6 +211,7 @@ def remainder(left: Any, right: Any) -> Any:
 
 
 def split(text: str, separator: str) -> list[str]:
+    """Pieces of ``text`` between separators; characters where the separator is empty."""
     return list(text) if not separator else text.split(separator)
 
 
@@ -248,6 +255,7 @@ def length(value: Any) -> Any:
 
 
 def text_of(value: Any) -> str:
+    """A string as it is, any other value as JSON."""
     return value if type(value) is str else to_json(value)
 
 

@@ -28,6 +28,7 @@ def _union(left: frozenset[str] | None, right: frozenset[str] | None) -> frozens
 
 
 def all_needs(parts: Iterable[Needs]) -> Needs:
+    """What all parts together need."""
     total = Needs()
     for part in parts:
         total |= part

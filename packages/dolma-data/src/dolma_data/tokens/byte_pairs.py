@@ -96,6 +96,7 @@ class Tables:
 
     @staticmethod
     def load(path: Path) -> Tables:
+        """Tables as :meth:`save` wrote them."""
         with np.load(path) as arrays:
             return Tables(**arrays)
 
@@ -128,6 +129,7 @@ class Encoder:
 
     @cached_property
     def tokenizer(self) -> Any:
+        """The tokenizer of the library, for texts that the loops leave to it."""
         return self.library()
 
     def _normal_forms(self, texts: Sequence[bytes], buffer: Bytes, offsets: Offsets) -> dict[int, bytes]:

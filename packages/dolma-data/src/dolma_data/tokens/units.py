@@ -223,7 +223,9 @@ def order_keys(seed: int, files: npt.NDArray[Any], lines: npt.NDArray[Any]) -> n
 class BatchEncoder(Protocol):
     """Encodes texts; see :meth:`byte_pairs.Encoder.encode`."""
 
-    def encode(self, texts: Sequence[bytes]) -> tuple[Ids, Offsets]: ...
+    def encode(self, texts: Sequence[bytes]) -> tuple[Ids, Offsets]:
+        """Ids of the texts (UTF-8), one text behind the other, and the place where each begins, [N + 1]."""
+        ...
 
 
 class LibraryEncoder:
@@ -233,6 +235,7 @@ class LibraryEncoder:
         self.tokenizer = tokenizer
 
     def encode(self, texts: Sequence[bytes]) -> tuple[Ids, Offsets]:
+        """As :meth:`BatchEncoder.encode`; special tokens that a text spells are text."""
         with _one_thread():
             encodings = self.tokenizer.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
         firsts = np.zeros(len(texts) + 1, dtype=np.int64)
