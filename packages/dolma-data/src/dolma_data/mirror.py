@@ -64,7 +64,7 @@ class Mirror:
     # --- places and states
 
     def key(self, scheme: str, path: str) -> str:
-        """Name of a remote path below the mirror, without the part of a web address from ``?`` on, which may be secret."""
+        """Name of a remote path below the mirror, without what follows the ``?`` of a web address: it may be secret."""
         return f"{scheme}/{path.partition('?')[0] if scheme in WEB else path}"
 
     def state(self, key: str) -> list[int] | None:
