@@ -56,13 +56,13 @@ class Chunk:
     """A block of lines of a document file: what a worker needs to know, the lines in one piece of bytes."""
 
     file: int
-    tree: str  # whose suffix says how the rows are packed
+    path: str  # whose suffix says how the rows are packed
     block: Block
 
     @classmethod
-    def of_lines(cls, file: int, first_line: int, lines: Sequence[bytes], last: bool) -> Chunk:
-        """A chunk of lines at hand, whose rows are not packed."""
-        return cls(file, "", Block(first_line, b"".join(line + b"\n" for line in lines), (), last))
+    def of_lines(cls, file: int, first_line: int, lines: Sequence[bytes], last: bool, path: str = "") -> Chunk:
+        """A chunk of lines at hand; its rows are not packed without a path."""
+        return cls(file, path, Block(first_line, b"".join(line + b"\n" for line in lines), (), last))
 
     @property
     def first_line(self) -> int:
@@ -115,7 +115,7 @@ def scored(
         file=chunk.file,
         last=chunk.last,
         rows=len(rows),
-        outputs=[pack(b"".join(lines), packing_of(chunk.tree)) for lines in outputs],
+        outputs=[pack(b"".join(lines), packing_of(chunk.path)) for lines in outputs],
         notes=notes,
         failures=failures,
     )
@@ -130,7 +130,7 @@ def read_chunks(files: Sequence[tuple[int, DocumentFile]], size: int | None = No
     """Cut files into chunks of whole lines, of ``size`` bytes; every file has a last chunk, even an empty one."""
     for index, file in files:
         for block in read_blocks(file.path, CHUNK_BYTES if size is None else size):
-            yield Chunk(index, file.tree, block)
+            yield Chunk(index, str(file.path), block)
 
 
 @dataclass(frozen=True)

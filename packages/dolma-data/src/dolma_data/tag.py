@@ -32,7 +32,9 @@ from .taggers import (
     is_file_name,
     load_tagger_modules,
 )
+from .taggers.raised import FailedTaggerError, describe, spans_of
 
+MEND = "mend the tagger; --debug shows where it came from"
 ANY_TYPE = "*"  # of a tagger whose types come from its model
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class TagPlan:
     modules: tuple[str, ...]
     options: TaggerOptions
     by_tagger: bool = False
+    debug: bool = False
 
 
 def check_settings(config: TagConfig) -> tuple[tuple[str, ...], TaggerOptions, list[str]]:
@@ -90,7 +93,7 @@ def make_plan(config: TagConfig) -> TagPlan:
         clean_name(config.experiment)
         outputs = ((check_folder_name(config.experiment), names),)
     modules = tuple(str(Path(name).resolve()) if is_file_name(name) else name for name in config.tagger_modules)
-    return TagPlan(outputs, modules, options, by_tagger=config.experiment is None)
+    return TagPlan(outputs, modules, options, by_tagger=config.experiment is None, debug=config.debug)
 
 
 def find_files(config: TagConfig) -> list[DocumentFile]:
@@ -141,7 +144,8 @@ def prepare(plan: TagPlan) -> list[list[tuple[str, PreparedTagger]]]:
     ready: dict[str, PreparedTagger] = {}
     for _, names in plan.outputs:
         for name in names:
-            ready.setdefault(name, find_tagger(name).prepare(plan.options))
+            if name not in ready:
+                ready[name] = _prepare(name, plan)
     return [
         [
             (f"{key_name(name) if plan.by_tagger else clean_name(folder)}__{key_name(name)}__", ready[name])
@@ -149,6 +153,18 @@ def prepare(plan: TagPlan) -> list[list[tuple[str, PreparedTagger]]]:
         ]
         for folder, names in plan.outputs
     ]
+
+
+def _prepare(name: str, plan: TagPlan) -> PreparedTagger:
+    try:
+        return find_tagger(name).prepare(plan.options)
+    except UserError:
+        raise
+    except Exception as error:
+        what = None if plan.debug else describe(error)
+        if what is None:
+            raise
+        raise UserError(f"the tagger {name!r} cannot be loaded: {what}", fix=MEND) from error
 
 
 def tag_chunk(plan: TagPlan, chunk: Chunk) -> Scored:
@@ -166,12 +182,24 @@ def tag_chunk(plan: TagPlan, chunk: Chunk) -> Scored:
             break
         except TooManySpansError as error:
             fail(error.document, str(error))
+        except FailedTaggerError as error:
+            raise UserError(
+                error.what, where=chunk.path, line=_line_of(error, chunk, documents, rows), fix=MEND
+            ) from error
     for document in reversed(range(len(documents))):
         if any(len(lines[document]) > MAX_LINE_BYTES for lines in outputs):
             fail(document, row_too_large())
             for lines in outputs:
                 del lines[document]
     return scored(chunk, rows, outputs, notes)
+
+
+def _line_of(
+    error: FailedTaggerError, chunk: Chunk, documents: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any] | str]
+) -> int | None:
+    if error.document is None:
+        return None
+    return chunk.first_line + next(at for at, row in enumerate(rows) if row is documents[error.document])
 
 
 def _tag_documents(plan: TagPlan, documents: list[dict[str, Any]]) -> tuple[list[list[bytes]], list[list[Note]]]:
@@ -181,7 +209,7 @@ def _tag_documents(plan: TagPlan, documents: list[dict[str, Any]]) -> tuple[list
     notes: list[list[Note]] = []
     prepared = prepare(plan)
     for number, taggers in enumerate(prepared, start=1):
-        found = list(_score(batch, taggers, plan.options))
+        found = list(_score(batch, taggers, plan.options, plan.debug))
         if number == len(prepared):
             batch = Batch(())
             for document in documents:
@@ -192,18 +220,12 @@ def _tag_documents(plan: TagPlan, documents: list[dict[str, Any]]) -> tuple[list
 
 
 def _score(
-    batch: Batch, taggers: Sequence[tuple[str, PreparedTagger]], options: TaggerOptions
+    batch: Batch, taggers: Sequence[tuple[str, PreparedTagger]], options: TaggerOptions, debug: bool
 ) -> Iterator[tuple[str, str, Spans]]:
     """Yield name of tagger, key and spans."""
     sizes = RowSizes(len(batch))
     for prefix, tagger in taggers:
-        found = tagger.score(batch) if len(batch) else ()
-        if not isinstance(found, Iterable):
-            raise UserError(
-                f"the tagger {tagger.name!r} gives {type(found).__name__}, not spans of one type after the other",
-                fix="yield them, or return a list",
-            )
-        for spans in found:
+        for spans in spans_of(tagger, batch, debug) if len(batch) else ():
             check_spans(batch, tagger, spans, options)
             sizes.add(spans.documents, spans.starts, spans.ends)
             yield tagger.name, prefix + clean_type(spans.type), spans
@@ -220,10 +242,13 @@ def attributes_of(plan: TagPlan, documents: Sequence[dict[str, Any]]) -> list[di
     while True:
         batch = Batch([documents[at] for at in left])
         try:
-            found = [(key, spans) for _, key, spans in _score(batch, taggers, plan.options)]
+            found = [(key, spans) for _, key, spans in _score(batch, taggers, plan.options, plan.debug)]
             break
         except TooManySpansError as error:
             attributes[left.pop(error.document)] = str(error)
+        except FailedTaggerError as error:
+            where = documents[left[error.document or 0]]["id"]
+            raise UserError(error.what, where=where, fix=MEND) from error
     for at, row in zip(left, encode_rows(batch.documents, found), strict=True):
         attributes[at] = row_too_large() if len(row) > MAX_LINE_BYTES else _spans_by_key(row).attributes
     return attributes
@@ -311,7 +336,7 @@ def trial(plan: TagPlan, files: Sequence[DocumentFile], config: ProfileConfig) -
     with profiled(config):
         for index, file in enumerate(files):
             lines = [raw for _, raw, reason in islice(read_physical_lines(file.path), config.steps) if reason is None]
-            scored = tag_chunk(plan, Chunk.of_lines(index, 1, lines, last=True))
+            scored = tag_chunk(plan, Chunk.of_lines(index, 1, lines, last=True, path=str(file.path)))
             read, failed = read + scored.rows, failed + len(scored.failures)
     return {"read": read, "kept": read - failed, "dropped": 0, "failed": failed}
 

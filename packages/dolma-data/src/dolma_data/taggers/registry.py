@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,20 +252,31 @@ def _load_file(file: Path) -> str:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except (SyntaxError, ImportError, NameError) as error:
-            line = getattr(error, "lineno", None)
-            raise UserError(f"cannot be imported: {error}", where=file, line=line, fix="mend the file") from error
+        except UserError:
+            raise
+        except Exception as error:
+            line = error.lineno if isinstance(error, SyntaxError) else _line_in(path, error)
+            what = f"cannot be imported: {type(error).__name__}: {error}"
+            raise UserError(what, where=file, line=line, fix="mend the file") from error
         _loaded[path] = digest_file(path)
     return _loaded[path]
+
+
+def _line_in(file: Path, error: Exception) -> int | None:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return lines[-1] if lines else None
 
 
 def _import(name: str) -> str:
     if name not in _imported:
         try:
             module: ModuleType = importlib.import_module(name)
-        except (SyntaxError, ImportError, NameError) as error:
+        except UserError:
+            raise
+        except Exception as error:
             fix = "check the name, or give the path of a FILE.py"
-            raise UserError(f"the module of taggers {name!r} cannot be imported: {error}", fix=fix) from error
+            what = f"the module of taggers {name!r} cannot be imported: {type(error).__name__}: {error}"
+            raise UserError(what, fix=fix) from error
         file = getattr(module, "__file__", None)
         _imported[name] = digest_file(Path(file)) if file else name
     return _imported[name]
