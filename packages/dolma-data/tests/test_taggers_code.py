@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tagger_scores import scores_of
 
 from dolma_data.errors import UserError
+from dolma_data.taggers import code
 from dolma_data.taggers.code_comments import python_comments
 
 
@@ -68,6 +69,28 @@ def test_every_place_of_a_secret_is_found() -> None:
     once = scores_of("code_secrets_v1", text, differences=["code-secret-places"])
     assert once["SECRET_AWS_Access_Key"] == [(first, first + 20, 1.0)]
     assert scores_of("code_secrets_v1", "") == {"doc": [(0, 0, -1.0)]}
+
+
+PIECES = ['x = "{SECRET}"', "password: 'hunter22!x'", "# pragma: allowlist nextline secret", "y = 1", "", " ", "\x0b"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40), st.sampled_from(["\n", "\r\n", "\x0c"]), st.integers(1, 90))
+def test_secrets_are_those_of_the_package_whatever_is_looked_at_together(lines: list[str], end: str, size: int) -> None:
+    from detect_secrets.core.scan import _process_line_based_plugins
+    from detect_secrets.settings import default_settings
+
+    text = end.join(lines).replace("{SECRET}", SECRET) + "\n" + end.join(lines[:3])
+    with default_settings():
+        numbered = list(enumerate(text.splitlines(), start=1))
+        expected = list(_process_line_based_plugins(lines=numbered, filename="text.yml"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code, "BLOCK", size)
+        found = list(code._scan(text))
+    assert sorted((secret.line_number, secret.type, secret.secret_value) for secret, _, _ in found) == sorted(
+        (secret.line_number, secret.type, secret.secret_value) for secret in expected
+    )
+    assert all(text[start:].startswith(line) for _, line, start in found)
+    assert all(len(text[:start].splitlines()) + 1 == secret.line_number for secret, _, start in found)
 
 
 PYTHON = '"""Module."""\n\n\nclass A:\n    """Doc."""\n\n    x = 1  # note\n'

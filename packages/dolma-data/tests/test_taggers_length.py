@@ -82,9 +82,11 @@ def test_dolma_counts_one_token_too_many() -> None:
     assert scores_of("whitespace_tokenizer_v1", "a-b", differences=["token-count"]) == {"length": [(0, 3, 4.0)]}
 
 
-@given(st.text(alphabet="ab 1,.\n。é漢\u0301'", max_size=60))
-def test_a_long_text_is_split_by_parts_into_the_same_pieces(text: str) -> None:
+@given(st.text(alphabet="ab 1,.\n。é漢\u0301'", max_size=60), st.integers(0, 40))
+def test_a_long_text_is_split_by_parts_into_the_same_pieces(text: str, times: int) -> None:
+    text += "'s" * 3 + "letters" * times
     whole = scores_of("olmo_pretokenizer_v1", text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dolma_data.taggers.token_counts.LONG_TEXT", 3)
+        for module in ("token_counts", "length"):
+            patch.setattr(f"dolma_data.taggers.{module}.LONG_TEXT", 3)
         assert scores_of("olmo_pretokenizer_v1", text) == whole

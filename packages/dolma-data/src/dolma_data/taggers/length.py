@@ -7,12 +7,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import regex  # type: ignore[import-untyped]
 
 from ..batch import Batch, Floats, Integers, Spans, whole_documents
 from ..pieces import Pieces, paragraphs
 from .registry import TaggerOptions, tagger
-from .token_counts import pieces_of_words
+from .token_counts import LONG_TEXT, pieces_of_words
 
+WORD_GOING_ON = regex.compile(r"(?<=\p{L}{8})\p{L}+")  # behind 8 letters: one piece with them, whatever they are
 TOKEN_COUNT = "token-count"
 TOKENS = r"tokens \w+|[^\w\s]+, as in allenai/dolma"
 UNICODE_WORDS = "words of Unicode Standard Annex 29, as in allenai/dolma"
@@ -156,7 +158,8 @@ def olmo_pretokenizer_with_paragraphs_v1(batch: Batch) -> Iterator[Spans]:
 def _olmo_pieces(text: str) -> int:
     """How many there are; of a long text the library lists some at a time."""
     split = _olmo_pretokenizer().pre_tokenize_str
-    return sum(len(split(text[start:end])) for start, end in pieces_of_words(text))
+    pieces = (text[start:end] for start, end in pieces_of_words(text))
+    return sum(len(split(piece if len(piece) < LONG_TEXT else WORD_GOING_ON.sub("", piece))) for piece in pieces)
 
 
 @cache
