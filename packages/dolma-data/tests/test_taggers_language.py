@@ -148,6 +148,24 @@ def test_languages_by_lingua(monkeypatch):
     assert scores_of("lingua_par_v1", MIXED)["de"] == [(0, 72, 0.904), (73, 146, 0.904)]
 
 
+def test_lingua_looks_at_the_beginning_of_a_giant_text(monkeypatch):
+    monkeypatch.setattr(language_libraries, "_lingua_detector", Detector)
+    monkeypatch.setattr(language_libraries, "LONGEST_FOR_LINGUA", len("The childr"))
+    assert scores_of("lingua_en_only_v1", ENGLISH) == {"en": [(0, 71, 0.0)]}
+    assert scores_of("lingua_en_only_v1", ENGLISH, ["lingua-giant-texts"]) == {"en": [(0, 71, 0.75)]}
+
+
+def test_guesses_of_paragraphs_are_given_up_where_their_row_would_be_too_large(monkeypatch):
+    monkeypatch.setattr(language_libraries, "_lingua_detector", Detector)
+    monkeypatch.setattr(language_libraries, "PART_PIECES", 2)
+    text = f"{GERMAN}\n" * 5
+    assert [span[:2] for span in scores_of("lingua_par_v1", text)["nl"]] == [(73 * k, 73 * k + 73) for k in range(5)]
+    monkeypatch.setattr("dolma_data.batch.MAX_LINE_BYTES", 100)
+    with pytest.raises(TooManySpansError, match="its row of attributes") as caught:
+        scores_of("lingua_par_v1", text)
+    assert caught.value.document == 1
+
+
 @pytest.mark.parametrize(("name", "module"), [("cld2_doc_v2", "pycld2"), ("lingua_1e2", "lingua")])
 def test_a_library_that_is_missing_is_named_with_what_installs_it(monkeypatch, name, module):
     language_libraries._lingua_detector.cache_clear()

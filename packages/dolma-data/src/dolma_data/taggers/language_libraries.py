@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import numpy as np
 import regex  # type: ignore[import-untyped]
 
-from ..batch import Batch, Spans
+from ..batch import Batch, RowSizes, Spans
 from ..errors import UserError
-from ..pieces import Pieces, paragraphs, whole_texts
+from ..pieces import PART_PIECES, Pieces, paragraphs, whole_texts
 from .language import ENGLISH, document_scores
 from .registry import PreparedTagger, Tagger, TaggerOptions, add, first_line, refuse
 
 CLD2_NAMES = "cld2-names-for-codes"
+LINGUA_GIANTS = "lingua-giant-texts"
+LONGEST_FOR_LINGUA = 4 << 20  # code points
 CONTROL = regex.compile(r"[\p{Cc}\p{Cs}]+")
 UNKNOWN = "un"  # CLD2's code where it finds no further language
 WORTH_NOTING = 0.01
@@ -88,11 +91,15 @@ def _langdetect_factory() -> Any:
 
 
 def lingua_guess(options: TaggerOptions) -> Guess:
-    """Every language that lingua knows, by its code of two letters, with its confidence."""
+    """Every language that lingua knows, by its code of two letters, with its confidence.
+
+    Of a giant text it looks at the beginning: it takes up to 40 bytes of memory for a character.
+    """
     detector = _lingua_detector()
+    longest = None if options.reproduces(LINGUA_GIANTS) else LONGEST_FOR_LINGUA
 
     def guess(text: str) -> Guesses:
-        values = detector.compute_language_confidence_values(text)
+        values = detector.compute_language_confidence_values(text[:longest])
         return [(found.language.iso_code_639_1.name.lower(), float(found.value)) for found in values]
 
     return guess
@@ -110,14 +117,21 @@ def _texts(batch: Batch, pieces: Pieces) -> Iterable[str]:
 
 
 def _languages(batch: Batch, pieces: Pieces, guess: Guess, digits: int | None = None) -> Iterator[Spans]:
-    rows: dict[str, list[tuple[int, float]]] = {}
-    for at, text in enumerate(_texts(batch, pieces)):
-        for language, score in guess(text):
-            if digits is None or score > WORTH_NOTING:
-                rows.setdefault(language, []).append((at, score if digits is None else round(score, digits)))
-    for language in sorted(rows):
-        where, scores = zip(*rows[language], strict=True)
-        yield pieces.spans(language, np.array(scores), np.array(where, dtype=np.int64))
+    where: dict[str, array[int]] = {}
+    scores: dict[str, array[float]] = {}
+    sizes = RowSizes(len(batch))
+    for begin in range(0, len(pieces), PART_PIECES):
+        part = pieces.part(begin, begin + PART_PIECES)
+        counts = np.zeros(len(part), dtype=np.int64)
+        for at, text in enumerate(_texts(batch, part)):
+            for language, score in guess(text):
+                if digits is None or score > WORTH_NOTING:
+                    where.setdefault(language, array("q")).append(begin + at)
+                    scores.setdefault(language, array("d")).append(score if digits is None else round(score, digits))
+                    counts[at] += 1
+        sizes.add(*(np.repeat(column, counts) for column in (part.documents, part.starts, part.ends)))
+    for language in sorted(where):
+        yield pieces.spans(language, np.array(scores[language]), np.array(where[language], dtype=np.int64))
 
 
 def _english(batch: Batch, pieces: Pieces, guess: Guess) -> Any:
@@ -198,12 +212,12 @@ _enter("langdetect_doc_v1", ANY, _score_documents, langdetect_guess)
 _enter("langdetect_paragraph_v1", ANY, _score_paragraphs, langdetect_guess)
 _enter("langdetect_doc_en_v1", ENGLISH, _score_english, langdetect_guess)
 _enter("langdetect_en_paragraph_v1", ENGLISH, _score_english_paragraphs, langdetect_guess)
-_enter("lingua_doc_v1", ANY, _score_documents, lingua_guess)
-_enter("lingua_1e2", ANY, _score_documents_rounded, lingua_guess)
-_enter("lingua_par_v1", ANY, _score_paragraphs, lingua_guess)
-_enter("lingua_doc_en_v1", ENGLISH, _score_english, lingua_guess)
-_enter("lingua_en_par_v1", ENGLISH, _score_english_paragraphs, lingua_guess)
-_enter("lingua_en_only_v1", ("en",), _score_english_only, lingua_guess)
+_enter("lingua_doc_v1", ANY, _score_documents, lingua_guess, LINGUA_GIANTS)
+_enter("lingua_1e2", ANY, _score_documents_rounded, lingua_guess, LINGUA_GIANTS)
+_enter("lingua_par_v1", ANY, _score_paragraphs, lingua_guess, LINGUA_GIANTS)
+_enter("lingua_doc_en_v1", ENGLISH, _score_english, lingua_guess, LINGUA_GIANTS)
+_enter("lingua_en_par_v1", ENGLISH, _score_english_paragraphs, lingua_guess, LINGUA_GIANTS)
+_enter("lingua_en_only_v1", ("en",), _score_english_only, lingua_guess, LINGUA_GIANTS)
 
 for _name in ("cld3_en_doc_v2", "cld3_en_paragraph_v2", "cld3_en_paragraph_with_doc_score_v2"):
     refuse(_name, "CLD3 has no package that installs without a compiler; ft_lang_id_* and lingua_* tell languages too")
