@@ -55,7 +55,7 @@ def compute(work: Path, ai2: Path, newest: Path) -> None:
     run(sys.executable, "olmo_ours", place, "prepare")
     stages = [
         [(ai2, "olmo_ai2", "compute"), (sys.executable, "olmo_ours", "train")],
-        [(sys.executable, "olmo_ours", "convert")],
+        [(sys.executable, "olmo_ours", "convert"), (sys.executable, "olmo_ours", "official")],
         [(ai2, "olmo_ai2", "load"), (ai2, "olmo_transformers", OLD), (newest, "olmo_transformers", NEW)],
     ]
     with ThreadPoolExecutor(2) as pool:

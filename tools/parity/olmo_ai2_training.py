@@ -15,6 +15,7 @@ from olmo.config import (
     ModelConfig,
     OptimizerConfig,
     SchedulerConfig,
+    TokenizerConfig,
     TrainConfig,
 )
 from olmo.data import IterableDataset, MemMapDataset, build_train_dataloader
@@ -82,6 +83,7 @@ def train_config(work: Path, name: str) -> TrainConfig:
         data=DataConfig(
             paths=paths(work), drop_last=True, instance_filter=instance_filter() if given.get("filter") else None
         ),
+        tokenizer=TokenizerConfig(identifier=str(work / "tokens" / "tokenizer.json")),
         save_folder=str(work / "trainings" / cases.folder_name(name) / "ai2"),
         max_duration=cases.STEPS,
         stop_at=cases.STEPS,
@@ -120,6 +122,7 @@ def compute_trainings(work: Path) -> None:
             evaluators=[],
         ) as trainer:
             trainer.fit()
+        config.save(folder / "official.yaml")
         (folder / "ai2.json").write_text(json.dumps(trainer.rows), encoding="utf-8")
 
 

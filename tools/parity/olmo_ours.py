@@ -1,7 +1,8 @@
 """olmo-model's side of the comparison with ai2-olmo: `python -m parity.olmo_ours WORK STAGE`.
 
 ``prepare`` writes what all sides read (weights, ids, tokens) and what olmo-model computes from it; ``train`` trains by
-the command; ``convert`` carries the checkpoints that ai2-olmo wrote to Hugging Face's format and back, and generates.
+the command, ``official`` once more from the configurations that ai2-olmo wrote; ``convert`` carries ai2-olmo's
+checkpoints to Hugging Face's format and back, and generates.
 """
 
 from __future__ import annotations
@@ -262,6 +263,16 @@ def train(work: Path) -> None:
         run("train", str(file))
 
 
+def train_official(work: Path) -> None:
+    """The same trainings from the configurations that ai2-olmo wrote."""
+    for name, given in cases.TRAININGS.items():
+        folder = work / "trainings" / cases.folder_name(name)
+        run(
+            "train", str(folder / "official.yaml"), f"--save_folder={folder / 'run-official'}", "--loss.semantics",
+            given["loss"], "--device", "cpu", "--threads", "1",
+        )  # fmt: skip
+
+
 def convert(work: Path) -> None:
     tokenizer = str(work / "tokens" / "tokenizer.json")
     for name in cases.ARCHITECTURES:
@@ -279,4 +290,4 @@ def convert(work: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"prepare": prepare, "train": train, "convert": convert}[sys.argv[2]](Path(sys.argv[1]))
+    {"prepare": prepare, "train": train, "official": train_official, "convert": convert}[sys.argv[2]](Path(sys.argv[1]))

@@ -132,27 +132,25 @@ def loaded(work: Path, labels: Mapping[str, str]) -> Iterator[Row]:
 
 
 def trainings(work: Path) -> Iterator[Row]:
-    """Every step of every training."""
+    """Every step of every training, by olmo-model's own configuration and by the file that ai2-olmo wrote."""
     order = np.load(work / "orders-ours.npz")["trained"]
     for name, given in cases.TRAININGS.items():
         folder = work / "trainings" / cases.folder_name(name)
-        ours = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
         theirs = json.loads((folder / "ai2.json").read_text(encoding="utf-8"))
-        yield Row("steps missing", name, abs(len(ours) - cases.STEPS) + abs(len(theirs) - cases.STEPS), 0)
-        yield Row(
-            "instances of every step not equal",
-            name,
-            different(order, np.array([row["instances"] for row in theirs])),
-            0,
-        )
-        for key, (check, allowed) in TRAINED.items():
-            if key == "train/ZLoss" and not given.get("z_loss"):
-                continue
-            left, right = (np.array([row.get(key, math.nan) for row in rows]) for rows in (ours, theirs))
-            same_length = len(left) == len(right) > 0
-            scale = right if "relative" in check else 1
-            figure = float((np.abs(left - right) / scale).max()) if same_length else math.inf
-            yield Row(f"{check}, {given['loss']}", name, figure, allowed)
+        seen = np.array([row["instances"] for row in theirs])
+        yield Row("instances of every step not equal", name, different(order, seen), 0)
+        for run, source in (("run", ""), ("run-official", ", OLMo's file")):
+            lines = (folder / run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            ours = [json.loads(line) for line in lines]
+            missing = abs(len(ours) - cases.STEPS) + abs(len(theirs) - cases.STEPS)
+            yield Row(f"steps missing{source}", name, missing, 0)
+            for key, (check, allowed) in TRAINED.items():
+                if key == "train/ZLoss" and not given.get("z_loss"):
+                    continue
+                left, right = (np.array([row.get(key, math.nan) for row in rows]) for rows in (ours, theirs))
+                scale = right if "relative" in check else 1
+                figure = float((np.abs(left - right) / scale).max()) if len(left) == len(right) > 0 else math.inf
+                yield Row(f"{check}, {given['loss']}{source}", name, figure, allowed)
 
 
 def orders(work: Path) -> Iterator[Row]:

@@ -56,12 +56,15 @@ def test_distance_of_distributions():
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    """A training of two steps by both sides; ``write`` changes rows of ours."""
+    """A training of two steps by both sides; ``write`` changes rows of the run by our own configuration."""
     monkeypatch.setattr(cases, "TRAININGS", {"short": {"loss": "v1"}})
     monkeypatch.setattr(cases, "STEPS", 2)
     row = {"train/CrossEntropyLoss": 2.0, "optim/learning_rate": 1e-3, "optim/total_grad_norm": 4.0}
     np.savez(tmp_path / "orders-ours.npz", trained=np.array([[3, 1], [0, 2]]))
-    (tmp_path / "trainings" / "short" / "run").mkdir(parents=True)
+    for run in ("run", "run-official"):
+        (tmp_path / "trainings" / "short" / run).mkdir(parents=True)
+    lines = 2 * (json.dumps(row) + "\n")
+    (tmp_path / "trainings" / "short" / "run-official" / "metrics.jsonl").write_text(lines)
     theirs = [row | {"instances": [3, 1]}, row | {"instances": [0, 2]}]
     (tmp_path / "trainings" / "short" / "ai2.json").write_text(json.dumps(theirs))
 
@@ -75,13 +78,21 @@ def trained(tmp_path, monkeypatch):
 
 def test_equal_trainings_miss_nothing(trained):
     rows = trained({}, {})
-    assert [row.figure for row in rows.values()] == [0] * 5
+    assert [row.figure for row in rows.values()] == [0] * 9
 
 
 def test_a_loss_that_drifts_is_a_miss(trained):
     rows = trained({}, {"train/CrossEntropyLoss": 2.001})
     assert [row.check for row in rows.values() if not row.met] == ["loss of every step, v1"]
     assert rows["loss of every step, v1"].figure == pytest.approx(1e-3)
+
+
+def test_a_training_by_olmos_file_is_compared_too(trained, tmp_path):
+    (tmp_path / "trainings" / "short" / "run-official" / "metrics.jsonl").write_text("")
+    rows = trained({}, {})
+    assert rows["steps missing, OLMo's file"].figure == 2
+    assert rows["loss of every step, v1, OLMo's file"].figure == math.inf
+    assert rows["loss of every step, v1"].met
 
 
 def test_a_value_or_a_step_that_is_missing_is_a_miss(trained):
