@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from olmo_model.checkpoint import Progress, save_checkpoint
+from olmo_model.completion import generate
 from olmo_model.config.commands import GenerateConfig
 from olmo_model.errors import UserError
-from olmo_model.generate import continue_ids, generate
+from olmo_model.generate import Request, continue_all, continue_ids
+from olmo_model.sampling import Sampling
 
 PROMPT = [5, 9, 12, 40]
 
@@ -63,14 +65,85 @@ def test_a_prompt_is_continued_from_a_folder(make_model, make_update, tokens_fol
     model = make_model()
     progress = Progress(step=3, tokens_seen=0, epoch=0, next_instance=0)
     save_checkpoint(tmp_path, model, make_update(model), progress, tokens_folder / "tokenizer.json")
-    result = generate(tmp_path, GenerateConfig(prompt="the cat", max_new_tokens=6))
+    (result,) = generate(tmp_path, GenerateConfig(prompt="the cat", max_new_tokens=6))
     assert result["checkpoint"].endswith("step3")
     assert result["prompt_tokens"] == tokenizer.encode("the cat").ids
     assert result["tokens"] == continue_ids(model, result["prompt_tokens"], max_new_tokens=6)[0]
     assert "the cat" + result["text"] == tokenizer.decode(result["prompt_tokens"] + result["tokens"])
-    assert generate(tmp_path, GenerateConfig(prompt="", max_new_tokens=2))["prompt_tokens"] == [0]
+    assert generate(tmp_path, GenerateConfig(prompt="", max_new_tokens=2))[0]["prompt_tokens"] == [0]
+
+
+RAGGED = [(5, 9, 12, 40), (7,), (30, 31, 32, 33, 34, 35, 36, 37, 38), (200, 100), (5, 9, 12, 40), (8, 8, 8)]
+
+
+def continuations(model, requests, **options):
+    return [found for _, found in sorted(continue_all(model, requests, **options))]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 6])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_prompt_gets_the_same_whatever_is_beside_it_in_the_batch(make_model, batch_size, temperature):
+    model = make_model()
+    requests = [Request(ids=ids, seed=4, sample=number) for number, ids in enumerate(RAGGED)]
+    options = {"max_new_tokens": 12, "sampling": Sampling(temperature=temperature, top_p=0.95)}
+    alone = [continuations(model, [request], **options)[0] for request in requests]
+    assert continuations(model, requests, batch_size=batch_size, **options) == alone
+    assert continuations(model, requests[::-1], batch_size=batch_size, **options) == alone[::-1]
+    if temperature:
+        assert alone[0] != alone[4]  # the same prompt, another sample
+
+
+def test_a_prompt_enters_when_another_ends(make_model):
+    model = make_model()
+    whole = continuations(model, [Request(ids=ids) for ids in RAGGED], max_new_tokens=10)
+    stops = {number: 1 + number % 3 for number in range(len(RAGGED))}
+    seen = dict.fromkeys(stops, 0)
+
+    def watch(number: int, new: int) -> bool:
+        seen[number] += 1
+        return seen[number] == stops[number]
+
+    found = continuations(model, [Request(ids=ids) for ids in RAGGED], max_new_tokens=10, batch_size=2, watch=watch)
+    assert seen == stops
+    assert [one.ids for one in found] == [one.ids[: stops[number]] for number, one in enumerate(whole)]
+    assert {one.finish_reason for one in found} == {"stop"}
+
+
+def test_a_stop_id_ends_a_continuation_and_is_left_out(make_model):
+    model = make_model()
+    whole = continue_ids(model, PROMPT, max_new_tokens=6)[0]
+    (found,) = continuations(model, [Request(ids=tuple(PROMPT))], max_new_tokens=6, stop_ids={whole[2]})
+    assert (found.ids, found.finish_reason) == (whole[: whole.index(whole[2])], "stop")
+
+
+def test_prompts_that_the_model_cannot_read_are_refused_before_anything_is_computed(make_model):
+    model = make_model()
+    for ids, message in (
+        ((), "the prompt has 0 tokens; the model reads 1 to 32; give a prompt"),
+        ((5,) * 33, "the prompt has 33 tokens; the model reads 1 to 32; shorten the prompt"),
+        ((5, 300), "the prompt holds id 300; the model has ids 0 to 299"),
+        ((-1, 5), "the prompt holds id -1; the model has ids 0 to 299"),
+    ):
+        with pytest.raises(UserError, match=message):
+            continuations(model, [Request(ids=(5,)), Request(ids=ids)], max_new_tokens=2)
+    assert continuations(model, [], max_new_tokens=2) == []
+
+
+def test_numbers_that_are_not_finite_are_told(make_model):
+    model = make_model()
+    model.transformer["wte"].weight.data[7] = torch.nan
+    with pytest.raises(UserError, match="not finite"):
+        continue_ids(model, [7], max_new_tokens=1)
 
 
 def test_impossible_options_are_refused():
     with pytest.raises(UserError, match="top_k is 0"):
         GenerateConfig(prompt="", top_k=0)
+    with pytest.raises(UserError, match=r"top_p is 1.5"):
+        GenerateConfig(prompt="", top_p=1.5)
+    with pytest.raises(UserError, match="there is no prompt"):
+        GenerateConfig()
+    with pytest.raises(UserError, match="both a prompt and a file"):
+        GenerateConfig(prompt="a", prompts="b")
+    with pytest.raises(UserError, match="a text to stop at is empty"):
+        GenerateConfig(prompt="a", stop=("",))

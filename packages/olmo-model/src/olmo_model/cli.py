@@ -74,28 +74,35 @@ def plan(
 
 
 @app.command
-def generate(checkpoint: str, /, *, config: Annotated[GenerateConfig, Parameter(name="*")]) -> None:
-    """Continue a text with a model folder (Olmo, Olmo2 or Llama in Hugging Face's layout) or a run's newest checkpoint.
+def generate(checkpoint: str, /, *, config: Annotated[GenerateConfig | None, Parameter(name="*")] = None) -> None:
+    """Continue a text, or a file of texts, with any checkpoint: a run (its newest), a step of it, a model folder (Olmo,
+    Olmo2 or Llama in Hugging Face's layout), or an official OLMo checkpoint.
+
+    One prompt's text appears as it grows.
 
     Parameters
     ----------
     checkpoint
         Folder of the model or of the run.
     """
-    from .answers import answered
-    from .generate import generate as continue_prompt
-    from .model_folder import model_files
+    from .completion import generate as continue_prompts
 
-    result = answered(
-        "generate",
-        config,
-        lambda: continue_prompt(checkpoint, config),
-        output=config.output,
-        inputs=lambda: model_files(checkpoint),
-        counts=lambda answer: {key: len(answer[key]) for key in ("prompt_tokens", "tokens")},
-        seed=config.seed,
-    )
-    print(result["prompt"] + result["text"])
+    config = config or GenerateConfig()  # refused: there is no prompt
+    if config.prompt is not None and config.samples == 1:
+        begun = False
+
+        def show(piece: str) -> None:
+            nonlocal begun
+            print(piece if begun else f"{config.prompt}{piece}", end="", flush=True)
+            begun = True
+
+        continue_prompts(checkpoint, config, show)
+        print("" if begun else config.prompt)
+        return
+    rows = continue_prompts(checkpoint, config)
+    if config.output is None:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False))
 
 
 @app.command

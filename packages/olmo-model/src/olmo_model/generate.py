@@ -1,24 +1,164 @@
-"""Text from a model, token by token, with the keys and values of earlier positions kept."""
+"""Continuations of prompts as ids: many at once, each as if it were alone.
+
+Sequences enter the batch as soon as there is room and leave it as soon as they end, so that no step is spent on one
+that is complete.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
-import torch
+from torch import Tensor
 
-from .config.commands import GenerateConfig
+from .config.model import ModelConfig
+from .decoding import Decoder
 from .errors import UserError
-from .model import Cache, Transformer
-from .model_folder import load_model
-from .run_folder import resolve
-from .tokens import load_tokenizer
+from .model import Transformer
+from .sampling import Sampling, choose, draws
 
-FinishReason = Literal["end", "length", "context"]
+FinishReason = Literal["end", "stop", "length", "context"]
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A prompt to continue. ``seed`` and ``sample`` together with the prompt decide the draws."""
+
+    ids: tuple[int, ...]
+    seed: int = 0
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """New ids, and why they end: the end of a document, something that was to stop them, the length asked for, or a
+    full context. The end-of-document id and a stop id are not among them."""
+
+    ids: list[int]
+    finish_reason: FinishReason
+
+
+@dataclass
+class Running:
+    """A request while it is in the batch."""
+
+    number: int
+    request: Request
+    draws: Iterator[float]
+    new: list[int] = field(default_factory=list)
+
+
+def check_prompt(ids: Sequence[int], config: ModelConfig, where: str | None = None, line: int | None = None) -> None:
+    """Refuse a prompt that is empty, longer than the context, or that holds ids beyond the vocabulary."""
+    if not 1 <= len(ids) <= config.max_sequence_length:
+        raise UserError(
+            f"the prompt has {len(ids)} tokens; the model reads 1 to {config.max_sequence_length}",
+            where=where,
+            line=line,
+            fix="shorten the prompt" if ids else "give a prompt",
+        )
+    for number in (min(ids), max(ids)):
+        if not 0 <= number < config.vocab_size:
+            raise UserError(
+                f"the prompt holds id {number}; the model has ids 0 to {config.vocab_size - 1}",
+                where=where,
+                line=line,
+                fix="give ids of the model's own tokenizer",
+            )
+
+
+def continue_all(
+    model: Transformer,
+    requests: Sequence[Request],
+    *,
+    max_new_tokens: int,
+    sampling: Sampling | None = None,
+    stop_ids: Collection[int] = (),
+    batch_size: int = 16,
+    vocab_size: int | None = None,
+    watch: Callable[[int, int], bool] | None = None,
+) -> Iterator[tuple[int, Continuation]]:
+    """Continue every request: pairs of its number and its continuation, in the order in which they end.
+
+    At most ``batch_size`` are computed at once. ``vocab_size`` is the tokenizer's: rows of the embedding past it are
+    never chosen. ``watch`` is told the number of a request and each of its new ids, and says whether it is to stop
+    there. A prompt that the model cannot read is a UserError before anything is computed.
+    """
+    config, sampling = model.config, sampling or Sampling()
+    for request in requests:
+        check_prompt(request.ids, config)
+    if not requests:
+        return
+    longest = max(len(request.ids) for request in requests)
+    decoder = Decoder(model, min(batch_size, len(requests)), longest + max_new_tokens, vocab_size)
+    waiting = deque(
+        Running(number, request, draws(request.seed, request.ids, request.sample))
+        for number, request in enumerate(requests)
+    )
+
+    def take(running: Running, chosen: int) -> FinishReason | None:
+        """Add the chosen id to a sequence; why it ends, where it does."""
+        if chosen == config.eos_token_id:
+            return "end"
+        if chosen in stop_ids:
+            return "stop"
+        running.new.append(chosen)
+        if watch is not None and watch(running.number, chosen):
+            return "stop"
+        if len(running.new) == max_new_tokens:
+            return "length"
+        return "context" if len(running.request.ids) + len(running.new) > config.max_sequence_length else None
+
+    def choices(logits: Tensor, group: Sequence[Running]) -> list[int]:
+        best = logits.amax(dim=-1)  # NaN where there is one
+        if not best.isfinite().all():
+            raise UserError("the model gives numbers that are not finite", fix="check its weights")
+        return choose(logits, sampling, [next(running.draws) for running in group]).tolist()
+
+    batch: list[Running | None] = [None] * decoder.rows
+    while waiting or any(batch):
+        entering: dict[int, Running] = {}
+        for place, running in enumerate(batch):
+            if running is None and waiting:
+                batch[place] = entering[place] = waiting.popleft()
+        if entering:
+            logits, group = enter(decoder, entering), list(entering.values())
+        else:
+            close_gaps(decoder, batch)
+            group = [running for running in batch if running is not None]
+            logits = decoder.step([running.new[-1] for running in group])
+        for running, chosen in zip(group, choices(logits, group), strict=True):
+            reason = take(running, chosen)
+            if reason is not None:
+                batch[batch.index(running)] = None
+                yield running.number, Continuation(running.new, reason)
+
+
+def enter(decoder: Decoder, entering: dict[int, Running]) -> Tensor:
+    """Read the prompts of the sequences at these places, the same prompt once: logits after each, [n, V]."""
+    places: dict[tuple[int, ...], int] = {}
+    for place, running in entering.items():
+        places.setdefault(running.request.ids, place)
+    logits = decoder.read(list(places), list(places.values()))
+    row_of = {ids: row for row, ids in enumerate(places)}
+    for place, running in entering.items():
+        if places[running.request.ids] != place:
+            decoder.copy(places[running.request.ids], place)
+    return logits[[row_of[running.request.ids] for running in entering.values()]]
+
+
+def close_gaps(decoder: Decoder, batch: list[Running | None]) -> None:
+    """Move the last sequences of the batch to where earlier ones ended."""
+    for place in range(len(batch)):
+        while batch and batch[-1] is None:
+            batch.pop()
+        if place < len(batch) and batch[place] is None:
+            decoder.copy(len(batch) - 1, place)
+            batch[place] = batch.pop()
+
+
 def continue_ids(
     model: Transformer,
     ids: Sequence[int],
@@ -26,81 +166,16 @@ def continue_ids(
     max_new_tokens: int,
     temperature: float = 0.0,
     top_k: int | None = None,
+    top_p: float | None = None,
     seed: int = 0,
     vocab_size: int | None = None,
 ) -> tuple[list[int], FinishReason]:
-    """New ids after ``ids``, and why they end: the end of a document, the length asked for, or a full context.
-
-    The end-of-document id is not among them. ``vocab_size`` is the tokenizer's: rows of the embedding past it are
-    never drawn.
-    """
-    config = model.config
-    if not 1 <= len(ids) <= config.max_sequence_length:
-        raise UserError(
-            f"the prompt has {len(ids)} tokens; the model reads 1 to {config.max_sequence_length}",
-            fix="shorten the prompt",
-        )
-    device = model.head.device
-    generator = torch.Generator().manual_seed(seed)
-    cache: Cache = []
-    new: list[int] = []
-    pending = list(ids)
-    while True:
-        hidden = model.hidden(torch.tensor([pending], device=device), cache)[0, -1]
-        logits = (model.head @ hidden).float().cpu()[: vocab_size or config.vocab_size]
-        if not logits.isfinite().all():
-            raise UserError("the model gives numbers that are not finite", fix="check its weights")
-        if temperature == 0:
-            chosen = int(logits.argmax())
-        else:
-            if top_k is not None and top_k < len(logits):
-                logits[logits < logits.topk(top_k).values[-1]] = -torch.inf
-            probabilities = torch.softmax((logits - logits.max()) / temperature, dim=0)
-            chosen = int(torch.multinomial(probabilities, 1, generator=generator))
-        if chosen == config.eos_token_id:
-            return new, "end"
-        new.append(chosen)
-        if len(new) == max_new_tokens:
-            return new, "length"
-        if len(ids) + len(new) > config.max_sequence_length:
-            return new, "context"
-        pending = [chosen]
-
-
-def generate(checkpoint: str | Path, config: GenerateConfig) -> dict[str, Any]:
-    """Continue a prompt with the model and tokenizer of a folder."""
-    folder = resolve(checkpoint)
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
-    model = load_model(folder)
-    try:
-        config.prompt.encode()
-    except UnicodeEncodeError as error:
-        raise UserError("the prompt is not UTF-8 text", where="prompt", fix="give it in UTF-8") from error
-    ids = tokenizer.encode(config.prompt).ids or [model.config.eos_token_id]
-    if max(ids) >= model.config.vocab_size:
-        raise UserError(
-            f"the tokenizer gives id {max(ids)}, the model has ids below {model.config.vocab_size}",
-            where=folder / "tokenizer.json",
-            fix="put the model's own tokenizer.json there",
-        )
-    new, reason = continue_ids(
+    """New ids after ``ids``, and why they end; see ``continue_all``."""
+    ((_, found),) = continue_all(
         model,
-        ids,
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        top_k=config.top_k,
-        seed=config.seed,
-        vocab_size=tokenizer.get_vocab_size(),
+        [Request(ids=tuple(ids), seed=seed)],
+        max_new_tokens=max_new_tokens,
+        sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
+        vocab_size=vocab_size,
     )
-    before, after = (tokenizer.decode(part, skip_special_tokens=False) for part in (ids, ids + new))
-    return {
-        "prompt": config.prompt,
-        "text": after.removeprefix(before),
-        "tokens": new,
-        "prompt_tokens": ids,
-        "finish_reason": reason,
-        "temperature": config.temperature,
-        "top_k": config.top_k,
-        "seed": config.seed,
-        "checkpoint": str(folder),
-    }
+    return found.ids, found.finish_reason

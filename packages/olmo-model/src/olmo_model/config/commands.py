@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..errors import UserError
 from ..ranges import LARGEST_SEED, check_ranges, number, whole
 
 
@@ -33,10 +34,14 @@ class ConvertConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateConfig:
-    """How to continue a prompt."""
+    """What to continue, and how."""
 
-    prompt: str
+    prompt: str | None = None
     """Text to continue. Empty: begin a document."""
+
+    prompts: str | None = None
+    """JSON Lines file of prompts instead (.gz and .zst too): {"prompt": TEXT} or {"prompt_tokens": [ID, …]} in each
+    row, other keys are kept."""
 
     max_new_tokens: int = field(default=64, metadata=whole(1))
     """Most tokens to add."""
@@ -47,14 +52,46 @@ class GenerateConfig:
     top_k: int | None = field(default=None, metadata=whole(1))
     """Draw among the k likeliest tokens only."""
 
+    top_p: float | None = field(default=None, metadata=number(0, 1))
+    """Draw among the likeliest tokens that together have this probability only (nucleus sampling)."""
+
+    stop: tuple[str, ...] = ()
+    """A text that ends the continuation and is left out; give the option several times for several."""
+
+    stop_token: tuple[int, ...] = field(default=(), metadata=whole(0))
+    """An id that ends the continuation besides the end of a document, and is left out."""
+
+    samples: int = field(default=1, metadata=whole(1))
+    """Continuations of each prompt."""
+
     seed: int = field(default=0, metadata=whole(0, LARGEST_SEED))
-    """Seed of the draws."""
+    """Seed of the draws. With it a prompt gets the same draws whatever else is in the file or in the batch."""
+
+    batch_size: int = field(default=16, metadata=whole(1))
+    """Most sequences to compute at once."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a CUDA device if there is one."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Type of weights and cache. bf16 halves the memory; on processors it is no faster."""
+
+    tokenizer: str | None = None
+    """The model's tokenizer.json, where it does not lie in the folder."""
 
     output: str | None = None
-    """File for the result as JSON."""
+    """File for the result: JSON for one prompt, JSON Lines for a file of them."""
 
     def __post_init__(self) -> None:
         check_ranges(self, "options")
+        if (self.prompt is None) == (self.prompts is None):
+            raise UserError(
+                "there is no prompt" if self.prompt is None else "there are both a prompt and a file of prompts",
+                where="options",
+                fix="give either --prompt TEXT or --prompts FILE",
+            )
+        if "" in self.stop:
+            raise UserError("a text to stop at is empty", where="options", fix="give --stop TEXT")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,12 @@ def from_hugging_face_config(values: Mapping[str, Any], vocab_size: int | None =
             raise UserError(f"the configuration lacks {key}", where=WHERE, fix="fetch the model again")
         if type(values[key]) is not int:
             raise UserError(f"{key} is {values[key]!r}, no whole number", where=WHERE, fix="fetch the model again")
+    if vocab_size is not None and vocab_size > values["vocab_size"]:
+        raise UserError(
+            f"the tokenizer has {vocab_size} ids, the model {values['vocab_size']} rows for them",
+            where=WHERE,
+            fix="give the model's own tokenizer",
+        )
     heads = values["num_attention_heads"]
     _refuse_unsupported(values)
     eos, pad = values["eos_token_id"], values.get("pad_token_id")
