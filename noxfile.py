@@ -128,12 +128,17 @@ def pinned(name: str) -> str:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Benchmarks against other tools: `nox -s bench -- dolma [JOB …]`; needs DATA_DIR."""
+    """Benchmarks against other tools: `nox -s bench -- dolma|generate [JOB …]`; dolma needs DATA_DIR."""
+    suite, *arguments = session.posargs or ["dolma"]
+    if suite == "generate":
+        install(session, *editable("olmo-model"), "transformers")
+        session.run("python", "tools/bench.py", suite, *arguments)
+        return
     install(session, *editable("dolma-data"), "pyyaml")
     dolma = peer(session, "dolma", "dolma==1.2.1", "setuptools<81")
     datatrove = peer(session, "datatrove", "datatrove[io,processing]==0.10.1", "xxhash", "orjson", "spacy")
     session.run(
-        "python", "tools/bench.py", *(session.posargs or ["dolma"]), "--dolma", str(dolma.with_name("dolma")),
+        "python", "tools/bench.py", suite, *arguments, "--dolma", str(dolma.with_name("dolma")),
         "--datatrove", str(datatrove),
     )  # fmt: skip
 

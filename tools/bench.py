@@ -1,7 +1,8 @@
-"""Benchmarks against other tools: `python tools/bench.py dolma --dolma SCRIPT --datatrove PYTHON [JOB …]`.
+"""Benchmarks against other tools: `python tools/bench.py dolma --dolma SCRIPT --datatrove PYTHON [JOB …]` and
+`python tools/bench.py generate [JOB …]`. `nox -s bench -- SUITE` makes the environments and calls this.
 
-The job ``scaling`` (with names of commands after it) measures what a second worker helps, without the other tools.
-Real text comes from the folder that DATA_DIR names. `nox -s bench -- dolma` makes the environments and calls this.
+The job ``scaling`` of dolma (with names of commands after it) measures what a second worker helps, without the other
+tools. Real text for dolma comes from the folder that DATA_DIR names.
 """
 
 from __future__ import annotations
@@ -12,24 +13,18 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from benchmarks import dolma, scaling
+Rows = list[dict[str, Any]]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="bench.py", description="Benchmarks against other tools.")
-    parser.add_argument("suite", choices=["dolma"])
-    parser.add_argument("jobs", nargs="*", help="only jobs whose names hold one of these words")
-    parser.add_argument("--dolma", type=Path, required=True, help="console script of dolma 1.2.1")
-    parser.add_argument("--datatrove", type=Path, required=True, help="Python that has datatrove")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each; medians are reported")
-    parser.add_argument("--output", type=Path, help="JSON file for the rows")
-    options = parser.parse_args()
+def bench_dolma(options: argparse.Namespace, work: Path) -> Rows | None:
+    from benchmarks import dolma, scaling
+
     data = os.environ.get("DATA_DIR")
     if not data or not (Path(data) / "corpora").is_dir():
         print("error: DATA_DIR does not name a folder with corpora/; set it", file=sys.stderr)
-        return 2
+        return None
     tools = dolma.Tools(
         dolma=options.dolma.absolute(),
         datatrove=options.datatrove.absolute(),
@@ -37,15 +32,42 @@ def main() -> int:
         tokenizer=Path(data) / "tokenizers" / "allenai_gpt-neox-olmo-dolma-v1_5.json",
         processes=options.processes,
     )
+    if "scaling" in options.jobs:
+        names = [name for name in options.jobs if name != "scaling"]
+        return scaling.bench_scaling(Path(data), work, tools, names, options.repeat)
+    return dolma.bench(Path(data), work, tools, options.jobs, options.repeat)
+
+
+def bench_generation(options: argparse.Namespace, work: Path) -> Rows:
+    from benchmarks import generation
+
+    return generation.bench(work, options.jobs, options.new_tokens, options.threads, options.repeat)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench.py", description="Benchmarks against other tools.")
+    suites = parser.add_subparsers(required=True, metavar="SUITE")
+    dolma = suites.add_parser("dolma", help="curation beside dolma and datatrove")
+    dolma.add_argument("--dolma", type=Path, required=True, help="console script of dolma 1.2.1")
+    dolma.add_argument("--datatrove", type=Path, required=True, help="Python that has datatrove")
+    dolma.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    dolma.set_defaults(bench=bench_dolma)
+    generation = suites.add_parser("generate", help="greedy generation beside transformers")
+    generation.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    generation.add_argument("--new-tokens", type=int, default=128)
+    generation.set_defaults(bench=bench_generation)
+    for suite in (dolma, generation):
+        suite.add_argument("jobs", nargs="*", help="only jobs whose names hold one of these words")
+        suite.add_argument("--repeat", type=int, default=3, help="runs of each; medians are reported")
+        suite.add_argument("--output", type=Path, help="JSON file for the rows")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
-        if "scaling" in options.jobs:
-            names = [name for name in options.jobs if name != "scaling"]
-            rows = scaling.bench_scaling(Path(data), Path(work), tools, names, options.repeat)
-        else:
-            rows = dolma.bench(Path(data), Path(work), tools, options.jobs, options.repeat)
+        rows = options.bench(options, Path(work))
+    if rows is None:
+        return 2
     if options.output:
         options.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    return 1 if any("failed" in row for row in rows) else 0
+    return 1 if any("failed" in row or row.get("first_difference") for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,187 @@
+"""Greedy generation beside transformers' ``generate``: the same weights, prompts and threads, in turn.
+
+Each side is a process of its own, which waits while the other works. Weights are drawn from a seed in float32; the row
+of the end-of-document id is zero, so that no text ends before the others. The first round warms up and is not counted;
+the ratio is that of the medians. Beside it stands what reading every weight once for each new token takes by the speed
+at which torch reads the head's weights alone, the floor for one sequence in float32.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+AIM = 2.0
+VOCABULARY = 50_304
+END = 50_279
+WORKER = Path(__file__).with_name("generation_worker.py")
+SIDES = ("olmo-model", "transformers")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A shape (layers, width, heads, width of the MLP), a number of prompts and their length."""
+
+    shape: tuple[int, int, int, int]
+    batch: int
+    prompt: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.shape[0]} x {self.shape[1]}, batch {self.batch}, prompts of {self.prompt}"
+
+
+SHAPES = ((8, 256, 8, 1024), (12, 768, 12, 3072))
+JOBS = [Job(shape, batch, prompt) for shape in SHAPES for batch in (1, 16) for prompt in (32, 256)]
+
+
+def make_model(folder: Path, shape: tuple[int, int, int, int]) -> int:
+    """Write an Olmo model with a tied head; returns the bytes of its weights."""
+    from safetensors.torch import save_file
+
+    from olmo_model.config.model import Initialization, ModelConfig
+    from olmo_model.convert.layout import to_hugging_face
+    from olmo_model.initialization import initialize
+    from olmo_model.model import Transformer
+    from olmo_model.model_folder import WEIGHTS, write_description
+
+    layers, width, heads, mlp = shape
+    config = ModelConfig(
+        d_model=width,
+        n_heads=heads,
+        n_layers=layers,
+        mlp_hidden_size=2 * mlp,
+        max_sequence_length=1024,
+        vocab_size=VOCABULARY,
+        embedding_size=VOCABULARY,
+        eos_token_id=END,
+        pad_token_id=1,
+    )
+    model = Transformer(config)
+    initialize(model, Initialization(), 0)
+    state = {name: weight.detach() for name, weight in model.state_dict().items()}
+    state["transformer.wte.weight"][END] = 0
+    folder.mkdir(parents=True)
+    save_file(to_hugging_face(state, config), folder / WEIGHTS, metadata={"format": "pt"})
+    write_description(folder, config, "float32", None)
+    return sum(weight.numel() * 4 for weight in state.values())
+
+
+def read_speed(width: int, threads: int) -> float:
+    """Bytes per second of a product of one row with the head's weights, the best of 20."""
+    import torch
+
+    torch.set_num_threads(threads)
+    weight, x = torch.randn(VOCABULARY, width), torch.randn(1, width)
+    best = float("inf")
+    for _ in range(20):
+        started = time.perf_counter()
+        torch.nn.functional.linear(x, weight)
+        best = min(best, time.perf_counter() - started)
+    return weight.numel() * 4 / best
+
+
+class Side:
+    """A process that generates when it is told to."""
+
+    def __init__(self, name: str, model: Path, prompts: Path, new_tokens: int, threads: int) -> None:
+        command = [sys.executable, str(WORKER), name, str(model), str(prompts), str(new_tokens), str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.loaded = self._answer()["loaded"]
+        self.rows: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.rows.append(self._answer())
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(map(str, self.process.args))} ended with {self.process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def first_difference(left: Sequence[Sequence[int]], right: Sequence[Sequence[int]]) -> str | None:
+    """Where two lists of continuations first differ."""
+    for row, (one, other) in enumerate(zip(left, right, strict=True)):
+        for place in range(max(len(one), len(other))):
+            if one[place : place + 1] != other[place : place + 1]:
+                return f"prompt {row}, token {place}"
+    return None
+
+
+def measure(job: Job, model: Path, work: Path, new_tokens: int, threads: int, repeat: int) -> dict[str, Any]:
+    """Run both sides in turn; returns the row of the table."""
+    import numpy as np
+
+    prompts = work / "prompts.json"
+    prompts.write_text(json.dumps(np.random.default_rng(0).integers(2, END, (job.batch, job.prompt)).tolist()))
+    sides = {name: Side(name, model, prompts, new_tokens, threads) for name in SIDES}
+    try:
+        for _ in range(1 + repeat):
+            for side in sides.values():
+                side.run()
+    finally:
+        for side in sides.values():
+            side.close()
+    us, them = (sides[name] for name in SIDES)
+    seconds = {name: [row["seconds"] for row in side.rows[1:]] for name, side in sides.items()}
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    processor = {name: statistics.median(row["processor"] for row in side.rows[1:]) for name, side in sides.items()}
+    return {
+        "job": job.name,
+        "ratio": round(median["transformers"] / median["olmo-model"], 2),
+        "ratio_of_processor_time": round(processor["transformers"] / processor["olmo-model"], 2),
+        "ratio_of_fastest": round(min(seconds["transformers"]) / min(seconds["olmo-model"]), 2),
+        "target": AIM,
+        "tokens_per_second": {name: round(job.batch * new_tokens / value, 1) for name, value in median.items()},
+        "peak_mib": {name: side.rows[-1]["peak"] >> 20 for name, side in sides.items()},
+        "loaded_mib": {name: side.loaded >> 20 for name, side in sides.items()},
+        "first_difference": first_difference(us.rows[-1]["ids"], them.rows[-1]["ids"]),
+        "threads": threads,
+        "all_seconds": seconds,
+    }
+
+
+def bench(work: Path, names: Sequence[str], new_tokens: int, threads: int, repeat: int) -> list[dict[str, Any]]:
+    """Measure all jobs whose names hold one of ``names`` (all of them without); prints and returns the rows."""
+    rows = []
+    for shape in SHAPES:
+        jobs = [job for job in JOBS if job.shape == shape and (not names or any(name in job.name for name in names))]
+        if not jobs:
+            continue
+        model = work / f"model-{shape[1]}"
+        size = make_model(model, shape)
+        floor = size / read_speed(shape[1], threads)
+        print(f"{shape[0]} x {shape[1]}: {size / 1e6:.0f} MB of weights; floor {1e3 * floor:.2f} ms", flush=True)
+        for job in jobs:
+            row = measure(job, model, work, new_tokens, threads, repeat)
+            row["floor_tokens_per_second"] = round(1 / floor, 1) if job.batch == 1 else None
+            rows.append(row)
+            speeds, peaks = row["tokens_per_second"], row["peak_mib"]
+            place = row["first_difference"]
+            print(
+                f"{job.name:38} {row['ratio']:5.2f} times (aim {AIM}; processor {row['ratio_of_processor_time']}, "
+                f"fastest {row['ratio_of_fastest']}); "
+                f"{speeds['olmo-model']} against {speeds['transformers']} tokens/s; "
+                f"peak {peaks['olmo-model']} against {peaks['transformers']} MiB; "
+                f"tokens {'equal' if place is None else 'differ at ' + place}",
+                flush=True,
+            )
+    return rows
