@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from olmo_model.errors import UserError
 from olmo_model.evaluate import (
     Request,
+    Scorer,
     accuracies,
     load_requests,
     load_windows,
     perplexity,
     rank_classification,
-    score,
 )
 from olmo_model.files import digest_file
 
@@ -40,15 +40,15 @@ def test_scores_are_those_of_one_sequence_at_a_time(make_model, batch_tokens):
         ((5, 6, 7, 8), (1, 2, 3)),
         ((5, 6, 7, 8), (3,)),
     ]
-    found = score(model, sequences, batch_tokens=batch_tokens)
+    found = Scorer(model, batch_tokens=batch_tokens).score(sequences)
     assert found == pytest.approx([naive(model, *sequence) for sequence in sequences], abs=1e-5)
     assert found[0] == found[3]
 
 
 def test_perplexity_by_source_and_all(make_model, windows_folder):
     model = make_model()
-    windows = load_windows(windows_folder, model, digest_file(windows_folder / "tokenizer.json"))
-    values = perplexity(model, windows, batch_tokens=64)
+    windows = load_windows(windows_folder, model.config, digest_file(windows_folder / "tokenizer.json"))
+    values = perplexity(Scorer(model, batch_tokens=64), windows)
     odd = [window for window in windows if window.source == "odd"]
     total = sum(naive(model, window.ids, window.scored) for window in odd)
     scored, size = sum(len(window.scored) for window in odd), sum(window.bytes for window in odd)
@@ -61,7 +61,7 @@ def test_rank_classification_truncates_the_context_at_its_beginning(make_model):
     model = make_model(max_sequence_length=8)
     long = tuple(range(10, 30))
     requests = [Request(0, i, 1, long, (40 + i, 50), 3, 3, "conditional") for i in range(3)]
-    values = rank_classification(model, {"t": requests}, batch_tokens=100)
+    values = rank_classification(Scorer(model, batch_tokens=100), {"t": requests})
     expected = [naive(model, (*long[-7:], 40 + i, 50), (7, 8)) for i in range(3)]
     assert values["eval/downstream/t_acc_raw"] == float(max(range(3), key=lambda i: expected[i]) == 1)
 
@@ -100,28 +100,28 @@ def test_a_tie_of_k_counts_one_in_k(tied, worse):
 
 def test_requests_of_named_tasks(make_model, requests_folder):
     model, digest = make_model(), digest_file(requests_folder / "tokenizer.json")
-    assert len(load_requests(requests_folder, ["animals"], model, digest)["animals"]) == 30
+    assert len(load_requests(requests_folder, ["animals"], model.config, digest)["animals"]) == 30
     with pytest.raises(UserError, match="no task 'plants'"):
-        load_requests(requests_folder, ["plants"], model, digest)
+        load_requests(requests_folder, ["plants"], model.config, digest)
 
 
 def test_artifacts_that_do_not_fit_are_refused(make_model, windows_folder, requests_folder, tmp_path):
     digest = digest_file(windows_folder / "tokenizer.json")
     other = "sha256:" + "0" * 64
     with pytest.raises(UserError, match="another tokenizer than the training tokens"):
-        load_windows(windows_folder, make_model(), other)
+        load_windows(windows_folder, make_model().config, other)
     with pytest.raises(UserError, match="another tokenizer than the training tokens"):
-        load_requests(requests_folder, None, make_model(), other)
+        load_requests(requests_folder, None, make_model().config, other)
     with pytest.raises(UserError, match="windows of 16 tokens are longer than the model's 8"):
-        load_windows(windows_folder, make_model(max_sequence_length=8), digest)
+        load_windows(windows_folder, make_model(max_sequence_length=8).config, digest)
     with pytest.raises(UserError, match="is not below vocab_size 20"):
-        load_windows(windows_folder, make_model(vocab_size=20), digest)
+        load_windows(windows_folder, make_model(vocab_size=20).config, digest)
     with pytest.raises(UserError, match="not a windows artifact"):
-        load_windows(requests_folder, make_model(), digest)
+        load_windows(requests_folder, make_model().config, digest)
     with pytest.raises(UserError, match="no windows artifact"):
-        load_windows(tmp_path, make_model(), digest)
+        load_windows(tmp_path, make_model().config, digest)
     text_only = Path(shutil.copytree(requests_folder, tmp_path / "text"))
     manifest = json.loads((text_only / "manifest.json").read_text()) | {"tokenizer_digest": None}
     (text_only / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="catwalk-eval requests --tokenizer"):
-        load_requests(text_only, None, make_model(), digest)
+        load_requests(text_only, None, make_model().config, digest)

@@ -17,7 +17,8 @@ from olmo_model.errors import UserError
 from olmo_model.initialization import initialize
 from olmo_model.model import Transformer
 from olmo_model.optim.clipping import clip_by_global_norm
-from olmo_model.parallel import fill, gathered, grid, joined, rows_by_part, rows_by_rank, spread
+from olmo_model.parallel import draw_first_weights, fill, gathered, grid, on_grid, rows_by_part, rows_by_rank, spread
+from olmo_model.ranks import joined
 
 MODEL = ModelConfig(
     d_model=32,
@@ -39,11 +40,16 @@ def losses(settings: ParallelSettings) -> list[tuple[float, float]]:
     whole = Transformer(MODEL)
     initialize(whole, Initialization(), 3)
     state = whole.state_dict()
-    with joined(settings, MODEL, "cpu") as ranks:
+    with joined("cpu") as alone:
+        ranks = on_grid(alone, settings, MODEL)
         with torch.device("meta"):
             model = Transformer(MODEL)
         spread(model, ranks, settings)
         fill(model.named_parameters(), state.__getitem__, ranks.tensor)
+        for name, weight in model.named_parameters():
+            assert torch.equal(gathered(name, weight, ranks.tensor), state[name]), name
+            weight.detach().zero_()
+        draw_first_weights(model, Initialization(), 3, ranks.tensor)
         for name, weight in model.named_parameters():
             assert torch.equal(gathered(name, weight, ranks.tensor), state[name]), name
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)

@@ -1,29 +1,44 @@
-"""Checkpoints: a Hugging Face folder with the state of the training beside the weights."""
+"""Checkpoints: written beside the training by all ranks, whole or not at all, and removed again when their time is up.
+
+The weights are a Hugging Face folder, the rest is a torch distributed checkpoint inside it. No step needs the memory of
+one machine for a whole model: weights are gathered one at a time, each for the rank that writes its file.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pickle
 import shutil
 import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from .config.training import CheckpointSettings
+from .convert.layout import layout, pieces_of, split
 from .errors import UserError
-from .files import PARTIAL, digest_file, write_json
+from .files import PARTIAL, digest_file, read_json, write_json
 from .model import Transformer
-from .model_folder import WEIGHTS, load_model, save_model
-from .run_folder import complete_checkpoints
+from .model_folder import write_description
+from .parallel import gathered, in_checkpoint_order
+from .ranks import Ranks
+from .run_folder import MANIFEST, complete_checkpoints
+from .safetensors_file import Shards
 from .update import Update
 
 FORMAT_VERSION = 1
+warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is no mistake
+STATE = "train"  # the folder of what is not weights
 # what torch's reader lets through: a missing or cut file, bytes that are no pickle, another shape
 DAMAGE_OF_STATE = (OSError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError, RuntimeError)
+Weights = Iterable[tuple[str, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,40 +51,196 @@ class Progress:
     next_instance: int
 
 
-def save_checkpoint(run: Path, model: Transformer, update: Update, progress: Progress, tokenizer: Path) -> Path:
-    """Write ``run/stepN`` beside its place, rename it, then move ``latest`` on."""
-    # imported here: it takes as long as torch itself, and whoever only loads a model does without
-    from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
+class Checkpoints:
+    """Writes the checkpoints of a run. All ranks call everything here, in the same order."""
 
-    folder = run / f"step{progress.step}"
-    partial = folder.with_name(folder.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_model(partial, model, tokenizer)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns that there is one process only
-        save_distributed(_training_state(model, update, progress), checkpoint_id=partial / "train", no_dist=True)
-    write_json(
-        partial / "manifest.json",
-        {
-            "artifact": "checkpoint",
-            "format_version": FORMAT_VERSION,
-            "step": progress.step,
-            "tokens_seen": progress.tokens_seen,
-            "parameters": sum(weight.numel() for weight in model.parameters()),
-            "dtype": "float32",
-            "tokenizer_digest": digest_file(tokenizer),
-            "weights_digest": digest_file(partial / WEIGHTS),
-        },
-    )
-    for file in partial.rglob("*"):
-        if file.is_file():
-            with open(file, "rb") as stream:
-                os.fsync(stream.fileno())
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
-    point_latest(run, folder)
-    return folder
+    def __init__(
+        self, run: Path, model: Transformer, update: Update, ranks: Ranks, tokenizer: Path, settings: CheckpointSettings
+    ) -> None:
+        self.run = run
+        self.model = model
+        self.update = update
+        self.ranks = ranks
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._job: Future[None] | None = None
+
+    def save(self, progress: Progress, *, ephemeral: bool = False) -> Path:
+        """Write ``run/stepN``, beside the training where the settings say so; first waits for the one before."""
+        self.wait()
+        folder = self.run / f"step{progress.step}"
+        partial = folder.with_name(folder.name + PARTIAL)
+        self.ranks.together(lambda: self._begin(partial))
+        state = training_state(self.model, self.update, self.ranks, progress)
+        shards = Shards(
+            partial,
+            pieces_of(self.model.config),
+            torch.float32,
+            limit=self.settings.max_shard_size,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
+        )
+
+        def finish(weights: Weights, write_state: Callable[[], object]) -> None:
+            own = self.ranks.together(lambda: self._write(partial, shards, weights, write_state), aside=True)
+            digests = {file: digest for part in self.ranks.gather(own, aside=True) for file, digest in part.items()}
+            self.ranks.together(
+                lambda: self._publish(folder, partial, progress, ephemeral, shards, digests), aside=True
+            )
+
+        if self.settings.asynchronous:
+            copies = [
+                (name, part.to("cpu", torch.float32, copy=True))
+                for name, part in self._weights()
+                if name in shards.places
+            ]
+            self._job = self._thread.submit(finish, copies, self._state_writer(state, partial, aside=True))
+        else:
+            finish(self._weights(), self._state_writer(state, partial, aside=False))
+        return folder
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint stands in its place. What kept it from that is raised here, on all ranks."""
+        job, self._job = self._job, None
+        if job is not None:
+            job.result()
+
+    @property
+    def failed(self) -> bool:
+        """Whether this rank knows that the last checkpoint has failed; ``wait`` raises why."""
+        return self._job is not None and self._job.done() and self._job.exception() is not None
+
+    def close(self) -> None:
+        """Let the last checkpoint come to its end, whatever becomes of it."""
+        self._thread.shutdown()
+
+    def _begin(self, partial: Path) -> None:
+        if self.ranks.first:
+            with naming(partial):
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+
+    def _weights(self) -> Weights:
+        """Every weight by its Hugging Face name, whole; gathered one at a time."""
+        weights = dict(self.model.named_parameters())
+        for native, pieces in layout(self.model.config).items():
+            yield from split(gathered(native, weights[native], self.ranks.tensor), pieces).items()
+
+    def _state_writer(self, state: dict[str, Any], partial: Path, *, aside: bool) -> Callable[[], object]:
+        """What writes the state, or waits for a copy of it to be written."""
+        # imported here: it takes as long as torch itself, and whoever only loads a model does without
+        from torch.distributed.checkpoint.state_dict_saver import async_save, save
+
+        group = self.ranks.files
+        places: dict[str, Any] = {"checkpoint_id": partial / STATE, "process_group": group, "no_dist": group is None}
+        if not aside:
+            return lambda: save(state, **places)
+        job = async_save(state, **places)
+        assert isinstance(job, Future)
+        return job.result
+
+    def _write(
+        self, partial: Path, shards: Shards, weights: Weights, write_state: Callable[[], object]
+    ) -> dict[str, str]:
+        """Write this rank's files; returns their digests. All ranks take part to the end, also behind a failure."""
+        from torch.distributed.checkpoint.api import CheckpointException
+
+        left = iter(weights)
+        problems: list[OSError | CheckpointException] = []
+        try:
+            with shards:
+                for name, weight in left:
+                    shards.write(name, weight)
+        except OSError as error:
+            problems.append(error)
+            for _ in left:  # gathering is the work of all ranks
+                pass
+        try:
+            write_state()
+        except (OSError, CheckpointException) as error:
+            problems.append(error)
+        if problems:
+            raise unwritten(partial, problems[0]) from problems[0]
+        own = [*(file.path for file in shards.own), *(partial / STATE).glob(f"__{self.ranks.rank}_*")]
+        if self.ranks.first:
+            own.append(partial / STATE / ".metadata")
+        with naming(partial):
+            for file in own:
+                settle(file)
+            return {str(file.relative_to(partial)): digest_file(file) for file in own}
+
+    def _publish(
+        self,
+        folder: Path,
+        partial: Path,
+        progress: Progress,
+        ephemeral: bool,
+        shards: Shards,
+        digests: dict[str, str],
+    ) -> None:
+        """Describe what is written, rename it into its place, and let go of older ones."""
+        if not self.ranks.first:
+            return
+        with naming(partial):
+            shards.write_index()
+            write_description(partial, self.model.config, "float32", self.tokenizer)
+            small = [file for file in partial.iterdir() if file.is_file() and file.name not in digests]
+            for file in small:
+                settle(file)
+            digests |= {file.name: digest_file(file) for file in small}
+            write_json(
+                partial / MANIFEST,
+                {
+                    "artifact": "checkpoint",
+                    "format_version": FORMAT_VERSION,
+                    "step": progress.step,
+                    "tokens_seen": progress.tokens_seen,
+                    "ephemeral": ephemeral,
+                    "ranks": self.ranks.world,
+                    "parameters": sum(weight.numel() for weight in self.model.parameters()),
+                    "dtype": "float32",
+                    "tokenizer_digest": digest_file(self.tokenizer),
+                    "files": dict(sorted(digests.items())),
+                },
+            )
+            remove(folder)
+            os.replace(partial, folder)
+            point_latest(self.run, folder)
+            for old in outlived(self.run, self.settings.keep):
+                remove(old)
+
+
+def training_state(model: Transformer, update: Update, ranks: Ranks, progress: Progress) -> dict[str, Any]:
+    """What a checkpoint holds beside the weights: the state of their update, sharded as they are and in a checkpoint's
+    order, the random state and the progress."""
+    random = {"cpu": torch.get_rng_state()}
+    if ranks.device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state()
+    state = update.state()
+    state["optimizer"] = {
+        name: {key: in_checkpoint_order(name, value, ranks) for key, value in kept.items()}
+        for name, kept in state["optimizer"].items()
+    }
+    return {"update": state, "rng": random, "progress": json.dumps(asdict(progress))}
+
+
+def outlived(run: Path, keep: int | None) -> list[Path]:
+    """Checkpoints that are no longer wanted: ephemeral ones but the newest of all, others but the newest ``keep``."""
+    complete = complete_checkpoints(run)
+    passing = {folder for _, folder in complete if read_json(folder / MANIFEST).get("ephemeral")}
+    lasting = [folder for _, folder in complete if folder not in passing]
+    gone = [folder for _, folder in complete[:-1] if folder in passing]
+    return gone + (lasting[:-keep] if keep is not None else [])
+
+
+def remove(folder: Path) -> None:
+    """Remove a checkpoint, if there is one. It is renamed first: a half-removed one is never taken for whole."""
+    if folder.exists():
+        doomed = folder.with_name(folder.name + ".removed" + PARTIAL)
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.replace(folder, doomed)
+        shutil.rmtree(doomed)
 
 
 def point_latest(run: Path, folder: Path) -> None:
@@ -79,52 +250,29 @@ def point_latest(run: Path, folder: Path) -> None:
     os.replace(latest.with_name(latest.name + PARTIAL), latest)
 
 
-def restore(folder: Path, model: Transformer, update: Update) -> Progress:
-    """Put weights, the state of their update and the random state of a checkpoint back in place; says where to go on.
+def settle(file: Path) -> None:
+    """Have a file's bytes on the disk, not on their way to it."""
+    with open(file, "rb") as stream:
+        os.fsync(stream.fileno())
 
-    A damaged checkpoint is a UserError that names it.
-    """
-    from torch.distributed.checkpoint.api import CheckpointException
-    from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 
-    loaded = load_model(folder)
-    if loaded.config != dataclasses.replace(model.config, vocab_size=model.config.embedding_size):
-        raise UserError(
-            "the checkpoint's config.json is not that of the run",
-            where=folder / "config.json",
-            fix="restore the file, or remove the checkpoint to go on from the one before",
-        )
-    model.load_state_dict(loaded.state_dict())
-    state = _training_state(model, update, Progress(step=0, tokens_seen=0, epoch=0, next_instance=0))
+def unwritten(partial: Path, error: BaseException) -> UserError:
+    """What a user reads of a checkpoint that could not be written."""
+    cause: BaseException = error
+    failures = getattr(error, "failures", None)  # of torch's CheckpointException: one of every rank that failed
+    if failures:
+        cause = next(iter(failures.values()))[0]
+    return UserError(
+        f"the checkpoint cannot be written: {cause}",
+        where=partial,
+        fix="make room or mend the disk, and run the same command again: it goes on from the last checkpoint",
+    )
+
+
+@contextmanager
+def naming(partial: Path) -> Iterator[None]:
+    """An error of the disk is a UserError that names the checkpoint."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            load_distributed(state, checkpoint_id=folder / "train", no_dist=True)
-        progress = Progress(**json.loads(state["progress"]))
-    except (CheckpointException, *DAMAGE_OF_STATE) as error:
-        raise UserError(
-            "the state of the training is missing or damaged",
-            where=folder / "train",
-            fix="remove the checkpoint to go on from the one before",
-        ) from error
-    update.load(state["update"])
-    torch.set_rng_state(state["rng"]["cpu"])
-    if "cuda" in state["rng"]:
-        torch.cuda.set_rng_state(state["rng"]["cuda"])
-    return progress
-
-
-def _training_state(model: Transformer, update: Update, progress: Progress) -> dict[str, Any]:
-    rng = {"cpu": torch.get_rng_state()}
-    if next(model.parameters()).is_cuda:
-        rng["cuda"] = torch.cuda.get_rng_state()
-    return {"update": update.state(), "rng": rng, "progress": json.dumps(asdict(progress))}
-
-
-def remove_old_checkpoints(run: Path, keep: int) -> None:
-    """Remove all but the ``keep`` newest. Each is renamed first: a half-removed one is never taken for whole."""
-    for _, folder in complete_checkpoints(run)[:-keep]:
-        doomed = folder.with_name(folder.name + ".removed" + PARTIAL)
-        shutil.rmtree(doomed, ignore_errors=True)
-        os.replace(folder, doomed)
-        shutil.rmtree(doomed)
+        yield
+    except OSError as error:
+        raise unwritten(partial, error) from error

@@ -34,7 +34,7 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")], *, dry_run: bool 
     """
     import yaml
 
-    from .train import make_plan
+    from .plan import make_plan
     from .train import train as train_model
 
     if dry_run:
@@ -59,7 +59,7 @@ def plan(
         File for the figures as JSON.
     """
     from .answers import answered
-    from .plan import as_lines, estimate
+    from .estimate import as_lines, estimate
 
     figures = answered(
         "plan",

@@ -16,12 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .config.model import ModelConfig
 from .errors import UserError
 from .files import read_json, read_lines
 from .loss import token_log_probabilities
 from .model import Transformer
+from .ranks import ALONE, Ranks
 
 FORMAT_VERSION = 1
+Scored = tuple[tuple[int, ...], tuple[int, ...]]  # ids, and the positions among them that count
 KINDS = ("conditional", "unconditional")
 COUNTS = ("doc_id", "idx", "label", "characters", "bytes")  # of a request
 
@@ -52,7 +55,7 @@ class Request:
 
 def load_windows(
     folder: str | Path,
-    model: Transformer,
+    model: ModelConfig,
     tokenizer_digest: str,
     *,
     sources: Sequence[str] | None = None,
@@ -64,14 +67,14 @@ def load_windows(
     """
     root = Path(folder)
     manifest = _manifest(root, "windows", tokenizer_digest, "paloma-ppl windows")
-    limit, longest = model.config.max_sequence_length, manifest.get("maximum_length")
+    room, longest = model.max_sequence_length, manifest.get("maximum_length")
     if type(longest) is not int:
         raise UserError("maximum_length is missing", where=root / "manifest.json", fix="make the artifact again")
-    if longest > limit:
+    if longest > room:
         raise UserError(
-            f"windows of {longest} tokens are longer than the model's {limit}",
+            f"windows of {longest} tokens are longer than the model's {room}",
             where=root,
-            fix=f"make them with `paloma-ppl windows --max-length {limit}`",
+            fix=f"make them with `paloma-ppl windows --max-length {room}`",
         )
     file = root / "windows.jsonl.gz"
     windows = [_window(row, model, file, line) for line, row in _rows(file)]
@@ -105,7 +108,7 @@ def _chosen(windows: list[Window], sources: Sequence[str] | None, limit: int | N
 def load_requests(
     folder: str | Path,
     tasks: Sequence[str] | None,
-    model: Transformer,
+    model: ModelConfig,
     tokenizer_digest: str,
     *,
     limit: int | None = None,
@@ -131,12 +134,12 @@ def load_requests(
     return found
 
 
-def perplexity(model: Transformer, windows: Sequence[Window], *, batch_tokens: int) -> dict[str, float]:
+def perplexity(scorer: Scorer, windows: Sequence[Window]) -> dict[str, float]:
     """``eval/perplexity/SOURCE/CrossEntropyLoss`` (nats a scored token) and ``…/bits_per_byte``, also for ``all``."""
     sums: dict[str, float] = defaultdict(float)
     tokens: dict[str, int] = defaultdict(int)
     size: dict[str, int] = defaultdict(int)
-    scores = score(model, [(window.ids, window.scored) for window in windows], batch_tokens=batch_tokens)
+    scores = scorer.score([(window.ids, window.scored) for window in windows])
     for window, log_probability in zip(windows, scores, strict=True):
         for name in (window.source, "all"):
             sums[name] += log_probability
@@ -149,17 +152,16 @@ def perplexity(model: Transformer, windows: Sequence[Window], *, batch_tokens: i
     return values
 
 
-def rank_classification(model: Transformer, tasks: dict[str, list[Request]], *, batch_tokens: int) -> dict[str, float]:
+def rank_classification(scorer: Scorer, tasks: dict[str, list[Request]]) -> dict[str, float]:
     """``eval/downstream/TASK_METRIC``: the share of instances whose right choice has the highest score."""
     values = {}
     for task, requests in tasks.items():
-        limit = model.config.max_sequence_length
         sequences = []
         for request in requests:
             # a context that is too long loses its beginning, as everywhere
-            ids = (request.context_ids + request.continuation_ids)[-(limit + 1) :]
+            ids = (request.context_ids + request.continuation_ids)[-(scorer.limit + 1) :]
             sequences.append((ids, tuple(range(len(ids) - len(request.continuation_ids), len(ids)))))
-        scores = score(model, sequences, batch_tokens=batch_tokens)
+        scores = scorer.score(sequences)
         for name, value in accuracies(requests, scores).items():
             values[f"eval/downstream/{task}_{name}"] = value
     return values
@@ -190,37 +192,57 @@ def accuracies(requests: Sequence[Request], log_probabilities: Sequence[float]) 
     return {name: sum(values) / len(values) for name, values in scores.items()}
 
 
-@torch.no_grad()
-def score(
-    model: Transformer, sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], *, batch_tokens: int
-) -> list[float]:
-    """Summed natural-log probability of the positions of each ``(ids, positions)``; equal sequences run once.
+class Scorer:
+    """Log-probabilities under a model, which may be spread over ranks: each scores batches of its own."""
 
-    Sequences of like length share a batch of at most ``batch_tokens`` tokens, padded at the end, where nothing that
-    counts can see it.
-    """
-    device = model.head.device
-    unique = sorted(set(sequences), key=lambda item: (len(item[0]), item))
-    values: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
-    for batch in _batches(unique, batch_tokens):
+    def __init__(self, model: Transformer, *, batch_tokens: int, ranks: Ranks = ALONE) -> None:
+        """A batch has at most ``batch_tokens`` tokens, padding included (but at least one sequence)."""
+        self.model = model
+        self.batch_tokens = batch_tokens
+        self.ranks = ranks
+
+    @property
+    def limit(self) -> int:
+        """Most tokens that the model reads."""
+        return self.model.config.max_sequence_length
+
+    def score(self, sequences: Sequence[Scored]) -> list[float]:
+        """Summed natural-log probability of the positions of each ``(ids, positions)``; equal sequences run once.
+
+        Sequences of like length share a batch, padded at the end, where nothing that counts can see it.
+        """
+        batches = list(_batches(sorted(set(sequences), key=lambda item: (len(item[0]), item)), self.batch_tokens))
+        values: dict[Scored, float] = {}
+        count = self.ranks.data_ranks
+        for first in range(0, len(batches), count):
+            # a rank for which none is left runs the last one again: a spread model runs on all ranks or on none
+            batch = batches[min(first + self.ranks.data_rank, len(batches) - 1)]
+            values |= zip(batch, self._sums(batch), strict=True)
+        for part in self.ranks.gather(values):
+            values |= part
+        return [values[sequence] for sequence in sequences]
+
+    @torch.no_grad()
+    def _sums(self, batch: Sequence[Scored]) -> list[float]:
+        device = self.ranks.device
         longest = max(len(ids) for ids, _ in batch) - 1
-        inputs = torch.full((len(batch), longest), model.config.pad_token_id)
+        inputs = torch.full((len(batch), longest), self.model.config.pad_token_id)
         for row, (ids, _) in enumerate(batch):
             inputs[row, : len(ids) - 1] = torch.tensor(ids[:-1])
-        hidden = model.hidden(inputs.to(device))  # [B, T, D]
         rows = torch.tensor([row for row, (_, positions) in enumerate(batch) for _ in positions], device=device)
         before = torch.tensor([place - 1 for _, positions in batch for place in positions], device=device)
         targets = torch.tensor([ids[place] for ids, positions in batch for place in positions], device=device)
-        found: Tensor = token_log_probabilities(hidden[rows, before], model.head, targets)
+
+        def read_out(hidden: Tensor, head: Tensor) -> Tensor:
+            return token_log_probabilities(hidden[rows, before], head, targets)
+
+        found: Tensor = self.model(inputs.to(device), read_out=read_out)
         sums = torch.zeros(len(batch), dtype=torch.float64, device=device).index_add_(0, rows, found.double())
-        values |= zip(batch, sums.tolist(), strict=True)
-    return [values[sequence] for sequence in sequences]
+        return sums.tolist()
 
 
-def _batches(
-    sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], batch_tokens: int
-) -> Iterable[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
-    batch: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+def _batches(sequences: Sequence[Scored], batch_tokens: int) -> Iterable[list[Scored]]:
+    batch: list[Scored] = []
     for sequence in sequences:  # lengths rise, so the newest is the longest
         if batch and (len(batch) + 1) * len(sequence[0]) > batch_tokens:
             yield batch
@@ -269,14 +291,14 @@ def _counts(value: object) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _window(row: dict[str, Any], model: Transformer, file: Path, line: int) -> Window:
+def _window(row: dict[str, Any], model: ModelConfig, file: Path, line: int) -> Window:
     try:
         window = Window(str(row["source"]), _counts(row["ids"]), _counts(row["scored"]), *_counts([row["bytes"]]))
     except (KeyError, ValueError) as error:
         raise UserError("not a row of windows", where=file, line=line, fix="make the artifact again") from error
     _check_ids(window.ids, model, file, line)
     inside = all(1 <= position < len(window.ids) for position in window.scored)
-    if not inside or not window.scored or len(window.ids) > model.config.max_sequence_length + 1:
+    if not inside or not window.scored or len(window.ids) > model.max_sequence_length + 1:
         raise UserError(
             "no scored positions or some outside the window, or a window longer than the manifest says",
             where=file,
@@ -305,7 +327,7 @@ def _check_instances(requests: Sequence[Request], file: Path) -> None:
         raise UserError("there are no requests", where=file, fix="make the artifact again")
 
 
-def _request(row: dict[str, Any], model: Transformer, file: Path, line: int) -> Request:
+def _request(row: dict[str, Any], model: ModelConfig, file: Path, line: int) -> Request:
     try:
         document, idx, label, characters, size = _counts([row[key] for key in COUNTS])
         context, continuation, kind = _counts(row["context_ids"]), _counts(row["continuation_ids"]), row["kind"]
@@ -317,10 +339,9 @@ def _request(row: dict[str, Any], model: Transformer, file: Path, line: int) -> 
     _check_ids(request.context_ids + request.continuation_ids, model, file, line)
     if request.kind not in KINDS or not request.context_ids or not request.continuation_ids:
         raise UserError("neither context nor continuation may be empty", where=file, line=line, fix="make it again")
-    if len(request.continuation_ids) > model.config.max_sequence_length:
+    if len(request.continuation_ids) > model.max_sequence_length:
         raise UserError(
-            f"the continuation has {len(request.continuation_ids)} tokens, the model reads "
-            f"{model.config.max_sequence_length}",
+            f"the continuation has {len(request.continuation_ids)} tokens, the model reads {model.max_sequence_length}",
             where=file,
             line=line,
             fix="leave the task out (evaluation.tasks) or train a longer context",
@@ -328,10 +349,10 @@ def _request(row: dict[str, Any], model: Transformer, file: Path, line: int) -> 
     return request
 
 
-def _check_ids(ids: tuple[int, ...], model: Transformer, file: Path, line: int) -> None:
-    if max(ids, default=0) >= model.config.vocab_size:
+def _check_ids(ids: tuple[int, ...], model: ModelConfig, file: Path, line: int) -> None:
+    if max(ids, default=0) >= model.vocab_size:
         raise UserError(
-            f"id {max(ids)} is not below vocab_size {model.config.vocab_size}",
+            f"id {max(ids)} is not below vocab_size {model.vocab_size}",
             where=file,
             line=line,
             fix="make the artifact again with the tokenizer.json of data.tokens",

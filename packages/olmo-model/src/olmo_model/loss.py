@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +16,7 @@ IGNORED = -100  # label of a position that does not count
 CHUNK_ROWS = {"cpu": 256, "cuda": 2048}
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """What a micro-batch gives, scalars in float32: ``total`` is minimised, ``cross_entropy`` is what is reported and
     never includes ``z_loss`` (already multiplied; None where it is off). Only ``total`` carries a gradient."""
 
@@ -136,9 +134,13 @@ def language_model_loss(
 
     The masks are those of ``next_token_labels``.
     """
-    hidden = model.hidden(input_ids)  # [B, T, D]
-    labels = next_token_labels(input_ids, label_mask=label_mask, instance_mask=instance_mask)
-    return linear_cross_entropy(hidden.flatten(0, 1), model.head, labels.flatten(), settings)
+    labels = next_token_labels(input_ids, label_mask=label_mask, instance_mask=instance_mask).flatten()
+
+    def read_out(hidden: Tensor, head: Tensor) -> Loss:
+        return linear_cross_entropy(hidden.flatten(0, 1), head, labels, settings)
+
+    loss: Loss = model(input_ids, read_out=read_out)
+    return loss
 
 
 @torch.no_grad()

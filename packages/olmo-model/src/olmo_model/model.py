@@ -8,8 +8,8 @@ Weights carry OLMo's own names (``transformer.blocks.0.att_proj.weight``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .config.model import ModelConfig
 from .kernels import rms_norm, rotate, swiglu
 
+Read = TypeVar("Read")
 Cache = list[tuple[Tensor, Tensor]]  # per block: rotated keys and values so far, each [B, G, T, K]
 
 
@@ -87,17 +88,18 @@ class Block(nn.Module):
         return self.attn_out(attended.transpose(1, 2).reshape(B, T, -1)), (k, v)
 
     def forward(
-        self, x: Tensor, cosine: Tensor, sine: Tensor, past: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self, x: Tensor, cosine: Tensor, sine: Tensor, past: tuple[Tensor, Tensor] | None = None, keep: bool = False
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """[B, T, D] to [B, T, D], and, with ``keep``, the keys and values of all positions so far."""
         after = self.config.norm_after
         attended, keys_and_values = self.attention(x if after else self.attn_norm(x), cosine, sine, past)
         x = x + (self.attn_norm(attended) if after else attended)
         out = self.ff_out(swiglu(self.ff_proj(x if after else self.ff_norm(x))))
-        return x + (self.ff_norm(out) if after else out), keys_and_values
+        return x + (self.ff_norm(out) if after else out), keys_and_values if keep else None
 
 
 class Transformer(nn.Module):
-    """Decoder-only language model. ``forward`` gives logits; training goes through ``hidden`` and ``head``."""
+    """Decoder-only language model. ``forward`` gives logits, or whatever else is read out of the last hidden state."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -138,13 +140,23 @@ class Transformer(nn.Module):
         x = self.transformer["wte"](input_ids)  # [B, T, D]
         past: list[tuple[Tensor, Tensor] | None] = [*cache] if cache else [None] * self.config.n_layers
         for index, block in enumerate(self.blocks):
-            x, keys_and_values = block(x, cosine, sine, past[index])
+            x, keys_and_values = block(x, cosine, sine, past[index], cache is not None)
             if cache is not None:
                 cache[index : index + 1] = [keys_and_values]
         out = self.transformer["ln_f"](x)
         assert isinstance(out, Tensor)
         return out
 
-    def forward(self, input_ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """Logits of the next token at every position: [B, T] ids to [B, T, V]."""
-        return F.linear(self.hidden(input_ids, cache), self.head)
+    def forward(
+        self,
+        input_ids: Tensor,
+        cache: Cache | None = None,
+        read_out: Callable[[Tensor, Tensor], Read] = F.linear,  # type: ignore[assignment]
+    ) -> Read:
+        """Logits of the next token at every position: [B, T] ids to [B, T, V]; or ``read_out(hidden, head)`` of
+        ``hidden`` [B, T, D] and ``head`` [V, D].
+
+        Whoever wants less than all logits reads out here and not behind the model's back: a sharded head is whole only
+        while the model runs.
+        """
+        return read_out(self.hidden(input_ids, cache), self.head)

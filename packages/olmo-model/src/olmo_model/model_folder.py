@@ -12,22 +12,22 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .config.model import ModelConfig
 from .convert.hugging_face import from_hugging_face_config, to_hugging_face_config
-from .convert.layout import Shape, check_layers, check_weights, layout, superfluous, to_hugging_face
+from .convert.layout import Shape, check_layers, check_weights, layout, pieces_of, split, superfluous
 from .errors import UserError
 from .files import read_json, write_json
 from .model import Transformer
 from .run_folder import resolve
+from .safetensors_file import INDEX, WEIGHTS, Shards
 from .tokens import load_tokenizer
 
-WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 KINDS = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES.values())
+LIMIT = 5_000_000_000  # bytes of a file of weights, as Hugging Face cuts them
 AGAIN = "fetch or make the model again"
 
 
@@ -48,11 +48,22 @@ class NativeWeights:
     read: Callable[[str], Tensor]
 
 
-def save_model(folder: Path, model: Transformer, tokenizer: Path) -> None:
-    """Write the Hugging Face files: configuration, weights in float32, tokenizer."""
-    weights = {name: weight.detach().float().cpu() for name, weight in model.state_dict().items()}
-    save_file(to_hugging_face(weights, model.config), folder / WEIGHTS, metadata={"format": "pt"})
+def save_model(folder: Path, model: Transformer, tokenizer: Path | None, limit: int = LIMIT) -> None:
+    """Write the Hugging Face files of a model that lies in one process: configuration, weights in float32 in files of
+    at most ``limit`` bytes, tokenizer."""
+    state = model.state_dict()
+    weights = NativeWeights(config=model.config, read=state.__getitem__)
+    write_weights(Shards(folder, pieces_of(model.config), torch.float32, limit=limit), weights)
     write_description(folder, model.config, "float32", tokenizer)
+
+
+def write_weights(shards: Shards, weights: NativeWeights) -> None:
+    """Read every weight in turn and write it, or the part of it that this rank writes, and the index."""
+    with shards:
+        for native, pieces in layout(weights.config).items():
+            for name, part in split(weights.read(native), pieces).items():
+                shards.write(name, part)
+    shards.write_index()
 
 
 def write_description(folder: Path, config: ModelConfig, dtype: str, tokenizer: Path | None) -> None:
@@ -108,8 +119,7 @@ def open_native(folder: Path, stack: ExitStack, vocab_size: int | None = None) -
     stored = open_safetensors(folder, stack)
     check_layers(stored.shapes, config, "model.layers.", folder)
     table = layout(config)
-    expected = {name: shape for pieces in table.values() for name, shape in pieces.items()}
-    check_weights(stored.shapes, expected, folder, superfluous(stored.shapes, config))
+    check_weights(stored.shapes, pieces_of(config), folder, superfluous(stored.shapes, config))
 
     def read(native: str) -> Tensor:
         parts = [stored.read(name) for name in table[native]]
@@ -152,7 +162,7 @@ def _read(opened: Any, path: Path, name: str) -> Tensor:
 
 def weight_files(path: Path) -> list[str]:
     """Names of the files of weights: those of the index where there is one."""
-    index = path / (WEIGHTS + ".index.json")
+    index = path / INDEX
     if not index.is_file():
         return [WEIGHTS]
     values = read_json(index)

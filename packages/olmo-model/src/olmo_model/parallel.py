@@ -8,26 +8,23 @@ and pairs of up and gate.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+import dataclasses
+from collections.abc import Callable, Iterable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
 
-from .config.model import ModelConfig
+from .config.model import Initialization, ModelConfig
 from .config.parallel import ParallelSettings
 from .errors import UserError
+from .initialization import draw
 from .model import Transformer
+from .ranks import AXES, REPLICATE, SHARD, TENSOR, Ranks
 
-REPLICATE, SHARD, TENSOR = AXES = ("replicate", "shard", "tensor")
 FUSED = {"att_proj": 3, "ff_proj": 2}  # matrices in one: queries, keys, values; up, gate
 PLAN: dict[str, Callable[[], ParallelStyle]] = {
     "att_proj": ColwiseParallel,
@@ -35,66 +32,6 @@ PLAN: dict[str, Callable[[], ParallelStyle]] = {
     "ff_proj": ColwiseParallel,
     "ff_out": RowwiseParallel,
 }
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """This process among those of the run. ``mesh`` is None where there is only this one and nothing is sharded."""
-
-    rank: int
-    world: int
-    device: torch.device
-    mesh: DeviceMesh | None
-
-    @property
-    def data_ranks(self) -> int:
-        """Ranks, or tensor groups, that read instances of their own."""
-        return self.world // self.tensor
-
-    @property
-    def data_rank(self) -> int:
-        """Which of them this is."""
-        return self.rank // self.tensor
-
-    @property
-    def tensor(self) -> int:
-        """Ranks of a tensor group."""
-        return 1 if self.mesh is None else self.mesh[TENSOR].size()
-
-    @property
-    def first(self) -> bool:
-        """Whether this process speaks for all: it writes what there is once."""
-        return self.rank == 0
-
-
-def launched() -> bool:
-    """Whether ``torchrun`` (or another launcher that sets its variables) started this process."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
-@contextmanager
-def joined(settings: ParallelSettings, model: ModelConfig, kind: str, *, always: bool = False) -> Iterator[Ranks]:
-    """This process among the ranks of the run; the group is left again at the end.
-
-    ``kind`` is ``cpu`` (gloo) or ``cuda`` (NCCL beside gloo, a device for each local rank). One process that no
-    launcher started gets no mesh, unless ``always``. A grid that does not fit the ranks or the model is a UserError.
-    """
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    shards = grid(settings, model, world)
-    device = torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)
-    if kind == "cuda":
-        torch.cuda.set_device(device)
-    if not launched() and not always:
-        yield Ranks(rank, world, device, None)
-        return
-    backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
-    alone = None if launched() else dist.HashStore()  # type: ignore[attr-defined]
-    dist.init_process_group(backend, store=alone, rank=rank, world_size=world, timeout=timedelta(minutes=30))
-    try:
-        mesh = init_device_mesh(kind, (settings.replicas, shards, settings.tensor), mesh_dim_names=AXES)
-        yield Ranks(rank, world, device, mesh)
-    finally:
-        dist.destroy_process_group()
 
 
 def grid(settings: ParallelSettings, model: ModelConfig, world: int) -> int:
@@ -123,6 +60,14 @@ def grid(settings: ParallelSettings, model: ModelConfig, world: int) -> int:
     return world // inner
 
 
+def on_grid(ranks: Ranks, settings: ParallelSettings, model: ModelConfig) -> Ranks:
+    """The ranks with their mesh; unchanged where there is one process that no launcher started."""
+    if ranks.files is None:
+        return ranks
+    shape = (settings.replicas, grid(settings, model, ranks.world), settings.tensor)
+    return dataclasses.replace(ranks, mesh=init_device_mesh(ranks.device.type, shape, mesh_dim_names=AXES))
+
+
 def spread(model: Transformer, ranks: Ranks, settings: ParallelSettings, half: torch.dtype | None = None) -> None:
     """Apply the plan to a model on the meta device, whose weights come into being on ``ranks.device``, unset.
 
@@ -139,6 +84,49 @@ def spread(model: Transformer, ranks: Ranks, settings: ParallelSettings, half: t
             fully_shard(block, mesh=data, mp_policy=policy, reshard_after_forward=settings.reshard_after_forward)
         fully_shard(model, mesh=data, mp_policy=policy, reshard_after_forward=False)
     model.to_empty(device=ranks.device)
+
+
+def let_go(model: Transformer) -> None:
+    """Let go of weights that a pass without gradients has gathered; what a rank holds of each is all that is left."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def reduce_over_replicas(model: Transformer, last: bool) -> None:
+    """Whether the next backward pass also sums gradients over replicas, which only the last of a step has to."""
+    if isinstance(model, FSDPModule):
+        model.set_requires_all_reduce(last)
+
+
+@torch.no_grad()
+def draw_first_weights(model: Transformer, initialization: Initialization, seed: int, tensor: int) -> None:
+    """Give a model that is spread the weights that ``initialize`` gives a whole one; each rank draws its own rows."""
+    for name, weight in model.named_parameters():
+        local = weight.to_local() if isinstance(weight, DTensor) else weight
+        first = _first_row(weight)
+        if first is not None:
+            columns = weight.shape[1:].numel()
+            draw(local, name, model.config, initialization, seed, first=first * columns)
+            continue
+        whole = torch.empty(weight.shape, dtype=weight.dtype)
+        draw(whole, name, model.config, initialization, seed)
+        weight.copy_(part_of(rows_by_rank(name, whole, tensor), weight))
+
+
+def _first_row(weight: Tensor) -> int | None:
+    """Where the rows that this rank holds of a weight begin; None where they do not follow each other."""
+    if not isinstance(weight, DTensor):
+        return 0
+    first = 0
+    for axis, placement in enumerate(weight.placements):
+        if placement.is_replicate():
+            continue
+        if axis != weight.device_mesh.mesh_dim_names.index(SHARD) or not placement.is_shard(0):  # type: ignore[union-attr]
+            return None
+        rows = -(-weight.shape[0] // weight.device_mesh.size(axis))
+        first = min(weight.shape[0], rows * weight.device_mesh.get_local_rank(axis))
+    return first
 
 
 def rows_by_rank(name: str, weight: Tensor, tensor: int) -> Tensor:
@@ -179,3 +167,27 @@ def gathered(name: str, weight: Tensor, tensor: int) -> Tensor:
     """The whole of a weight in a checkpoint's order, on every rank; all ranks have to call this."""
     whole = weight.full_tensor() if isinstance(weight, DTensor) else weight
     return rows_by_part(name, whole, tensor)
+
+
+@torch.no_grad()
+def in_checkpoint_order(name: str, value: Tensor, ranks: Ranks) -> Tensor:
+    """A value kept for a weight (as large as it, or a scalar) as a checkpoint holds it: with the rows in their order.
+
+    It is sharded as the weight is, or, where tensor parallelism has exchanged rows, over all ranks.
+    """
+    if ranks.tensor == 1 or not isinstance(value, DTensor):
+        return value
+    whole = gathered(name, value, ranks.tensor)
+    return distribute_tensor(whole, _line(ranks), [Shard(0)], src_data_rank=None)
+
+
+@torch.no_grad()
+def in_ranks_order(name: str, value: Tensor, weight: Tensor, ranks: Ranks) -> Tensor:
+    """The way back from ``in_checkpoint_order``, for a value of ``weight``."""
+    if ranks.tensor == 1 or not isinstance(value, DTensor):
+        return value
+    return part_of(rows_by_rank(name, value.full_tensor(), ranks.tensor), weight)
+
+
+def _line(ranks: Ranks) -> DeviceMesh:
+    return init_device_mesh(ranks.device.type, (ranks.world,))

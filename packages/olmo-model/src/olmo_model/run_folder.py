@@ -16,6 +16,7 @@ from .errors import UserError
 from .files import atomic_write, read_json, write_json
 
 FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
 # What changes no weight: names and places (the tokens are compared by content), reports, and the length of a run whose
 # schedule does not depend on it.
 FREE = (
@@ -30,11 +31,12 @@ FREE = (
     "checkpoint.",
     "evaluation.",
     "wandb.",
+    "time_limit",
     "guard.",  # decides about steps to come alone: a run that it stopped may go on with such steps skipped
 )
 ANNEAL = "scheduler.anneal."  # may change as long as all of it is still to come
 # What changes weights by rounding alone.
-ROUNDING = ("micro_batch_size", "threads", "device")
+ROUNDING = ("micro_batch_size", "threads", "device", "parallel.")
 # Of FREE, what a run that is complete would have had to do differently: nothing is measured or reported afterwards.
 DONE_ONCE = (
     "evaluation.interval",
@@ -53,7 +55,7 @@ def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
     found = []
     for folder in run.iterdir() if run.is_dir() else ():
         match = re.fullmatch(r"step(\d+)", folder.name)
-        if match and (folder / "manifest.json").is_file():
+        if match and (folder / MANIFEST).is_file():
             found.append((int(match.group(1)), folder))
     return sorted(found)
 
@@ -77,7 +79,7 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        return self.root / "manifest.json"
+        return self.root / MANIFEST
 
     @property
     def config(self) -> Path:
@@ -109,12 +111,15 @@ class RunFolder:
             raise UserError("the run has no configuration", where=self.config, fix="give the folder of a run")
         return load_yaml(self.config)
 
-    def newest_checkpoint(self) -> tuple[int, Path] | None:
-        """Step and folder of the newest complete checkpoint."""
-        return (complete_checkpoints(self.root) or [None])[-1]  # type: ignore[list-item]
-
-    def check(self, manifest: Mapping[str, Any], config: Mapping[str, Any], max_steps: int) -> Standing:
-        """Where the run stands. Whatever cannot be gone on with under these settings is a UserError.
+    def check(
+        self,
+        manifest: Mapping[str, Any],
+        config: Mapping[str, Any],
+        max_steps: int,
+        newest: tuple[int, Path] | None,
+    ) -> Standing:
+        """Where the run stands whose newest checkpoint that is whole (step and folder) is ``newest``. Whatever cannot
+        be gone on with under these settings is a UserError.
 
         That is: a folder that holds something else; a checkpoint of a run with other settings or data; a complete run
         whose changed settings ask for what only training gives.
@@ -126,18 +131,18 @@ class RunFolder:
                 "the folder holds something that is no run", where=self.root, fix="give another save_folder"
             )
         before = self.read_manifest() if self.manifest.is_file() else None
-        step, newest = self.newest_checkpoint() or (0, None)
         if before is None or newest is None:
             return Standing(0, None, max_steps == 0, ())
+        step, folder = newest
         self._refuse_other_data(before, manifest)
         old, new = flat(self.read_config()), flat(config)
         differing = [key for key in old | new if old.get(key) != new.get(key)]
-        ahead = all(anneal_is_ahead(settings, step, newest) for settings in (old, new))
+        ahead = all(anneal_is_ahead(settings, step, folder) for settings in (old, new))
         self._refuse_other_training([key for key in differing if not (ahead and key.startswith(ANNEAL))], old, new)
         complete = step >= max_steps
         if complete:
             self._refuse_other_measuring(differing, old, new, step, max_steps)
-        return Standing(step, newest, complete, tuple(key for key in differing if key in ROUNDING))
+        return Standing(step, folder, complete, tuple(key for key in differing if key.startswith(ROUNDING)))
 
     def write(self, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         """Write manifest and configuration, into a new folder too."""
@@ -156,7 +161,7 @@ class RunFolder:
                 )
 
     def _refuse_other_training(self, differing: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        deciding = [key for key in differing if not key.startswith(FREE) and key not in ROUNDING]
+        deciding = [key for key in differing if not key.startswith(FREE) and not key.startswith(ROUNDING)]
         if not deciding:
             return
         hint = ""

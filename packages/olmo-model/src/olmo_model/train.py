@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
-import math
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,31 +16,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .batch_schedule import batch_schedule
 from .callbacks.checkpointing import Checkpointing
 from .callbacks.console import Console
 from .callbacks.data_order import DataOrder
 from .callbacks.evaluation import Evaluation, EvaluationOnLoad
 from .callbacks.masked_instances import MaskedInstances
 from .callbacks.metrics import Metrics
-from .checkpoint import Progress, point_latest, remove_old_checkpoints, restore, save_checkpoint
-from .config.model import ModelConfig, ModelSettings
-from .config.optimization import WITHOUT_END
-from .config.training import TrainConfig, duration_in_steps, plain
+from .callbacks.time_limit import TimeLimit
+from .checkpoint import Checkpoints, Progress
+from .config.training import TrainConfig
 from .errors import UserError
-from .evaluate import load_requests, load_windows, perplexity, rank_classification
+from .evaluate import Scorer, load_requests, load_windows, perplexity, rank_classification
 from .files import write_json
-from .initialization import initialize
 from .instance_filter import repeating
 from .loss import Loss, language_model_loss
 from .model import Transformer
-from .order import Order
-from .presets import model_config, model_initialization, parameter_count
-from .provenance import recorded
-from .raw_tokens import open_tokens
+from .parallel import draw_first_weights, let_go, on_grid, reduce_over_replicas, spread
+from .plan import Plan, choose_device, make_plan
+from .presets import model_initialization, parameter_count
+from .provenance import Record, recorded
+from .ranks import Ranks, joined
+from .restoring import newest_whole_checkpoint, restore
 from .run_folder import FORMAT_VERSION, RunFolder
-from .schedule import ClipWarmup, Schedule, schedules
-from .tokens import Instances, Tokens, load_tokenizer
+from .tokens import load_tokenizer
 from .trainer import Batch, Callback, Row, Trainer
 from .update import Update
 
@@ -50,160 +47,43 @@ EXIT_STOPPED = 130
 DOCUMENTS_SHOWN = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A configuration with everything decided: nothing is left that a default could still change."""
-
-    config: TrainConfig
-    model: ModelConfig
-    instances: Instances
-    order: Order
-    schedule: Schedule
-    clip_warmup: ClipWarmup
-    sequence_length: int
-    micro_batch_size: int
-    max_steps: int
-    device: torch.device
-
-    @property
-    def tokens(self) -> Tokens:
-        return self.instances.tokens
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Tokens of a step of full batch size."""
-        return self.config.global_batch_size * self.sequence_length
-
-    def tokens_seen(self, step: int) -> int:
-        """Tokens that the steps up to this one have taken."""
-        return self.order.taken_before(step + 1) * self.sequence_length
-
-    def position(self, step: int) -> int:
-        """Where a step stands in the schedule, in its units."""
-        return self.schedule.position(step, self.tokens_seen(step))
-
-    def resolved(self) -> dict[str, Any]:
-        """The configuration with every default filled in; `olmo-model train` reads it like the one it came from."""
-        settings = {field.name for field in dataclasses.fields(ModelSettings)}
-        model = {key: value for key, value in dataclasses.asdict(self.model).items() if key in settings}
-        tree = plain(self.config)
-        tree["run_name"] = self.config.run_name or Path(self.config.save_folder).name
-        first_weights = dataclasses.asdict(model_initialization(self.config.model))
-        tree["model"] = {"preset": self.config.model.preset} | model | first_weights
-        tree["data"]["sequence_length"] = self.sequence_length
-        tree["micro_batch_size"] = self.micro_batch_size
-        tree["device"] = self.device.type
-        scheduler = tree["scheduler"]
-        scheduler["warmup"] = self._text(self.schedule.warmup)
-        scheduler["t_max"] = None if scheduler["name"] in WITHOUT_END else self._text(self.schedule.t_max)
-        if self.config.scheduler.grad_clip_warmup_steps is not None:
-            scheduler["grad_clip_warmup_steps"] = self._text(self.clip_warmup.until)
-        anneal = self.schedule.anneal
-        if anneal is not None:
-            scheduler["anneal"] |= {
-                "start": self._text(anneal.start),
-                "length": self._text(anneal.length),
-                "learning_rate": anneal.peak,
-            }
-        return tree
-
-    def _text(self, length: int) -> str:
-        return f"{length}T" if self.schedule.units == "tokens" else str(length)
+def build_model(plan: Plan, ranks: Ranks, *, draw: bool = True) -> Transformer:
+    """The model on its ranks, with its first weights, or, where they are not to be drawn, with none."""
+    with torch.device("meta"):
+        model = Transformer(plan.model)
+    spread(model, ranks, plan.config.parallel, None if plan.config.precision == "fp32" else torch.bfloat16)
+    if draw:
+        draw_first_weights(model, model_initialization(plan.config.model), plan.config.seed, ranks.tensor)
+    return model
 
 
-def make_plan(config: TrainConfig) -> Plan:
-    """Decide everything and check it against the data; every disagreement is a UserError before any work."""
-    config = with_precision(config)
-    tokens = open_tokens(config.data, config.model)
-    model = model_config(
-        config.model,
-        vocab_size=tokens.vocab_size,
-        eos_token_id=tokens.eos_token_id,
-        pad_token_id=tokens.pad_token_id,
+def build_update(plan: Plan, ranks: Ranks, model: Transformer) -> Update:
+    """What moves a model's weights, by the schedule of the plan."""
+    return Update(
+        model,
+        plan.config.optimizer,
+        plan.config.guard,
+        learning_rate=lambda step: plan.schedule.learning_rate(plan.position(step)),
+        bound_factor=lambda step: plan.clip_warmup.at(plan.position(step - 1)),
+        tensor=ranks.tensor,
     )
-    if tokens.vocab_size > model.embedding_size:
-        raise UserError(
-            f"the tokens have {tokens.vocab_size} ids, the model's embedding {model.embedding_size} rows",
-            where="model.embedding_size",
-            fix="leave model.vocab_size and model.embedding_size unset, or use a smaller tokenizer",
-        )
-    if tokens.eos_token_id != model.eos_token_id:
-        raise UserError(
-            f"documents end in id {tokens.eos_token_id}, the model's eos_token_id is {model.eos_token_id}",
-            where="model.eos_token_id",
-            fix="leave model.eos_token_id unset, or make the tokens with the right tokenizer",
-        )
-    length = config.data.sequence_length or model.max_sequence_length
-    if not 2 <= length <= model.max_sequence_length:
-        raise UserError(
-            f"data.sequence_length {length} is not between 2 and the model's {model.max_sequence_length}",
-            where="configuration",
-            fix="change it, or raise model.max_sequence_length",
-        )
-    instances = Instances(tokens, length)
-    batches = batch_schedule(config, length)
-    order = Order(
-        instances=len(instances),
-        batches=batches,
-        seed=config.seed if config.data.seed is None else config.data.seed,
-    )
-    max_steps = duration_in_steps(
-        config.max_duration,
-        lambda tokens: batches.steps_within(tokens // length),
-        key="max_duration",
-        steps_of_epochs=order.steps_of_epochs,
-    )
-    if max_steps == 0:
-        raise UserError("max_duration is no step long", where="configuration", fix="make it longer")
-    schedule, clip_warmup = schedules(config, batches, length, max_steps)
-    return Plan(
-        config=config,
-        model=model,
-        instances=instances,
-        order=order,
-        schedule=schedule,
-        clip_warmup=clip_warmup,
-        sequence_length=length,
-        micro_batch_size=config.micro_batch_size or math.gcd(*batches.sizes),
-        max_steps=min(max_steps, config.stop_at or max_steps),
-        device=choose_device(config),
-    )
-
-
-def with_precision(config: TrainConfig) -> TrainConfig:
-    """The configuration with the precision that ``auto`` means here."""
-    if config.precision != "auto":
-        return config
-    on_cuda = config.device != "cpu" and torch.cuda.is_available()
-    return dataclasses.replace(config, precision="amp_bf16" if on_cuda else "fp32")
-
-
-def choose_device(config: TrainConfig) -> torch.device:
-    """The device that is asked for and there; bfloat16 on a processor is refused, for it is far slower than float32."""
-    available = torch.cuda.is_available()
-    if config.device == "cuda" and not available:
-        raise UserError("there is no CUDA device", where="device", fix="set device to auto or cpu")
-    device = torch.device("cuda" if available and config.device != "cpu" else "cpu")
-    if config.precision == "amp_bf16" and device.type == "cpu":
-        raise UserError("amp_bf16 needs a CUDA device", where="precision", fix="set precision to fp32")
-    return device
 
 
 def build_trainer(
-    plan: Plan, model: Transformer, update: Update, *, masked: MaskedInstances | None = None, **more: Any
+    plan: Plan, ranks: Ranks, model: Transformer, update: Update, *, masked: MaskedInstances | None = None, **more: Any
 ) -> Trainer:
     """The trainer of a plan; ``masked`` is told of instances left out, ``more`` are further arguments of Trainer."""
     wanted = plan.config.data.instance_filter
 
     def next_batch(step: int) -> Batch:
-        found = plan.instances.batch(plan.order.batch(step))
-        ids = torch.from_numpy(found).to(plan.device, non_blocking=True)
+        found = plan.instances.batch(plan.instances_of(step, ranks))
+        ids = torch.from_numpy(found).to(ranks.device, non_blocking=True)
         if not wanted.enabled:
             return (ids,)
         out = repeating(found, min_period=wanted.min_period, max_period=wanted.max_period, max_count=wanted.max_count)
         if masked is not None:
             masked.of_step[step] = int(out.sum())
-        return ids, torch.from_numpy(~out).to(plan.device, non_blocking=True)
+        return ids, torch.from_numpy(~out).to(ranks.device, non_blocking=True)
 
     def compute_loss(input_ids: Tensor, instance_mask: Tensor | None = None) -> Loss:
         with autocast(plan):
@@ -215,6 +95,8 @@ def build_trainer(
         next_batch=next_batch,
         max_steps=plan.max_steps,
         micro_batch_size=plan.micro_batch_size,
+        ranks=ranks,
+        before_backward=partial(reduce_over_replicas, model),
         settle_interval=plan.config.log_interval,
         **more,
     )
@@ -234,94 +116,86 @@ def set_threads(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
-def build_model(plan: Plan) -> tuple[Transformer, Update]:
-    """The model with its first weights, on the device, and what moves them."""
-    model = Transformer(plan.model).to(plan.device)
-    initialize(model, model_initialization(plan.config.model), plan.config.seed)
-    update = Update(
-        model,
-        plan.config.optimizer,
-        plan.config.guard,
-        learning_rate=lambda step: plan.schedule.learning_rate(plan.position(step)),
-        bound_factor=lambda step: plan.clip_warmup.at(plan.position(step - 1)),
-    )
-    return model, update
-
-
 def train(config: TrainConfig) -> int:
-    """Train, or go on with a run; returns the exit status: 0 complete, 130 stopped by a signal after a checkpoint."""
+    """Train, or go on with a run; returns the exit status: 0 complete, 130 stopped after a checkpoint by a signal or at
+    its time limit. Under torchrun every rank calls this."""
+    began = time.monotonic()
     threads = set_threads(config.threads)
-    plan = make_plan(config)
-    run = RunFolder(Path(config.save_folder))
-    resolved = plan.resolved()
-    parameters = parameter_count(plan.model)
+    with joined(choose_device(config).type) as ranks:
+        if not ranks.first:
+            logging.getLogger(__package__).setLevel(logging.WARNING)
+        plan = ranks.together(lambda: make_plan(config, ranks.world))
+        return _train(plan, on_grid(ranks, config.parallel, plan.model), threads, began)
+
+
+def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
+    config, run, resolved = plan.config, RunFolder(Path(plan.config.save_folder)), plan.resolved()
     manifest = {
         "artifact": "run",
         "format_version": FORMAT_VERSION,
         "run_name": resolved["run_name"],
-        "parameters": parameters,
+        "parameters": parameter_count(plan.model),
         "tokens_fingerprint": plan.tokens.fingerprint,
         "tokenizer_digest": plan.tokens.tokenizer_digest,
     }
-    standing = run.check(manifest, resolved, plan.max_steps)
-    if standing.checkpoint is not None:
-        point_latest(run.root, standing.checkpoint)
+    newest = newest_whole_checkpoint(run.root, ranks)
+    standing = ranks.together(lambda: run.check(manifest, resolved, plan.max_steps, newest))
     if standing.complete:
         log.info("the run in %s is complete: step %d of %d; nothing to do", run.root, standing.step, plan.max_steps)
         return 0
     load_tokenizer(plan.tokens.tokenizer_file)  # every checkpoint needs it
     with within_memory():
-        model, update = build_model(plan)
-    evaluate = _evaluation(plan, model)
-    run.write(manifest, resolved)
+        model = build_model(plan, ranks, draw=standing.checkpoint is None)
+        update = build_update(plan, ranks, model)
+    evaluate = ranks.together(lambda: _evaluation(plan, ranks, model))
+    if ranks.first:
+        run.write(manifest, resolved)
     if standing.rounding:
         log.warning("changed since the run began: %s; losses agree only up to rounding", ", ".join(standing.rounding))
     if standing.checkpoint is not None:
-        restore(standing.checkpoint, model, update)
+        restore(standing.checkpoint, model, update, ranks)
         log.info("going on from %s", standing.checkpoint)
-    inputs = [plan.tokens.description]
-    inputs += [Path(folder) for folder in (config.evaluation.windows, config.evaluation.requests) if folder]
-    with recorded("olmo-model", "train", folder=run.root, config=resolved, inputs=inputs, seed=config.seed) as record:
-        log.info(
-            "%s parameters, %s instances of %d tokens, %d steps of %s tokens, %s, %d threads",
-            f"{parameters:,}",
-            f"{len(plan.instances):,}",
-            plan.sequence_length,
-            plan.max_steps,
-            f"{plan.tokens_per_step:,}",
-            plan.device,
-            threads,
-        )
+    log.info(
+        "%s parameters, %s instances of %d tokens, %d steps of %s tokens, %s, %d threads",
+        f"{manifest['parameters']:,}",
+        f"{len(plan.instances):,}",
+        plan.sequence_length,
+        plan.max_steps,
+        f"{plan.tokens_per_step:,}",
+        ranks.device.type if ranks.world == 1 else f"{ranks.world} ranks on {ranks.device.type}",
+        threads,
+    )
+    with _recorded(plan, ranks, run, resolved) as record:
+        checkpoints = Checkpoints(run.root, model, update, ranks, plan.tokens.tokenizer_file, config.checkpoint)
+        masked = MaskedInstances(ranks, interval=config.log_interval) if config.data.instance_filter.enabled else None
         ledger = DataOrder(
-            run.data_order,
-            plan.order,
-            sequence_length=plan.sequence_length,
-            tokens_fingerprint=plan.tokens.fingerprint,
+            run.data_order, plan.order, sequence_length=plan.sequence_length, tokens_fingerprint=plan.tokens.fingerprint
         )
-        masked = MaskedInstances(interval=config.log_interval) if config.data.instance_filter.enabled else None
+
+        def describe(step: int) -> str:
+            return describe_batch(plan, run, step) if ranks.first else ""
 
         def on_skipped(step: int, account: str) -> None:
-            log.warning(
-                "step %d made no update: %s; its batch holds %s", step, account, describe_batch(plan, run, step)
-            )
-            ledger.write(step, skipped_steps=(step,))
+            if ranks.first:
+                log.warning("step %d made no update: %s; its batch holds %s", step, account, describe(step))
+                ledger.write(step, skipped_steps=(step,))
 
         trainer = build_trainer(
             plan,
+            ranks,
             model,
             update,
             masked=masked,
-            callbacks=[
-                ledger,
-                *([masked] if masked else []),
-                *_callbacks(plan, run, model, update, evaluate, resolved),
-            ],
+            callbacks=_callbacks(plan, ranks, run, checkpoints, evaluate, resolved, ledger, masked, began),
             on_skipped=on_skipped,
-            describe_batch=lambda step: describe_batch(plan, run, step),
+            describe_batch=describe,
             step=standing.step,
         )
-        with stopping_on_signals(trainer), within_memory():
-            trainer.fit()
+        try:
+            with stopping_on_signals(trainer), within_memory():
+                trainer.fit()
+        finally:
+            checkpoints.close()
         record.counts = {
             "first_step": standing.step + 1,
             "last_step": trainer.current_step,
@@ -332,6 +206,21 @@ def train(config: TrainConfig) -> int:
         return 0
     log.info("stopped after step %d, which is saved; resume with the same command", trainer.current_step)
     return EXIT_STOPPED
+
+
+@contextmanager
+def _recorded(plan: Plan, ranks: Ranks, run: RunFolder, resolved: dict[str, Any]) -> Iterator[Record]:
+    """The record of provenance, which the first rank writes for all."""
+    if not ranks.first:
+        yield Record()
+        return
+    settings = plan.config.evaluation
+    inputs = [plan.tokens.description]
+    inputs += [Path(folder) for folder in (settings.windows, settings.requests) if folder]
+    with recorded(
+        "olmo-model", "train", folder=run.root, config=resolved, inputs=inputs, seed=plan.config.seed
+    ) as record:
+        yield record
 
 
 @contextmanager
@@ -350,57 +239,79 @@ def within_memory() -> Iterator[None]:
         ) from error
 
 
-def _evaluation(plan: Plan, model: Transformer) -> Callable[[], Row] | None:
+def _evaluation(plan: Plan, ranks: Ranks, model: Transformer) -> Callable[[], Row] | None:
     settings = plan.config.evaluation
     digest = plan.tokens.tokenizer_digest
     limit = settings.limit
     windows = (
-        load_windows(settings.windows, model, digest, sources=settings.sources, limit=limit) if settings.windows else []
+        load_windows(settings.windows, plan.model, digest, sources=settings.sources, limit=limit)
+        if settings.windows
+        else []
     )
-    tasks = load_requests(settings.requests, settings.tasks, model, digest, limit=limit) if settings.requests else {}
+    tasks = (
+        load_requests(settings.requests, settings.tasks, plan.model, digest, limit=limit) if settings.requests else {}
+    )
     if not windows and not tasks:
         return None
+    scorer = Scorer(model, batch_tokens=settings.batch_tokens, ranks=ranks)
 
     def evaluate() -> Row:
         with autocast(plan):
-            found = perplexity(model, windows, batch_tokens=settings.batch_tokens)
-            return found | rank_classification(model, tasks, batch_tokens=settings.batch_tokens)
+            found = perplexity(scorer, windows) | rank_classification(scorer, tasks)
+        let_go(model)
+        return found
 
     return evaluate
 
 
 def _callbacks(
     plan: Plan,
+    ranks: Ranks,
     run: RunFolder,
-    model: Transformer,
-    update: Update,
+    checkpoints: Checkpoints,
     evaluate: Callable[[], Row] | None,
     resolved: dict[str, Any],
+    ledger: DataOrder,
+    masked: MaskedInstances | None,
+    began: float,
 ) -> list[Callback]:
-    """In this order: the row of a step is complete before it is written, and written before the step is saved."""
+    """In this order: the row of a step is complete before it is written, and written before the step is saved. What
+    only writes files is the first rank's."""
 
-    def save(step: int) -> Path:
+    def save(step: int, ephemeral: bool) -> Path:
         epoch, instance = plan.order.position(step + 1)
         progress = Progress(step=step, tokens_seen=plan.tokens_seen(step), epoch=epoch, next_instance=instance)
-        folder = save_checkpoint(run.root, model, update, progress, plan.tokens.tokenizer_file)
-        if settings.checkpoint.keep is not None:
-            remove_old_checkpoints(run.root, settings.checkpoint.keep)
-        return folder
+        return checkpoints.save(progress, ephemeral=ephemeral)
 
     settings = plan.config
     callbacks: list[Callback] = []
+    if ranks.first:
+        callbacks.append(ledger)
+    if masked is not None:
+        callbacks.append(masked)
     if evaluate is not None:
         callbacks.append(Evaluation(evaluate, interval=settings.evaluation.interval))
     metrics = Metrics(run.metrics, log_interval=settings.log_interval, tokens_seen=plan.tokens_seen)
-    callbacks.append(metrics)
+    if ranks.first:
+        callbacks.append(metrics)
     if evaluate is not None and settings.evaluation.on_load:
-        callbacks.append(EvaluationOnLoad(evaluate, metrics))
-    callbacks.append(Console(plan.tokens_seen))
-    if settings.wandb.project is not None:
-        from .callbacks.weights_and_biases import WeightsAndBiases
+        callbacks.append(EvaluationOnLoad(evaluate, metrics, ranks))
+    if ranks.first:
+        callbacks.append(Console(plan.tokens_seen))
+        if settings.wandb.project is not None:
+            from .callbacks.weights_and_biases import WeightsAndBiases
 
-        callbacks.append(WeightsAndBiases(settings.wandb, run.root, resolved))
-    callbacks.append(Checkpointing(save, interval=settings.checkpoint.save_interval))
+            callbacks.append(WeightsAndBiases(settings.wandb, run.root, resolved))
+    if settings.time_limit is not None:
+        callbacks.append(TimeLimit(began + settings.time_limit))
+    callbacks.append(
+        Checkpointing(
+            save,
+            checkpoints,
+            interval=settings.checkpoint.save_interval,
+            ephemeral_interval=settings.checkpoint.ephemeral_interval,
+        )
+    )
     return callbacks
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from .errors import UserError
 from .guard import NON_FINITE, Reason, stopping
 from .loss import Loss
+from .ranks import ALONE, Ranks, SaidElsewhere
 from .update import Applied, Update
 
 Row = dict[str, float]
@@ -65,6 +66,9 @@ class Trainer:
     divided by their number; then the update. Nothing in a step waits for the device: whether a step was held back is
     asked for together with others (``settle``), which is exact since a step that stops the run also keeps all later
     ones from changing the weights.
+
+    Of several ranks each takes micro-batches of its own, as many as the others; the loss of a step is the mean over all
+    of them, so it is the same for any number of ranks.
     """
 
     def __init__(
@@ -75,18 +79,23 @@ class Trainer:
         next_batch: Callable[[int], Batch],
         max_steps: int,
         micro_batch_size: int,
+        ranks: Ranks = ALONE,
+        before_backward: Callable[[bool], None] = lambda last: None,
         settle_interval: int = 1,
         callbacks: Sequence[Callback] = (),
         on_skipped: Callable[[int, str], None] = lambda step, reason: None,
         describe_batch: Callable[[int], str] = lambda step: f"batch of step {step}",
         step: int = 0,
     ) -> None:
-        """``next_batch(s)`` gives the tensors of step s on the device, ``compute_loss`` takes some of them."""
+        """``next_batch(s)`` gives this rank's tensors of step s on the device, ``compute_loss`` takes some of them;
+        ``before_backward`` is told whether a micro-batch is the last of the step."""
         self.compute_loss = compute_loss
         self.update = update
         self.next_batch = next_batch
         self.max_steps = max_steps
         self.micro_batch_size = micro_batch_size
+        self.ranks = ranks
+        self.before_backward = before_backward
         self.settle_interval = settle_interval
         self.callbacks = callbacks
         self.on_skipped = on_skipped
@@ -106,10 +115,11 @@ class Trainer:
         return self.current_step % interval == 0 or self.complete
 
     def fit(self) -> None:
-        """Train until ``max_steps`` or until ``stop_requested`` is set; the step at hand is always finished."""
+        """Train until ``max_steps`` or until ``stop_requested`` is set on any rank; the step at hand is always
+        finished."""
         for callback in self.callbacks:
             callback.start(self)
-        while not self.complete and not self.stop_requested:
+        while not self.complete and not self.ranks.any(self.stop_requested):
             started = time.perf_counter()
             self.train_step()
             if self.due(self.settle_interval):
@@ -127,18 +137,23 @@ class Trainer:
         self.current_step += 1
         splits = [torch.split(part, self.micro_batch_size) for part in self.next_batch(self.current_step)]
         self.update.clear()
-        losses = []
-        for micro_batch in zip(*splits, strict=True):
+        count = len(splits[0])
+        sums = torch.zeros(2, device=splits[0][0].device)  # of cross-entropy and z-loss
+        with_z_loss = False
+        for number, micro_batch in enumerate(zip(*splits, strict=True), start=1):
+            self.before_backward(number == count)
             loss = self.compute_loss(*micro_batch)
-            (loss.total / len(splits[0])).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss)
-        cross_entropy = torch.stack([loss.cross_entropy for loss in losses]).mean()
-        z_losses = [loss.z_loss for loss in losses if loss.z_loss is not None]
+            (loss.total / count).backward()  # type: ignore[no-untyped-call]
+            sums[0] += loss.cross_entropy
+            if loss.z_loss is not None:
+                with_z_loss = True
+                sums[1] += loss.z_loss
+        cross_entropy, z_loss = self.ranks.mean(sums / count).unbind()
         applied = self.update.apply(self.current_step, cross_entropy)
         self.result = StepResult(
             step=self.current_step,
             cross_entropy=cross_entropy,
-            z_loss=torch.stack(z_losses).mean() if z_losses else None,
+            z_loss=z_loss if with_z_loss else None,
             applied=applied,
         )
         self._unsettled.append(self.result)
@@ -156,6 +171,8 @@ class Trainer:
         for result, number in zip(self._unsettled, all_reasons, strict=True):
             reasons = Reason(number)
             if reasons & stopping(self.update.guard):
+                if not self.ranks.first:
+                    raise SaidElsewhere(2)  # the same on every rank
                 batch = self.describe_batch(result.step)
                 raise UserError(
                     f"{self._account(result, reasons)} at step {result.step}; its batch holds {batch}",

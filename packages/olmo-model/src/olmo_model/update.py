@@ -44,15 +44,17 @@ class Update:
         *,
         learning_rate: Callable[[int], float],
         bound_factor: Callable[[int], float] = lambda step: 1.0,
+        tensor: int = 1,
     ) -> None:
-        """``learning_rate(s)`` is that of step s; its bound of the gradient is multiplied by ``bound_factor(s)``."""
+        """``learning_rate(s)`` is that of step s; its bound of the gradient is multiplied by ``bound_factor(s)``.
+        ``tensor`` ranks share each matrix."""
         self.model = model
         self.settings = settings
         self.guard = guard
         self.learning_rate = learning_rate
         self.bound_factor = bound_factor
         self.parameters = list(model.parameters())
-        self.optimizer = build_optimizer(model, settings)
+        self.optimizer = build_optimizer(model, settings, tensor)
         self.optimizer.grad_scale = None  # type: ignore[attr-defined]  # torch's fused step reads it with found_inf
         ratio = settings.max_grad_norm_ratio
         self.ratio = None if ratio is None else RatioClipping(self.parameters, beta=max(settings.betas))

@@ -5,19 +5,41 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from ..trainer import Row, Trainer
 
 log = logging.getLogger(__name__)
 
 
-class Checkpointing:
-    """Saves every ``interval`` steps, after the last step, and where the run is asked to stop."""
+class Writing(Protocol):
+    """What goes on beside the training."""
 
-    def __init__(self, save: Callable[[int], Path], *, interval: int) -> None:
-        """``save(step)`` writes the checkpoint of the finished step and returns its folder."""
+    @property
+    def failed(self) -> bool:
+        """Whether the last checkpoint is known to have failed."""
+
+    def wait(self) -> None:
+        """Wait for the last checkpoint; raises what became of it."""
+
+
+class Checkpointing:
+    """Saves every ``interval`` steps and after the last step, for good; every ``ephemeral_interval`` steps and where
+    the run is asked to stop, until the next."""
+
+    def __init__(
+        self,
+        save: Callable[[int, bool], Path],
+        writing: Writing,
+        *,
+        interval: int,
+        ephemeral_interval: int | None = None,
+    ) -> None:
+        """``save(step, ephemeral)`` begins to write the checkpoint of the finished step and returns its folder."""
         self.save = save
+        self.writing = writing
         self.interval = interval
+        self.ephemeral_interval = ephemeral_interval
         self.saved_step = -1
 
     def start(self, trainer: Trainer) -> None:
@@ -25,16 +47,22 @@ class Checkpointing:
         self.saved_step = trainer.current_step
 
     def step(self, trainer: Trainer, row: Row) -> None:
-        """Save where it is time."""
-        if trainer.due(self.interval):
-            trainer.settle()
-            self._save(trainer.current_step)
+        """Save where it is time; a failure of the last one ends the run."""
+        if self.writing.failed:
+            trainer.stop_requested = True
+        elif trainer.due(self.interval):
+            self._save(trainer, ephemeral=False)
+        elif self.ephemeral_interval is not None and trainer.due(self.ephemeral_interval):
+            self._save(trainer, ephemeral=True)
 
     def finish(self, trainer: Trainer) -> None:
-        """Save what is not saved yet."""
+        """Save what is not saved yet, and see it all on disk."""
+        self.writing.wait()
         if trainer.current_step != self.saved_step:
-            self._save(trainer.current_step)
+            self._save(trainer, ephemeral=not trainer.complete)
+        self.writing.wait()
 
-    def _save(self, step: int) -> None:
-        log.info("saved %s", self.save(step))
-        self.saved_step = step
+    def _save(self, trainer: Trainer, *, ephemeral: bool) -> None:
+        trainer.settle()
+        log.info("saving %s", self.save(trainer.current_step, ephemeral))
+        self.saved_step = trainer.current_step

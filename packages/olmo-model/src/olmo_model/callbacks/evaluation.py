@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..ranks import Ranks
 from ..trainer import Row, Trainer
 from .metrics import Metrics
 
@@ -30,15 +31,18 @@ class Evaluation:
 class EvaluationOnLoad:
     """Evaluates once before the first step; its row stands at the step before that one, 0 in a new run."""
 
-    def __init__(self, evaluate: Callable[[], Row], metrics: Metrics) -> None:
-        """``metrics`` is a callback that stands before this one."""
+    def __init__(self, evaluate: Callable[[], Row], metrics: Metrics, ranks: Ranks) -> None:
+        """``metrics`` is a callback of the first rank that stands before this one."""
         self.evaluate = evaluate
         self.metrics = metrics
+        self.ranks = ranks
 
     def start(self, trainer: Trainer) -> None:
         """Evaluate and write the row, unless there is one with these values, as where a run goes on."""
-        if not self.metrics.holds_evaluation(trainer.current_step):
-            self.metrics.write(trainer.current_step, self.evaluate())
+        if self.ranks.any(self.ranks.first and not self.metrics.holds_evaluation(trainer.current_step)):
+            row = self.evaluate()
+            if self.ranks.first:
+                self.metrics.write(trainer.current_step, row)
 
     def step(self, trainer: Trainer, row: Row) -> None:
         """Nothing to do after the first."""

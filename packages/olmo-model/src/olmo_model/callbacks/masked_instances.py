@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from ..ranks import Ranks
 from ..trainer import Row, Trainer
 
 
 class MaskedInstances:
     """Adds ``train/masked_instances`` to logged steps: instances left out since the last of them."""
 
-    def __init__(self, *, interval: int) -> None:
+    def __init__(self, ranks: Ranks, *, interval: int) -> None:
+        self.ranks = ranks
         self.interval = interval
         self.of_step: dict[int, int] = {}  # written when a batch is read, which may be ahead of its step
 
@@ -19,7 +21,7 @@ class MaskedInstances:
         """Count where it is time."""
         if trainer.due(self.interval) or trainer.current_step == 1:
             done = [step for step in self.of_step if step <= trainer.current_step]
-            row["train/masked_instances"] = sum(self.of_step.pop(step) for step in done)
+            row["train/masked_instances"] = sum(self.ranks.gather(sum(self.of_step.pop(step) for step in done)))
 
     def finish(self, trainer: Trainer) -> None:
         """Nothing is left to count."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import UserError
-from ..ranges import LARGEST_SEED, check_ranges, whole
+from ..ranges import LARGEST_SEED, above, check_ranges, whole
 from .data import DataSettings
 from .model import ModelSettings
 from .optimization import (
@@ -19,6 +19,7 @@ from .optimization import (
     SchedulerSettings,
     check_optimization,
 )
+from .parallel import ParallelSettings
 
 Precision = Literal["fp32", "amp_bf16", "auto"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -29,10 +30,21 @@ class CheckpointSettings:
     """When to keep the state of the run. The last step is always kept."""
 
     save_interval: int = field(default=1000, metadata=whole(1))
-    """Steps between checkpoints."""
+    """Steps between checkpoints that are kept."""
 
     keep: int | None = field(default=None, metadata=whole(1))
-    """How many of the newest checkpoints to keep; all of them where unset."""
+    """How many of the newest of them to keep; all of them where unset."""
+
+    ephemeral_interval: int | None = field(default=None, metadata=whole(1))
+    """Steps between checkpoints that the next one replaces, so that little is lost when a machine fails. The one that a
+    run leaves when it is asked to stop, or at its time limit, is such a one too."""
+
+    asynchronous: bool = True
+    """Write beside the training, from a copy of the weights and of the optimizer's state in the memory of the CPU, of
+    which each rank holds its share; false writes straight away and holds a single weight."""
+
+    max_shard_size: int = field(default=5_000_000_000, metadata=whole(1))
+    """Bytes of one file of weights; the ranks write the files of a larger model in parallel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +122,8 @@ class TrainConfig:
     """Instances of one step."""
 
     micro_batch_size: int | None = field(default=None, metadata=whole(1))
-    """Instances that are computed together; a divisor of global_batch_size and of all batch_warmup.sizes. Where unset
-    the largest there is."""
+    """Instances that a rank computes together. Times the number of ranks it is a divisor of global_batch_size and of
+    all batch_warmup.sizes. Where unset the largest there is."""
 
     batch_warmup: BatchWarmupSettings = field(default_factory=BatchWarmupSettings)
     """A batch that grows to global_batch_size."""
@@ -141,8 +153,15 @@ class TrainConfig:
     device: Device = "auto"
     """Where to compute; auto takes a CUDA device if there is one."""
 
+    parallel: ParallelSettings = field(default_factory=ParallelSettings)
+    """How the processes that torchrun starts share the work."""
+
     threads: int | None = field(default=None, metadata=whole(1, 1024))
     """Threads of the CPU; where unset what torch takes, its cores or OMP_NUM_THREADS."""
+
+    time_limit: float | None = field(default=None, metadata=above(0))
+    """Seconds after which the run saves and leaves, to be gone on with by the same command; no limit where unset. Leave
+    time for a step, an evaluation and a checkpoint before whatever ends the job does."""
 
     log_interval: int = field(default=10, metadata=whole(1))
     """Steps between rows of metrics and lines on the console."""

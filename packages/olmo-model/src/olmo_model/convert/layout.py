@@ -54,6 +54,11 @@ def layout(config: ModelConfig) -> dict[str, dict[str, Shape]]:
     return found
 
 
+def pieces_of(config: ModelConfig) -> dict[str, Shape]:
+    """Every weight by its Hugging Face name, with its shape, in the order of ``layout``."""
+    return {name: shape for pieces in layout(config).values() for name, shape in pieces.items()}
+
+
 def native_shape(pieces: Mapping[str, Shape]) -> Shape:
     """Shape of the native weight that stacks these pieces."""
     first = next(iter(pieces.values()))

@@ -19,7 +19,6 @@ from ..model_folder import (
     DTYPES,
     KINDS,
     TOKENIZER,
-    WEIGHTS,
     NativeWeights,
     StoredWeights,
     open_native,
@@ -27,6 +26,7 @@ from ..model_folder import (
     weight_files,
 )
 from ..run_folder import resolve
+from ..safetensors_file import INDEX, WEIGHTS
 from ..tokens import load_tokenizer
 from .layout import check_layers, check_weights, layout, native_shape
 from .official import from_official_config, native_names
@@ -87,7 +87,7 @@ def _open_official(
 
 
 def _open_stored(folder: Path, stack: ExitStack) -> tuple[StoredWeights, list[Path]]:
-    if any((folder / name).is_file() for name in (WEIGHTS, WEIGHTS + ".index.json")):
+    if any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
         return open_safetensors(folder, stack), [folder / name for name in weight_files(folder)]
     for name in PICKLES:
         if (folder / name).is_file():

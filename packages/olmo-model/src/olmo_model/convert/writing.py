@@ -1,4 +1,4 @@
-"""The two formats on disk, written one weight (or one file of weights) at a time."""
+"""The two formats on disk, written one weight at a time."""
 
 from __future__ import annotations
 
@@ -7,50 +7,23 @@ from pathlib import Path
 
 import torch
 import yaml
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..config.model import ModelConfig
-from ..files import atomic_write, write_json
-from ..model_folder import TOKENIZER, WEIGHTS, NativeWeights, write_description
-from .layout import layout, split
+from ..files import atomic_write
+from ..model_folder import TOKENIZER, NativeWeights, write_description, write_weights
+from ..safetensors_file import Shards
+from .layout import layout, pieces_of
 from .official import to_official_config
 
 
 def write_hugging_face(
     folder: Path, weights: NativeWeights, config: ModelConfig, tokenizer: Path | None, max_shard_size: int
 ) -> None:
-    """A Hugging Face folder; with more than ``max_shard_size`` bytes of weights in several files and an index. At most
-    that much and one weight is in memory."""
+    """A Hugging Face folder; with more than ``max_shard_size`` bytes of weights in several files and an index. One
+    weight at a time is in memory."""
     dtype = weights.read("transformer.wte.weight").dtype
-    shards: list[list[str]] = []
-    total = size = 0
-    held: dict[str, Tensor] = {}
-
-    def flush() -> None:
-        shards.append(sorted(held))
-        save_file(held, folder / f"shard-{len(shards)}", metadata={"format": "pt"})
-        held.clear()
-
-    for native, pieces in layout(weights.config).items():
-        for name, part in split(weights.read(native), pieces).items():
-            if held and size + part.nbytes > max_shard_size:
-                flush()
-                size = 0
-            held[name] = part.contiguous()
-            size += part.nbytes
-            total += part.nbytes
-    flush()
-    if len(shards) == 1:
-        (folder / "shard-1").rename(folder / WEIGHTS)
-    else:
-        places: dict[str, str] = {}
-        for number, names in enumerate(shards, start=1):
-            file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-            (folder / f"shard-{number}").rename(folder / file)
-            places |= dict.fromkeys(names, file)
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
-        write_json(folder / (WEIGHTS + ".index.json"), index)
+    write_weights(Shards(folder, pieces_of(weights.config), dtype, limit=max_shard_size), weights)
     write_description(folder, config, str(dtype).removeprefix("torch."), tokenizer)
 
 

@@ -13,8 +13,11 @@ from .muon import Muon
 State = dict[str, dict[str, Tensor]]  # by weight, then by what is kept for it
 
 
-def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """The optimizer that ``settings.name`` says, over the groups of ``parameter_groups``."""
+def build_optimizer(model: nn.Module, settings: OptimizerSettings, tensor: int = 1) -> torch.optim.Optimizer:
+    """The optimizer that ``settings.name`` says, over the groups of ``parameter_groups``.
+
+    ``tensor`` ranks share each matrix.
+    """
     groups = parameter_groups(model, settings)
     rate, betas = settings.learning_rate, settings.betas
     if settings.name == "lionw":
@@ -28,6 +31,7 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
             momentum=settings.muon.momentum,
             nesterov=settings.muon.nesterov,
             iterations=settings.muon.iterations,
+            tensor=tensor,
         )
     return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=settings.eps, weight_decay=0.0, fused=True)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+
+from .shards import local, over_shards
 
 SMALL = 1e-6  # added to norms, as torch's clip_grad_norm_ and OLMo do
 
@@ -26,29 +27,12 @@ def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [weight.grad for weight in parameters if weight.grad is not None]
 
 
-def local(gradients: Sequence[Tensor]) -> list[Tensor]:
-    """What this rank holds of each gradient; shares its memory."""
-    return [part.to_local() if isinstance(part, DTensor) else part for part in gradients]
-
-
 def norms_of(gradients: Sequence[Tensor]) -> Tensor:
     """L2 norm of each gradient, in float32: [P]. A sharded one's is that of all shards; all ranks call this."""
     norms = torch.stack(torch._foreach_norm(local(gradients), dtype=torch.float32))
-    sharded = [part for part in gradients if isinstance(part, DTensor)]
-    if not sharded:
+    if not any(isinstance(part, DTensor) for part in gradients):
         return norms
-    assert len(sharded) == len(gradients), "a plan shards every weight or none"
-    # a part that several ranks hold counts once
-    ranks = torch.distributed.get_world_size()
-    squares = norms.square() * torch.tensor([_pieces(part) / ranks for part in sharded], device=norms.device)
-    torch.distributed.all_reduce(squares)
-    return squares.sqrt()
-
-
-def _pieces(tensor: DTensor) -> int:
-    """Different parts that a tensor lies in."""
-    axes = enumerate(tensor.placements)
-    return math.prod(tensor.device_mesh.size(axis) for axis, placement in axes if not placement.is_replicate())
+    return over_shards(norms.square(), gradients).sqrt()
 
 
 @torch.no_grad()

@@ -7,12 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
-
-def whole(value: Tensor) -> Tensor:
-    """The value of all shards together, where it is sharded."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
+from .shards import local, over_shards
 
 
 class LionW(torch.optim.Optimizer):
@@ -21,7 +17,8 @@ class LionW(torch.optim.Optimizer):
     ``weight -= rate * (decay * weight + sign(b1 * mean + (1 - b1) * gradient))``, and then
     ``mean = b2 * mean + (1 - b2) * gradient``. After a step ``update_cosine`` is the cosine between the signs and what
     they were taken of, over all weights (a scalar on the device). A step with ``found_inf`` 1 (a scalar tensor, as
-    torch's fused optimizers read it) changes nothing. Element by element throughout, so it moves sharded weights too.
+    torch's fused optimizers read it) changes nothing. Element by element throughout, so each rank moves what it
+    holds of the weights.
     """
 
     found_inf: Tensor | None = None
@@ -34,19 +31,20 @@ class LionW(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update of all weights that have a gradient."""
         assert closure is None
-        products, sizes, signs = [], [], []
+        sums, moved_weights = [], []  # of each weight: raw times sign, raw squared, sign squared
         for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if not weights:
+            sharded = [weight for weight in group["params"] if weight.grad is not None]
+            if not sharded:
                 continue
+            moved_weights += sharded
             first, second = group["betas"]
-            gradients = [weight.grad for weight in weights]
-            means = [self.mean(weight) for weight in weights]
+            gradients = local([weight.grad for weight in sharded])
+            means = local([self.mean(weight) for weight in sharded])
+            weights = local(sharded)
             raw = torch._foreach_lerp(means, gradients, 1 - first)
             signed = torch._foreach_sign(raw)
-            products += [whole((a * b).sum()) for a, b in zip(raw, signed, strict=True)]
-            sizes += [whole(norm).square() for norm in torch._foreach_norm(raw)]
-            signs += [whole(norm).square() for norm in torch._foreach_norm(signed)]
+            for a, b in zip(raw, signed, strict=True):
+                sums.append(torch.stack([(a * b).sum(), a.square().sum(), b.square().sum()]))
             rate: float = group["lr"]
             new_means = torch._foreach_lerp(means, gradients, 1 - second)
             new_weights = torch._foreach_mul(weights, 1 - rate * group["weight_decay"])
@@ -55,9 +53,9 @@ class LionW(torch.optim.Optimizer):
                 if self.found_inf is not None:
                     moved = tuple(torch.where(self.found_inf != 0, a, b) for a, b in zip(kept, moved, strict=True))
                 torch._foreach_copy_(kept, moved)
-        if products:
-            cosine = torch.stack(products).sum() / (torch.stack(sizes).sum() * torch.stack(signs).sum()).sqrt()
-            self.update_cosine = cosine
+        if sums:
+            product, size, signs = over_shards(torch.stack(sums, dim=1), moved_weights).sum(dim=1)
+            self.update_cosine = product / (size * signs).sqrt()
 
     def mean(self, weight: Tensor) -> Tensor:
         """The running mean of a weight, zeros at first."""

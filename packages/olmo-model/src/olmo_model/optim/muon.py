@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.adamw import adamw
+
+from ..parallel import gathered, part_of, rows_by_rank
 
 COEFFICIENTS = (3.4445, -4.775, 2.0315)  # of the quintic iteration (Jordan et al. 2024)
 SMALLEST = 1e-7
@@ -71,7 +72,9 @@ class Muon(torch.optim.Optimizer):
         momentum: float,
         nesterov: bool,
         iterations: int,
+        tensor: int = 1,
     ) -> None:
+        """``tensor`` ranks share each matrix (``parallel``); its rows are then put in order first."""
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -81,6 +84,7 @@ class Muon(torch.optim.Optimizer):
             "iterations": iterations,
         }
         super().__init__(groups, defaults)
+        self.tensor = tensor
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -101,10 +105,9 @@ class Muon(torch.optim.Optimizer):
         assert weight.grad is not None
         mean = state["momentum"].lerp(weight.grad, 1 - group["momentum"])
         direction = weight.grad.lerp(mean, group["momentum"]) if group["nesterov"] else mean
-        whole = direction.full_tensor() if isinstance(direction, DTensor) else direction
+        whole = gathered(name, direction, self.tensor)
         update = update_of(whole, parts(name, *whole.shape), group["iterations"])
-        if isinstance(weight, DTensor):
-            update = distribute_tensor(update, weight.device_mesh, weight.placements)
+        update = part_of(rows_by_rank(name, update, self.tensor), weight)
         moved = weight * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * update
         if self.found_inf is not None:
             mean = torch.where(self.found_inf != 0, state["momentum"], mean)

@@ -1,0 +1,122 @@
+"""Going on: the newest checkpoint that is whole, and its state put back in place on any number of ranks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .checkpoint import DAMAGE_OF_STATE, STATE, Progress, point_latest, training_state
+from .errors import UserError
+from .files import PARTIAL, digest_file, read_json
+from .model import Transformer
+from .model_folder import open_native
+from .parallel import fill, in_ranks_order
+from .ranks import Ranks
+from .run_folder import MANIFEST, complete_checkpoints
+from .update import Update
+
+log = logging.getLogger(__name__)
+DAMAGED = ".damaged"  # behind the name of a checkpoint that is kept, but no longer taken for one
+
+
+def newest_whole_checkpoint(run: Path, ranks: Ranks) -> tuple[int, Path] | None:
+    """Step and folder of the newest checkpoint whose files have the digests of its manifest; None without any.
+
+    The ranks read the files in turns. A damaged checkpoint is set aside under another name, and the log says so; if all
+    are damaged that is a UserError, for going on from nothing would undo the run.
+    """
+    complete = complete_checkpoints(run)
+    for step, folder in reversed(complete):
+        problems = [problem for problem in ranks.gather(damage(folder, ranks.rank, ranks.world)) if problem]
+        if not problems:
+            if ranks.first:
+                for left in run.glob(f"step*{PARTIAL}"):  # of a run that was killed
+                    shutil.rmtree(left, ignore_errors=True)
+                point_latest(run, folder)
+            return step, folder
+        aside = folder.with_name(folder.name + DAMAGED)
+        if ranks.first:
+            log.warning("the checkpoint of step %d is damaged: %s; it is now %s", step, problems[0], aside)
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(folder, aside)
+    if complete:
+        raise UserError(
+            "no checkpoint of the run is whole", where=run, fix="restore one, or begin again in another save_folder"
+        )
+    return None
+
+
+def damage(folder: Path, rank: int = 0, world: int = 1) -> str | None:
+    """The first of the files (every ``world``-th from ``rank`` on) that is missing or has other bytes than when it was
+    written; None where there is none."""
+    try:
+        files = read_json(folder / MANIFEST)["files"]
+        items = [(str(name), str(digest)) for name, digest in files.items()]
+    except (UserError, KeyError, TypeError, AttributeError):
+        return f"{folder / MANIFEST} is no manifest of a checkpoint"
+    for name, digest in items[rank::world]:
+        path = folder / name
+        try:
+            if digest_file(path) != digest:
+                return f"{path} does not have the bytes that were written"
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror})"
+    return None
+
+
+def restore(folder: Path, model: Transformer, update: Update, ranks: Ranks) -> Progress:
+    """Put weights, the state of their update and the random state of a checkpoint in place; says where to go on.
+
+    A checkpoint of another architecture, or one that cannot be read, is a UserError that names it.
+    """
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
+
+    def read_weights() -> None:
+        with ExitStack() as stack:
+            weights = open_native(folder, stack)
+            if weights.config != dataclasses.replace(model.config, vocab_size=model.config.embedding_size):
+                raise UserError(
+                    "the checkpoint's config.json is not that of the run",
+                    where=folder / "config.json",
+                    fix="restore the file, or remove the checkpoint to go on from the one before",
+                )
+            fill(model.named_parameters(), weights.read, ranks.tensor)
+
+    ranks.together(read_weights)
+    group = ranks.files
+    state = training_state(model, update, ranks, Progress(step=0, tokens_seen=0, epoch=0, next_instance=0))
+
+    def read_state() -> Progress:
+        try:
+            load_distributed(state, checkpoint_id=folder / STATE, process_group=group, no_dist=group is None)
+            return Progress(**json.loads(state["progress"]))
+        except (CheckpointException, *DAMAGE_OF_STATE) as error:
+            raise UserError(
+                "the state of the training is missing or damaged",
+                where=folder / STATE,
+                fix="remove the checkpoint to go on from the one before",
+            ) from error
+
+    progress = ranks.together(read_state)
+    _put_in_place(state, model, update, ranks)
+    return progress
+
+
+def _put_in_place(state: dict[str, Any], model: Transformer, update: Update, ranks: Ranks) -> None:
+    weights = dict(model.named_parameters())
+    optimizer = state["update"]["optimizer"]
+    for name, kept in optimizer.items():
+        optimizer[name] = {key: in_ranks_order(name, value, weights[name], ranks) for key, value in kept.items()}
+    update.load(state["update"])
+    torch.set_rng_state(state["rng"]["cpu"])
+    if "cuda" in state["rng"]:
+        torch.cuda.set_rng_state(state["rng"]["cuda"])
