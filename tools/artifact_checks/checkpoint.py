@@ -15,6 +15,7 @@ from artifact_checks.report import Options, Report
 from artifact_checks.vocabulary import tokenizer_at
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+WEIGHTS = "model.safetensors"
 ROWS = 4096  # rows of a matrix looked at together
 
 # The metadata of a torch distributed checkpoint is a pickle. Only what such metadata consists of is ever loaded.
@@ -70,16 +71,15 @@ def check_checkpoint(folder: Path, report: Report, options: Options) -> str:
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         if not (folder / name).is_file():
             report.problem(folder / name, "missing")
-    weights = folder / "model.safetensors"
     for other in [*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("*.pt")]:
-        if other != weights:
-            report.problem(other, "this file is no part of the artifact: weights are stored once, in model.safetensors")
-    check_digest(weights, manifest["weights_digest"], "weights_digest", path, report)
+        if other.name not in manifest["files"]:
+            report.problem(other, "this file is no part of the artifact: weights are stored once, in safetensors")
+    for name, digest in manifest["files"].items():
+        check_digest(folder / name, digest, f"the digest of {name}", path, report)
     if (folder / "tokenizer.json").is_file():
         check_digest(folder / "tokenizer.json", manifest["tokenizer_digest"], "tokenizer_digest", path, report)
     check_special_tokens(folder, report)
-    if weights.is_file():
-        check_weights(folder, weights, manifest, report)
+    check_weights(folder, manifest, report)
     check_train(folder / "train", report)
     return f"{manifest['parameters']:,} parameters, step {manifest['step']:,}"
 
@@ -112,35 +112,46 @@ def read_object(path: Path, report: Report) -> dict[str, Any]:
     return {}
 
 
-def check_weights(folder: Path, weights: Path, manifest: Any, report: Report) -> None:
-    """Header against manifest and model, then every number."""
+def check_weights(folder: Path, manifest: Any, report: Report) -> None:
+    """Headers against manifest and model, then every number."""
     import torch
     from safetensors import SafetensorError, safe_open
 
-    try:
-        opened = safe_open(weights, "pt")
-    except SafetensorError as error:
-        report.problem(weights, f"not readable as safetensors: {error}")
+    shapes: dict[str, tuple[int, ...]] = {}
+    files = [folder / name for name in sorted(manifest["files"]) if name.endswith(".safetensors")]
+    if not files:
+        report.problem(folder / WEIGHTS, "missing")
         return
-    with opened as tensors:
-        header = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no mapping)
-        shapes = {name: tuple(part.get_shape()) for name, part in header.items()}
-        for name, part in header.items():
-            if part.get_dtype() != DTYPES[manifest["dtype"]]:
-                report.problem(weights, f"{name} is {part.get_dtype()}, but dtype is {manifest['dtype']}")
-        parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
-        report.equal(folder / "manifest.json", "parameters", manifest["parameters"], parameters)
-        check_names(folder, weights, shapes, report)
-        for name, part in header.items():
-            shape = shapes[name]
-            values = (
-                (part[start : start + ROWS] for start in range(0, shape[0], ROWS))
-                if shape
-                else (tensors.get_tensor(name),)
-            )
-            bad = sum(int((~torch.isfinite(value)).sum()) for value in values)
-            if bad:
-                report.problem(weights, f"{name}: {bad} values are not finite")
+    for file in files:
+        if not file.is_file():
+            return  # reported with its digest
+        try:
+            opened = safe_open(file, "pt")
+        except SafetensorError as error:
+            report.problem(file, f"not readable as safetensors: {error}")
+            return
+        with opened as tensors:
+            header = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no mapping)
+            for name, part in header.items():
+                if name in shapes:
+                    report.problem(file, f"{name} is stored twice")
+                if part.get_dtype() != DTYPES[manifest["dtype"]]:
+                    report.problem(file, f"{name} is {part.get_dtype()}, but dtype is {manifest['dtype']}")
+                shapes[name] = tuple(part.get_shape())
+                check_numbers(file, name, part, shapes[name], report)
+    parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
+    report.equal(folder / "manifest.json", "parameters", manifest["parameters"], parameters)
+    check_names(folder, files[0] if len(files) == 1 else folder / (WEIGHTS + ".index.json"), shapes, report)
+
+
+def check_numbers(file: Path, name: str, part: Any, shape: tuple[int, ...], report: Report) -> None:
+    """Every number of a weight is finite; some rows at a time."""
+    import torch
+
+    rows = (part[start : start + ROWS] for start in range(0, shape[0], ROWS)) if shape else (part[...],)
+    bad = sum(int((~torch.isfinite(value)).sum()) for value in rows)
+    if bad:
+        report.problem(file, f"{name}: {bad} values are not finite")
 
 
 def check_names(folder: Path, weights: Path, shapes: dict[str, tuple[int, ...]], report: Report) -> None:

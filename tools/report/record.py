@@ -15,7 +15,7 @@ from shared.errors import UserError
 from . import charts, words
 from .reading import Output, StageNotRunError
 
-TOKENIZER, TOKENS, SUITE, WEIGHTS = "tokenizer", "training tokens", "perplexity suite", "weights"
+TOKENIZER, TOKENS, SUITE = "tokenizer", "training tokens", "perplexity suite"
 MODEL = "evaluated model folder"
 DIGESTS = (
     ("tokenizer/manifest.json", (("digest", TOKENIZER),)),
@@ -27,7 +27,7 @@ DIGESTS = (
     ("baseline/xz/manifest.json", (("suite_digest", SUITE),)),
     ("decontamination/manifest.json", (("suite_digest", SUITE),)),
     ("run/manifest.json", (("tokenizer_digest", TOKENIZER), ("tokens_fingerprint", TOKENS))),
-    ("CHECKPOINT", (("tokenizer_digest", TOKENIZER), ("weights_digest", WEIGHTS))),
+    ("CHECKPOINT", (("tokenizer_digest", TOKENIZER),)),
     ("perplexity/manifest.json", (("tokenizer_digest", TOKENIZER), ("suite_digest", SUITE), ("model.digest", MODEL))),
     ("predictions/manifest.json", (("tokenizer_digest", TOKENIZER), ("model.digest", MODEL))),
     ("predictions-core/manifest.json", (("tokenizer_digest", TOKENIZER), ("model.digest", MODEL))),

@@ -27,7 +27,8 @@ def tensors(edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
         edit(weights)
         save_file({name: weight.contiguous() for name, weight in weights.items()}, folder / WEIGHTS)
         parameters = sum(weight.numel() for weight in weights.values())
-        edit_json(folder / M, lambda m: m.update(weights_digest=digest(folder / WEIGHTS), parameters=parameters))
+        digests = {WEIGHTS: digest(folder / WEIGHTS)}
+        edit_json(folder / M, lambda m: m.update(files=m["files"] | digests, parameters=parameters))
 
     return spoil
 
@@ -114,10 +115,10 @@ CHECKPOINT: list[Damage] = [
     ),
     (
         "digest",
-        manifest(lambda m: m.update(weights_digest="sha256:" + "0" * 64)),
+        manifest(lambda m: m["files"].update({WEIGHTS: "sha256:" + "0" * 64})),
         M,
         None,
-        "weights_digest is sha256:000",
+        "the digest of model.safetensors is sha256:000",
     ),
     ("parameters", manifest(lambda m: m.update(parameters=1)), M, None, "parameters is 1, but the content gives"),
     ("tokenizer", manifest(lambda m: m.update(tokenizer_digest="sha256:" + "0" * 64)), M, None, "tokenizer_digest is"),
@@ -279,6 +280,7 @@ def test_metadata_may_name_members_of_enumerations(trained: Path, check: Check, 
     with open(path, "wb") as stream:
         ByName(stream).dump(metadata)
     assert b"getattr" in path.read_bytes()
+    edit_json(folder / M, lambda m: m["files"].update({"train/.metadata": digest(path)}))
 
     assert check(folder)[0] == 0
 

@@ -195,7 +195,7 @@ def test_ephemeral_checkpoints_last_until_the_next(make_model, make_update, toke
 
 
 def truncate(file):
-    file.write_bytes(file.read_bytes()[:-1])
+    file.write_bytes(file.read_bytes()[:-9])
 
 
 def flip(file):
@@ -219,8 +219,34 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     assert newest_whole_checkpoint(tmp_path, ALONE) == (1, tmp_path / "step1")
     assert (tmp_path / "step2.damaged").is_dir()
     assert (tmp_path / "latest").read_text() == "step1\n"
-    assert "the checkpoint of step 2 is damaged: " in caplog.text
+    assert "a checkpoint is damaged: " in caplog.text
     assert str(tmp_path / "step2" / name) in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "do", "message"),
+    [
+        ("model.safetensors", truncate, "damaged weights"),
+        ("model.safetensors", Path.unlink, "weights are missing"),
+        ("config.json", lambda file: file.write_text("{}"), "model_type is None"),
+        ("config.json", lambda file: edit(file, rope_theta=7.0, rope_parameters=None), "is not that of the run"),
+        ("train/.metadata", Path.unlink, "the state of the training is missing or damaged"),
+        ("train/.metadata", lambda file: file.write_bytes(b"\x80"), "the state of the training is missing or damaged"),
+        ("train/__0_0.distcp", truncate, "the state of the training is missing or damaged"),
+        ("train/__0_0.distcp", lambda file: file.write_bytes(b"x" * 99_999), "the state of the training is missing"),
+    ],
+)
+def test_what_cannot_be_restored_is_one_line(make_model, make_update, tokens_folder, tmp_path, name, do, message):
+    model = make_model(n_layers=1)
+    update = make_update(model)
+    folder = save(tmp_path, model, update, tokens_folder)
+    do(folder / name)
+    with pytest.raises(UserError, match=message):
+        restore(folder, model, update, ALONE)
+
+
+def edit(file, **values):
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def test_a_run_of_damaged_checkpoints_is_not_begun_again(make_model, make_update, tokens_folder, tmp_path):

@@ -126,8 +126,7 @@ def build(root: Path, text: str = "") -> Path:
                                     "tokens_fingerprint": digest("b")})  # fmt: skip
     (root / "run" / "latest").write_text("step100\n")
     put(root, "run/step100/manifest.json", {"step": 100, "tokens_seen": 409_600, "dtype": "float32",
-                                            "tokenizer_digest": digest("a"),
-                                            "weights_digest": digest("c")})  # fmt: skip
+                                            "tokenizer_digest": digest("a")})  # fmt: skip
     put(root, "tokens/manifest.json", {"tokenizer_digest": digest("a"), "fingerprint": digest("b"),
                                        "counts": {"read": 3, "kept": 3, "dropped": 0, "failed": 0}})  # fmt: skip
     for folder, base in (("perplexity", 1.9), ("baseline/unigram", 3.3), ("baseline/xz", 2.6)):

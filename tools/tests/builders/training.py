@@ -41,11 +41,19 @@ def checkpoint(root: Path, folder: Path | None = None, step: int = 4) -> Path:
         "format_version": 1,
         "step": step,
         "tokens_seen": 128,
+        "ephemeral": False,
+        "ranks": 1,
         "parameters": model.num_parameters(),
     }
     manifest |= {"dtype": "float32", "tokenizer_digest": digest(folder / "tokenizer.json")}
-    write_json(folder / "manifest.json", {**manifest, "weights_digest": digest(folder / "model.safetensors")})
+    write_json(folder / "manifest.json", manifest | {"files": digests(folder)})
     return folder
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Of every file of a checkpoint but its manifest, by its path in the folder."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file != folder / "manifest.json"]
+    return {file.relative_to(folder).as_posix(): digest(file) for file in files}
 
 
 def run(root: Path) -> Path:

@@ -30,28 +30,37 @@ DAMAGED = ".damaged"  # behind the name of a checkpoint that is kept, but no lon
 def newest_whole_checkpoint(run: Path, ranks: Ranks) -> tuple[int, Path] | None:
     """Step and folder of the newest checkpoint whose files have the digests of its manifest; None without any.
 
-    The ranks read the files in turns. A damaged checkpoint is set aside under another name, and the log says so; if all
-    are damaged that is a UserError, for going on from nothing would undo the run.
+    The ranks read the files in turns. Damaged checkpoints after it are set aside under another name, and the log says
+    so; if all are damaged that is a UserError, for going on from nothing would undo the run.
     """
-    complete = complete_checkpoints(run)
-    for step, folder in reversed(complete):
+    damaged: list[tuple[Path, str]] = []
+    for step, folder in reversed(complete_checkpoints(run)):
         problems = [problem for problem in ranks.gather(damage(folder, ranks.rank, ranks.world)) if problem]
-        if not problems:
-            if ranks.first:
-                for left in run.glob(f"step*{PARTIAL}"):  # of a run that was killed
-                    shutil.rmtree(left, ignore_errors=True)
-                point_latest(run, folder)
-            return step, folder
-        aside = folder.with_name(folder.name + DAMAGED)
+        if problems:
+            damaged.append((folder, problems[0]))
+            continue
         if ranks.first:
-            log.warning("the checkpoint of step %d is damaged: %s; it is now %s", step, problems[0], aside)
-            shutil.rmtree(aside, ignore_errors=True)
-            os.replace(folder, aside)
-    if complete:
+            _tidy(run, damaged)
+            point_latest(run, folder)
+        return step, folder
+    if damaged:
         raise UserError(
-            "no checkpoint of the run is whole", where=run, fix="restore one, or begin again in another save_folder"
+            f"no checkpoint of the run is whole; of the newest {damaged[0][1]}",
+            where=run,
+            fix="restore one, or begin again in another save_folder",
         )
     return None
+
+
+def _tidy(run: Path, damaged: list[tuple[Path, str]]) -> None:
+    """Remove what a killed run had not finished, and give damaged checkpoints another name."""
+    for left in run.glob(f"step*{PARTIAL}"):
+        shutil.rmtree(left, ignore_errors=True)
+    for folder, problem in damaged:
+        aside = folder.with_name(folder.name + DAMAGED)
+        log.warning("a checkpoint is damaged: %s; it is now %s", problem, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(folder, aside)
 
 
 def damage(folder: Path, rank: int = 0, world: int = 1) -> str | None:
