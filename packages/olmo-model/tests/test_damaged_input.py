@@ -175,15 +175,6 @@ ORDER = {
         (TRAIN, write("run/metrics.jsonl", b'\xff\n{"step": 4}\n'), "metrics.jsonl, line 1"),
         (TRAIN, write("run/metrics.jsonl", b'{"step": "4"}\n'), "metrics.jsonl, line 1"),
         (TRAIN, folder_instead("run/data_order.jsonl"), "Is a directory"),
-        (TRAIN, cut("run/step4/model.safetensors"), "no checkpoint of the run"),
-        (TRAIN, without("run/step4/model.safetensors"), "no checkpoint of the run"),
-        (TRAIN, write("run/step4/config.json", b"{}"), "no checkpoint of the run"),
-        (TRAIN, change("run/step4/config.json", rope_theta=7.0, rope_parameters=None), "no checkpoint of the run"),
-        (TRAIN, without("run/step4/train"), "no checkpoint of the run"),
-        (TRAIN, write("run/step4/train/.metadata", b"\x80"), "no checkpoint of the run"),
-        (TRAIN, write("run/step4/train/.metadata", b""), "no checkpoint of the run"),
-        (TRAIN, cut("run/step4/train/__0_0.distcp", 100), "no checkpoint of the run"),
-        (TRAIN, write("run/step4/train/__0_0.distcp", b"x" * 99_999), "no checkpoint of the run"),
         # evaluation
         (EVALUATED, without("windows"), "no windows artifact"),
         (EVALUATED, write("windows/manifest.json", b"3"), "not a windows artifact"),
@@ -280,3 +271,30 @@ def test_it_is_one_line_and_status_2(place, capsys, line, damage, message):
     assert len(errors) == 1
     assert message in errors[0]
     assert not (place / "new").exists()
+
+
+DAMAGES = {
+    "weights cut": cut("run/step4/model.safetensors"),
+    "weights gone": without("run/step4/model.safetensors"),
+    "configuration": write("run/step4/config.json", b"{}"),
+    "state gone": without("run/step4/train"),
+    "state cut": cut("run/step4/train/__0_0.distcp", 100),
+    "manifest": write("run/step4/manifest.json", b"{"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(place, caplog, damage):
+    weights = (place / "run/step4/model.safetensors").read_bytes()
+    damage(place)
+    assert command(*TRAIN.format(x=place).split(" ")) == 0
+    assert (place / "run/step4/model.safetensors").read_bytes() == weights
+    assert "a checkpoint is damaged: " in caplog.text
+
+
+def test_a_run_without_a_whole_checkpoint_is_not_begun_again(place, capsys):
+    for step in (2, 4):
+        cut(f"run/step{step}/model.safetensors")(place)
+    assert command(*TRAIN.format(x=place).split(" ")) == 2
+    assert "error: no checkpoint of the run is whole; of the newest " in capsys.readouterr().err
+    assert sorted(path.name for path in (place / "run").glob("step*")) == ["step2", "step4"]

@@ -19,8 +19,8 @@ from olmo_model.official.command import bring, prepare
 from olmo_model.official.evaluators import SETS, TASKS, source_of
 from olmo_model.official.schema import FIELDS, INAPPLICABLE, is_official, our_keys
 from olmo_model.official.tables import tables
+from olmo_model.plan import make_plan
 from olmo_model.presets import model_initialization
-from olmo_model.train import make_plan
 
 # every field of OLMo's TrainConfig, with values of our own; what is in here is read by nobody else
 EVERY_FIELD = """

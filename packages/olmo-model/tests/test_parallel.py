@@ -80,13 +80,8 @@ def alone() -> list[tuple[float, float]]:
 @pytest.mark.parametrize(
     ("world", "settings"),
     [
-        (1, ParallelSettings()),
-        (2, ParallelSettings()),
-        (2, ParallelSettings(replicas=2)),
         (2, ParallelSettings(tensor=2)),
         (4, ParallelSettings(reshard_after_forward=False)),
-        (4, ParallelSettings(replicas=2)),
-        (4, ParallelSettings(tensor=2)),
         (4, ParallelSettings(tensor=4)),
         (4, ParallelSettings(replicas=2, tensor=2)),
     ],

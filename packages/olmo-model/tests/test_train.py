@@ -22,7 +22,8 @@ from olmo_model.lookup import which_data
 from olmo_model.loss import Loss
 from olmo_model.model_folder import load_model
 from olmo_model.order import read_ledger
-from olmo_model.train import make_plan, train
+from olmo_model.plan import make_plan
+from olmo_model.train import train
 
 MODEL = ModelSettings(preset="olmo-1m", d_model=32, n_heads=2, n_layers=2, mlp_hidden_size=128, max_sequence_length=16)
 

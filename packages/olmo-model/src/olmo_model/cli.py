@@ -199,7 +199,7 @@ def show(file: str, /, *options: Options) -> None:
         print("# data.tokens is not here: what follows from the data is left open")
         print("\n".join(lines(found, None)))
         return
-    from .train import make_plan
+    from .plan import make_plan
 
     print("\n".join(lines(found, make_plan(found.config).resolved())))
 

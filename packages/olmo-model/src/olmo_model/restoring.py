@@ -27,11 +27,12 @@ log = logging.getLogger(__name__)
 DAMAGED = ".damaged"  # behind the name of a checkpoint that is kept, but no longer taken for one
 
 
-def newest_whole_checkpoint(run: Path, ranks: Ranks) -> tuple[int, Path] | None:
+def newest_whole_checkpoint(run: Path, ranks: Ranks, *, tidy: bool = True) -> tuple[int, Path] | None:
     """Step and folder of the newest checkpoint whose files have the digests of its manifest; None without any.
 
     The ranks read the files in turns. Damaged checkpoints after it are set aside under another name, and the log says
-    so; if all are damaged that is a UserError, for going on from nothing would undo the run.
+    so; without ``tidy`` nothing is touched. If all are damaged that is a UserError, for going on from nothing would
+    undo the run.
     """
     damaged: list[tuple[Path, str]] = []
     for step, folder in reversed(complete_checkpoints(run)):
@@ -39,7 +40,7 @@ def newest_whole_checkpoint(run: Path, ranks: Ranks) -> tuple[int, Path] | None:
         if problems:
             damaged.append((folder, problems[0]))
             continue
-        if ranks.first:
+        if tidy and ranks.first:
             _tidy(run, damaged)
             point_latest(run, folder)
         return step, folder

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from .config.training import TrainConfig
 from .evaluate import load_requests, load_windows
-from .model import Transformer
+from .plan import make_plan
 from .presets import parameter_count
+from .ranks import ALONE
+from .restoring import newest_whole_checkpoint
 from .run_folder import RunFolder
 from .tokens import load_tokenizer
-from .train import make_plan
 
 
 def validate(config: TrainConfig) -> str:
@@ -22,15 +21,15 @@ def validate(config: TrainConfig) -> str:
     """
     plan = make_plan(config)
     facts = {"tokens_fingerprint": plan.tokens.fingerprint, "tokenizer_digest": plan.tokens.tokenizer_digest}
-    standing = RunFolder(Path(config.save_folder)).check(facts, plan.resolved(), plan.max_steps)
+    run = RunFolder(Path(config.save_folder))
+    newest = newest_whole_checkpoint(run.root, ALONE, tidy=False)
+    standing = run.check(facts, plan.resolved(), plan.max_steps, newest)
     load_tokenizer(plan.tokens.tokenizer_file)
-    with torch.device("meta"):
-        model = Transformer(plan.model)
-    chosen = config.evaluation
+    chosen, digest = config.evaluation, plan.tokens.tokenizer_digest
     if chosen.windows:
-        load_windows(chosen.windows, model, plan.tokens.tokenizer_digest, sources=chosen.sources, limit=chosen.limit)
+        load_windows(chosen.windows, plan.model, digest, sources=chosen.sources, limit=chosen.limit)
     if chosen.requests:
-        load_requests(chosen.requests, chosen.tasks, model, plan.tokens.tokenizer_digest, limit=chosen.limit)
+        load_requests(chosen.requests, chosen.tasks, plan.model, digest, limit=chosen.limit)
     begun = f"from step {standing.step} on" if standing.step else "from the beginning"
     return (
         f"the configuration holds: {parameter_count(plan.model):,} parameters, {plan.max_steps:,} steps of "
