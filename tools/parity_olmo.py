@@ -99,7 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print("\n".join(verdict.as_table(rows)))
     missed = sum(not row.met for row in rows)
-    print(f"{len(rows)} comparisons, {missed} missed, {time.perf_counter() - begin:.0f} s")
+    times = os.times()
+    processor = times.user + times.system + times.children_user + times.children_system
+    print(
+        f"{len(rows)} comparisons, {missed} missed, {time.perf_counter() - begin:.0f} s, "
+        f"{processor:.0f} s of processor time"
+    )
     return int(bool(missed))
 
 
