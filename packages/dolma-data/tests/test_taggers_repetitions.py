@@ -33,6 +33,18 @@ def test_long_units_are_found_wherever_they_stand(unit: str, times: int, around:
     assert scores_of("repetitions_v1", text).get("repetition", []) == expected
 
 
+@pytest.mark.parametrize("size", [2000, 2047, 2048, 2049, 5003])
+@pytest.mark.parametrize("separator", ["", " ", "\n"])
+@pytest.mark.parametrize("times", [3, 4, 6])
+def test_units_of_thousands_of_characters(size: int, separator: str, times: int) -> None:
+    unit = "".join(np.random.default_rng(size).choice(list("abcdefgé日"), size))
+    before = "".join(np.random.default_rng(1).choice(list("hijk"), 37))
+    text = before + separator.join([unit] * times) + before + unit[:50] * 4 + before
+    expected = [(*match.span(), match[0].count(match[1])) for match in PATTERN.finditer(text)]
+    assert scores_of("repetitions_v1", text)["repetition"] == expected
+    assert any(end - start >= times * size for start, end, _ in expected) == (times > 3)
+
+
 def test_paragraphs_repeat_on_their_own() -> None:
     text = "no\nho ho ho ho\nho\n"
     assert scores_of("repetitions_v1", text) == {

@@ -7,9 +7,11 @@ than the largest counter that is left, which tells whether the list is exact.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from ..batch import Batch
 CELL_BITS = 22
 CELLS = 1 << CELL_BITS
 CELLS_FOLLOWED = 20  # for each n-gram that is asked for
+WORD = re.compile(r"\S+")  # what str.split() finds
 PRIME = np.uint64(0x9E3779B97F4A7C15)
 SPREAD = np.uint64(0xC2B2AE3D27D4EB4F)
 HALF = np.uint64(32)
@@ -87,12 +90,24 @@ def follow(batch: Batch, n: int, cells: tuple[int, ...]) -> dict[int, Found]:
     chosen = np.flatnonzero(_mask(cells)[(hashes >> CELL_SHIFT).astype(np.int64)])
     found: dict[int, Found] = {}
     values, first, counts = np.unique(hashes[chosen], return_index=True, return_counts=True)
-    for value, at, count in zip(values.tolist(), first.tolist(), counts.tolist(), strict=True):
-        word = int(starts[chosen[at]])
-        document = int(np.searchsorted(batch.words.first, word, side="right")) - 1
-        begin = word - int(batch.words.first[document])
-        found[value] = Found(count, " ".join(batch.texts[document].split(maxsplit=begin + n)[begin : begin + n]))
+    words = starts[chosen[first]]
+    order = np.argsort(words)
+    for at, text in zip(order.tolist(), _texts(batch, n, words[order]), strict=True):
+        found[int(values[at])] = Found(int(counts[at]), text)
     return found
+
+
+def _texts(batch: Batch, n: int, words: Integers) -> Iterator[str]:
+    """The n-grams that begin with ``words``, which rise; each text is read once."""
+    owners = np.searchsorted(batch.words.first, words, side="right") - 1
+    for document in np.unique(owners).tolist():
+        text = batch.texts[document]
+        matches = WORD.finditer(text)
+        passed = int(batch.words.first[document])
+        for word in words[owners == document].tolist():
+            match = next(islice(matches, word - passed, None))
+            passed = word + 1
+            yield " ".join(each[0] for each in islice(WORD.finditer(text, match.start()), n))
 
 
 @lru_cache(maxsize=16)

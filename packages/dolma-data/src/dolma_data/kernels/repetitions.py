@@ -14,6 +14,12 @@ from numba import njit
 from .characters import BYTE_NEWLINE, SPACE, read_character
 
 SHORT_UNIT = 8  # units below this length are tried one by one, longer ones where their first 8 characters come again
+FAR_UNIT = 2048  # units below this length are looked for near by, longer ones where FAR_CHARACTERS come again
+FAR_CHARACTERS = 1024
+ANCHORS = 16
+NEAR_BLOCK = 1 << 20  # places whose next ones are found together
+MOST_SLOTS = 1 << 16
+HASH_FACTOR = np.uint64(0x100000001B3)
 LEAST_MORE = 3  # repetitions beside the first
 LEAST_TIMES = 3  # of a period of tokens
 
@@ -87,36 +93,123 @@ def may_repeat(points, unit, length, classes):
 
 
 @njit(cache=True)
-def next_places(points):
-    """For each place the next one whose 8 characters have the same hash, or the length of the text."""
+def next_places(points, begin, following):
+    """For each place from ``begin`` on the next one whose 8 characters have the same hash, or the length of the text.
+
+    Those that lie no further than ``following`` [places] reaches.
+    """
     count = points.shape[0]
-    following = np.full(count, count, dtype=np.int64)
     size = 16
-    while size < count:
+    while size < min(following.shape[0], MOST_SLOTS):
         size *= 2
-    last = np.full(size, count, dtype=np.int64)
-    for at in range(count - SHORT_UNIT, -1, -1):
+    last = np.full(size, count, dtype=np.int32)
+    following[:] = count
+    for at in range(min(begin + following.shape[0], count - SHORT_UNIT + 1) - 1, begin - 1, -1):
         value = np.uint64(0)
         for k in range(SHORT_UNIT):
-            value = (value ^ np.uint64(points[at + k])) * np.uint64(0x100000001B3)
+            value = (value ^ np.uint64(points[at + k])) * HASH_FACTOR
         slot = np.int64((value ^ (value >> np.uint64(29))) & np.uint64(size - 1))
-        following[at] = last[slot]
+        following[at - begin] = last[slot]
         last[slot] = at
-    return following
 
 
 @njit(cache=True)
-def longer_repetition(points, at, limit, following, classes):
-    """``(length, end)`` of the shortest unit of 8 or more characters at ``at`` that repeats, ``(0, -1)`` without."""
-    place = following[at]
-    while place < points.shape[0] and place - at - 1 <= limit:
+def near_repetition(points, at, limit, begin, following, classes):
+    """``(length, end)`` of the shortest unit of 8 to ``FAR_UNIT`` characters at ``at`` that repeats, else (0, -1)."""
+    longest = min(limit, FAR_UNIT - 1)
+    place = np.int64(following[at - begin])
+    while place < points.shape[0] and place - at - 1 <= longest:
         for length in (place - at - 1, place - at):
-            if SHORT_UNIT <= length <= limit:
+            if SHORT_UNIT <= length <= longest:
                 end = repetition_end(points, at, length, classes)
                 if end >= 0:
                     return length, end
-        place = following[place]
+        place = np.int64(following[place - begin])
     return 0, -1
+
+
+@njit(cache=True)
+def far_places(points):
+    """Places whose ``FAR_CHARACTERS`` characters come again behind them at an anchor, every ``ANCHORS``-th place.
+
+    Returns the places [P], falling, the next such anchor of each, and of all anchors the hash and a following anchor,
+    which may have another hash; -1 for none.
+    """
+    count = points.shape[0]
+    anchors = count // ANCHORS + 1
+    size = 16
+    while size < anchors:
+        size *= 2
+    last = np.full(size, -1, dtype=np.int32)
+    following = np.full(anchors, -1, dtype=np.int32)
+    hashes = np.zeros(anchors, dtype=np.uint64)
+    places = np.empty((1024, 2), dtype=np.int32)
+    found = 0
+    top = np.uint64(1)  # factor of the last character
+    for _ in range(FAR_CHARACTERS - 1):
+        top *= HASH_FACTOR
+    value = np.uint64(0)
+    for at in range(count - 1, -1, -1):
+        if at + FAR_CHARACTERS < count:
+            value -= np.uint64(points[at + FAR_CHARACTERS]) * top
+        value = value * HASH_FACTOR + np.uint64(points[at])
+        if at + FAR_CHARACTERS > count:
+            continue
+        slot = np.int64((value ^ (value >> np.uint64(29))) & np.uint64(size - 1))
+        anchor = last[slot]
+        while anchor >= 0 and hashes[anchor] != value:
+            anchor = following[anchor]
+        if anchor >= 0:
+            if found == places.shape[0]:
+                more = np.empty((2 * found, 2), dtype=np.int32)
+                more[:found] = places
+                places = more
+            places[found, 0], places[found, 1] = at, anchor
+            found += 1
+        if at % ANCHORS == 0:
+            anchor = np.int32(at // ANCHORS)
+            hashes[anchor], following[anchor] = value, last[slot]
+            last[slot] = anchor
+    return places[:found], hashes, following
+
+
+@njit(cache=True)
+def far_repetition(points, at, limit, far, last, classes):
+    """As :func:`near_repetition` for units of ``FAR_UNIT`` characters and more; last the place to begin with next.
+
+    Whatever the unit, one of the first ``ANCHORS`` places of it comes again at an anchor.
+    """
+    places, hashes, following = far
+    while last >= 0 and places[last, 0] < at:
+        last -= 1
+    shortest, best = limit + 1, -1
+    number = last
+    while number >= 0 and places[number, 0] < at + ANCHORS:
+        place, anchor = np.int64(places[number, 0]), np.int64(places[number, 1])
+        value = hashes[anchor]
+        while anchor >= 0 and anchor * ANCHORS - place - 1 < shortest:
+            distance = anchor * ANCHORS - place
+            for length in (distance - 1, distance):
+                if (
+                    hashes[anchor] == value
+                    and FAR_UNIT <= length < shortest
+                    and may_come_four_times(points, at, length)
+                ):
+                    end = repetition_end(points, at, length, classes)
+                    if end >= 0:
+                        shortest, best = length, end
+            anchor = np.int64(following[anchor])
+        number -= 1
+    return (shortest, best, last) if best >= 0 else (0, -1, last)
+
+
+@njit(cache=True)
+def may_come_four_times(points, at, length):
+    """Whether the unit begins where it would stand for the fourth time, with up to three spaces before."""
+    for spaces in range(LEAST_MORE + 1):
+        if same(points, at, at + LEAST_MORE * length + spaces, SHORT_UNIT):
+            return True
+    return False
 
 
 @njit(cache=True)
@@ -142,7 +235,11 @@ def find_repetitions(buffer, documents, byte_starts, byte_ends, char_starts, cla
     count = 0
     for stretch in range(byte_starts.shape[0]):
         points = decode(buffer, byte_starts[stretch], byte_ends[stretch])
-        following = next_places(points)
+        following = np.empty(min(points.shape[0], NEAR_BLOCK + FAR_UNIT), dtype=np.int32)
+        begin = -1  # of the places of ``following``
+        far = (np.empty((0, 2), dtype=np.int32), np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int32))
+        far_known = False
+        last = np.int64(-1)
         line_end = 0  # of the line that ``at`` is in
         at = 0
         while at < points.shape[0]:
@@ -161,7 +258,16 @@ def find_repetitions(buffer, documents, byte_starts, byte_ends, char_starts, cla
                     length = short
                     break
             if end < 0 and limit >= SHORT_UNIT:
-                length, end = longer_repetition(points, at, limit, following, classes)
+                if begin < 0 or at >= begin + NEAR_BLOCK:
+                    begin = at
+                    next_places(points, begin, following)
+                length, end = near_repetition(points, at, limit, begin, following, classes)
+            if end < 0 and limit >= FAR_UNIT:
+                if not far_known:
+                    far = far_places(points)
+                    far_known = True
+                    last = far[0].shape[0] - 1
+                length, end, last = far_repetition(points, at, limit, far, last, classes)
             if end < 0:
                 at += 1
                 continue
