@@ -230,6 +230,7 @@ def test_plain_holds_lists_and_nested_mappings():
         "files": [],
         "dtype": None,
         "tokenizer": None,
+        "label_masks": None,
         "seed": None,
         "sequence_length": None,
         "instance_filter": {"enabled": False, "min_period": 1, "max_period": 13, "max_count": 32},

@@ -14,14 +14,15 @@ def one(text: object, **others: object) -> object:
 
 def test_references_keep_their_type_alone_and_are_text_among_text():
     assert one("${n}", n=1000) == 1000
-    assert one("a-${n}-${flag}-${nothing}", n=1, flag=True, nothing=None) == "a-1-true-null"
-    assert one("${a.b.1}", a={"b": [1, 2]}) == 2
+    assert one("a-${n}-${flag}-${nothing}", n=1, flag=True, nothing=None) == "a-1-True-None"
+    assert one("${a.b.1}", a={"b": [1, 2]}) == one("${a.b[1]}", a={"b": [1, 2]}) == 2
     assert one("${a}", a="${b}", b="${c}", c=[1]) == [1]
     assert resolve({"s": {"x": "${.y}", "y": 3, "t": {"z": "${..y}"}}}, "f")["s"] == {"x": 3, "y": 3, "t": {"z": 3}}
 
 
 def test_an_escaped_reference_is_text():
     assert one("\\${n}") == "${n}"
+    assert one("\\\\${n}-\\${n}", n=1) == "\\1-${n}"
 
 
 def test_the_environment_and_its_default(monkeypatch):

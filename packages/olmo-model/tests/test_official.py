@@ -72,7 +72,6 @@ model:
   scale_emb_init: false
   emb_init_std: null
   norm_after: false
-  low_cpu_fsdp: false
 optimizer:
   name: adamw
   learning_rate: 2.0e-3
@@ -98,7 +97,7 @@ data:
   paths: [{tokens}/part-00000.npy, "${{path.join:{tokens},part-00001.npy}}"]
   memmap_dtype: uint16
   datasets: null
-  label_mask_paths: null
+  label_mask_paths: [{folder}/mask-0, {folder}/mask-1]
   pad_direction: right
   generate_attention_mask: false
   generate_doc_lengths: false
@@ -214,6 +213,9 @@ module_outputs_save_steps: null
 def official(tokens_folder, windows_folder, tmp_path) -> Path:
     text = EVERY_FIELD.format(tokens=tokens_folder, windows=windows_folder, folder=tmp_path)
     (tmp_path / "official.yaml").write_text(text)
+    for number in range(2):
+        ids = (tokens_folder / f"part-0000{number}.npy").stat().st_size // 2
+        (tmp_path / f"mask-{number}").write_bytes(b"\1" * ids)
     return tmp_path / "official.yaml"
 
 
@@ -288,7 +290,8 @@ def test_a_file_with_every_field_is_planned_validated_and_trained(official, requ
     folder = tmp_path / "every-field"
     assert sorted(place.name for place in folder.glob("step*")) == ["step6", "step7"]
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 6, 7]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert rows[5]["optim/grad/transformer.blocks.0.attn_out.weight.norm"] > 0
     evaluated = [row["step"] for row in rows if "eval/perplexity/odd/CrossEntropyLoss" in row]
     assert evaluated == [0, 3, 6, 7]
     assert "eval/downstream/animals_acc_raw" in rows[0]
@@ -381,6 +384,33 @@ def test_defaults_are_those_of_olmo():
     assert tree["evaluation"] == {"interval": 1000}
 
 
+@pytest.mark.parametrize(
+    ("strategy", "more", "replicas", "reshard"),
+    [
+        ("FULL_SHARD", {}, 1, True),
+        ("SHARD_GRAD_OP", {}, 1, False),
+        ("NO_SHARD", {}, 8, True),
+        ("HYBRID_SHARD", {}, 2, True),
+        ("_HYBRID_SHARD_ZERO2", {"fsdp__hybrid_sharding_num_model_replicas": 4}, 4, False),
+        ("FULL_SHARD", {"distributed_strategy": "ddp"}, 8, True),
+    ],
+)
+def test_strategies_of_sharding_over_the_ranks_there_are(strategy, more, replicas, reshard, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    tree = translated(fsdp__sharding_strategy=strategy, **more)
+    assert tree["parallel"] == {"replicas": replicas, "reshard_after_forward": reshard}
+    assert tree["micro_batch_size"] == 2  # of 16 instances, on 8 ranks
+    with pytest.raises(UserError, match="device_train_microbatch_size 3 times 8 ranks does not divide"):
+        translated(global_train_batch_size=32, device_train_microbatch_size=3)
+
+
+def test_limits_and_passing_checkpoints():
+    tree = translated(time_limit=60, save_interval_ephemeral=5)
+    assert (tree["time_limit"], tree["checkpoint"]["ephemeral_interval"]) == (60.0, 5)
+    assert "time_limit" not in translated()
+
+
 def test_token_units_and_a_warm_up_longer_than_the_run():
     tree = translated(scheduler__units="tokens", scheduler__t_warmup=4096, scheduler__t_max=3e6)
     assert (tree["scheduler"]["warmup"], tree["scheduler"]["t_max"]) == ("4096T", "3000000T")
@@ -400,6 +430,7 @@ def test_token_units_and_a_warm_up_longer_than_the_run():
         ({"model__attention_dropout": 0.1}, r"model\.attention_dropout is 0\.1: .*dropout"),
         ({"model__alibi": True}, r"model\.alibi is True"),
         ({"data__generate_doc_lengths": True}, r"set data\.generate_doc_lengths to false"),
+        ({"data__generate_attention_mask": True}, r"data\.generate_attention_mask is True"),
         ({"load_path": "/x"}, r"load_path is '/x'"),
         ({"reset_optimizer_state": True}, "reset_optimizer_state is True"),
         ({"device_train_microbatch_size": 3}, "device_train_microbatch_size 3 does not divide"),
@@ -422,12 +453,14 @@ def test_a_default_of_olmo_that_cannot_be_is_refused_as_one():
 
 
 def test_what_is_left_out_is_told_once_and_knobs_in_one_line():
-    told = notes(time_limit=60, data__num_workers=4, data__timeout=3, activation_checkpointing="whole_layer")
-    assert [line for line in told if line.startswith("time_limit 60.0 has no effect: ")]
+    told = notes(
+        remote_save_folder="s3://b", data__num_workers=4, data__timeout=3, activation_checkpointing="whole_layer"
+    )
+    assert [line for line in told if line.startswith("remote_save_folder s3://b has no effect: ")]
     assert [line for line in told if line.startswith("activation_checkpointing whole_layer has no effect: ")]
     (knobs,) = [line for line in told if line.startswith("without effect on any result")]
     assert "data.num_workers, data.timeout" in knobs
-    assert not any("time_limit" in line for line in notes())
+    assert not any("remote_save_folder" in line for line in notes())
 
 
 def test_a_preset_beside_the_file_is_refused():
@@ -474,6 +507,16 @@ def test_show_tells_where_each_value_comes_from(official, requests_folder, capsy
     assert "  sigma: 6.0  # default\n" in shown
     assert "  sequence_length: 16  # derived\n" in shown
     assert yaml.safe_load(shown)["optimizer"]["learning_rate"] == 2e-3
+
+
+def test_what_a_file_leaves_out_is_a_default_of_olmo_or_derived(tmp_path):
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small(save_folder="run")))
+    origins = read(str(tmp_path / "small.yaml"), ["--scheduler.t_warmup=3"]).origins
+    assert origins["model.d_model"] == origins["save_folder"] == "file"
+    assert origins["optimizer.eps"] == origins["model.norm_eps"] == "OLMo's default"
+    assert origins["loss.semantics"] == "derived"
+    assert origins["scheduler.warmup"] == "flag"
+    assert origins["guard.sigma"] == "default"
 
 
 def test_explain_knows_keys_of_both_schemas(capsys):

@@ -19,11 +19,12 @@ from .config.training import TrainConfig, plain
 from .errors import UserError
 from .official.command import bring, tell
 from .official.fields import OfficialField, nearest
-from .official.schema import FIELDS
+from .official.schema import FIELDS, is_official
 from .ranges import KEY
 from .run_folder import flat
 
 FIRST_COLUMN = 12
+SECTIONS = {name for field in FIELDS.values() if field.kind == "section" for name in field.becomes.split(", ")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +158,10 @@ def read(file: str, options: Sequence[str]) -> Read:
     binder.config = Dict({"train": tree}, source=file, use_commands_as_keys=True)
     config = binder(["train", *rest], exit_on_error=False, print_error=False)
     assert isinstance(config, TrainConfig)
-    return Read(config=config, origins=_origins(config, tree, rest, options))
+    origins = _origins(config, tree, rest, options)
+    if is_official(given):
+        _tell_defaults_of_olmo(origins, given)
+    return Read(config=config, origins=origins)
 
 
 def _origins(
@@ -176,6 +180,16 @@ def _origins(
         else:
             found[key] = "file" if near & set(in_file) else "default"
     return found
+
+
+def _tell_defaults_of_olmo(origins: dict[str, str], given: Mapping[str, Any]) -> None:
+    """Of what a translation holds, the file says what its own fields become; the rest follows or is OLMo's default."""
+    said = {name for key in flat(given) if key in FIELDS for name in FIELDS[key].becomes.split(", ")}
+    known = {name for field in FIELDS.values() for name in field.becomes.split(", ")}
+    for key, origin in origins.items():
+        near = {key, *_sections(key)}
+        if origin == "file" and not near & (said - SECTIONS):
+            origins[key] = "OLMo's default" if key in known else "derived"
 
 
 def _sections(key: str) -> list[str]:

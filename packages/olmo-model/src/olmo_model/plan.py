@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,12 @@ class Plan:
     def position(self, step: int) -> int:
         """Where a step stands in the schedule, in its units."""
         return self.schedule.position(step, self.tokens_seen(step))
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of the warm-up."""
+        steps = range(1, self.max_steps + 1)
+        return bisect_right(steps, self.schedule.warmup, key=self.position)
 
     def resolved(self) -> dict[str, Any]:
         """The configuration with every default filled in; `olmo-model train` reads it like the one it came from."""

@@ -27,6 +27,8 @@ FREE = (
     "data.tokenizer",
     "max_duration",
     "stop_at",
+    "early_stopping_factor",
+    "optimizer.metrics_interval",
     "log_interval",
     "checkpoint.",
     "evaluation.",

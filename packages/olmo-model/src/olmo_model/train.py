@@ -19,16 +19,19 @@ from torch import Tensor
 from .callbacks.checkpointing import Checkpointing
 from .callbacks.console import Console
 from .callbacks.data_order import DataOrder
+from .callbacks.early_stopping import EarlyStopping
 from .callbacks.evaluation import Evaluation, EvaluationOnLoad
 from .callbacks.masked_instances import MaskedInstances
 from .callbacks.metrics import Metrics
 from .callbacks.time_limit import TimeLimit
+from .callbacks.weight_metrics import WeightMetrics
 from .checkpoint import Checkpoints, Progress
 from .config.training import TrainConfig
 from .errors import UserError
 from .evaluate import Scorer, load_requests, load_windows, perplexity, rank_classification
 from .files import write_json
 from .instance_filter import repeating
+from .label_masks import LabelMasks
 from .loss import Loss, language_model_loss
 from .model import Transformer
 from .parallel import draw_first_weights, let_go, on_grid, reduce_over_replicas, spread
@@ -75,19 +78,29 @@ def build_trainer(
     """The trainer of a plan; ``masked`` is told of instances left out, ``more`` are further arguments of Trainer."""
     wanted = plan.config.data.instance_filter
 
+    masks = LabelMasks(plan.config.data.label_masks, plan.instances) if plan.config.data.label_masks else None
+
     def next_batch(step: int) -> Batch:
-        found = plan.instances.batch(plan.instances_of(step, ranks))
+        numbers = plan.instances_of(step, ranks)
+        found = plan.instances.batch(numbers)
         ids = torch.from_numpy(found).to(ranks.device, non_blocking=True)
-        if not wanted.enabled:
+        if masks is not None:
+            labels = torch.from_numpy(masks.batch(numbers)).to(ranks.device, non_blocking=True)
+            if not wanted.enabled:
+                return ids, torch.ones(len(ids), dtype=torch.bool, device=ranks.device), labels
+        elif not wanted.enabled:
             return (ids,)
         out = repeating(found, min_period=wanted.min_period, max_period=wanted.max_period, max_count=wanted.max_count)
         if masked is not None:
             masked.of_step[step] = int(out.sum())
-        return ids, torch.from_numpy(~out).to(ranks.device, non_blocking=True)
+        kept = torch.from_numpy(~out).to(ranks.device, non_blocking=True)
+        return (ids, kept) if masks is None else (ids, kept, labels)
 
-    def compute_loss(input_ids: Tensor, instance_mask: Tensor | None = None) -> Loss:
+    def compute_loss(input_ids: Tensor, instance_mask: Tensor | None = None, label_mask: Tensor | None = None) -> Loss:
         with autocast(plan):
-            return language_model_loss(model, input_ids, instance_mask=instance_mask, settings=plan.config.loss)
+            return language_model_loss(
+                model, input_ids, instance_mask=instance_mask, label_mask=label_mask, settings=plan.config.loss
+            )
 
     return Trainer(
         compute_loss=compute_loss,
@@ -291,12 +304,16 @@ def _callbacks(
         callbacks.append(masked)
     if evaluate is not None:
         callbacks.append(Evaluation(evaluate, interval=settings.evaluation.interval))
+    if settings.optimizer.metrics_interval is not None:
+        callbacks.append(WeightMetrics(interval=settings.optimizer.metrics_interval))
     metrics = Metrics(run.metrics, log_interval=settings.log_interval, tokens_seen=plan.tokens_seen)
     if ranks.first:
         callbacks.append(metrics)
     if evaluate is not None and settings.evaluation.on_load:
         callbacks.append(EvaluationOnLoad(evaluate, metrics, ranks))
     if ranks.first:
+        if settings.early_stopping_factor is not None:
+            callbacks.append(EarlyStopping(settings.early_stopping_factor, after_step=plan.warmup_steps))
         callbacks.append(Console(plan.tokens_seen))
         if settings.wandb.project is not None:
             from .callbacks.weights_and_biases import WeightsAndBiases

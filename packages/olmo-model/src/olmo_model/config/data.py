@@ -45,6 +45,10 @@ class DataSettings:
     tokenizer: str | None = None
     """The tokenizer.json of files, which every checkpoint gets."""
 
+    label_masks: tuple[str, ...] | None = None
+    """Files with a byte for every id, one file for each token file in their order: 0 where nothing has to predict the
+    id. None where every id is a label."""
+
     seed: int | None = field(default=None, metadata=whole(0, LARGEST_SEED))
     """Seed of the data order; that of the run where unset."""
 

@@ -75,6 +75,10 @@ class OptimizerSettings:
     max_grad_norm_ratio: float | None = field(default=None, metadata=above(0))
     """Bound of every parameter's gradient norm as a multiple of its running mean; takes the place of max_grad_norm."""
 
+    metrics_interval: int | None = field(default=None, metadata=whole(1))
+    """Steps between metrics of every weight, of its gradient and of what the optimizer keeps for it (least and largest
+    magnitude, mean, norm); none where unset."""
+
     muon: MuonSettings = field(default_factory=MuonSettings)
     """What Muon needs in addition."""
 

@@ -131,6 +131,9 @@ class TrainConfig:
     max_duration: str = "1000"
     """Length of the run: steps ("1000"), tokens ("20e6T": as many whole steps as fit into them), or epochs ("2ep")."""
 
+    early_stopping_factor: float | None = field(default=None, metadata=above(1))
+    """Save and stop when a logged loss, after the warm-up, is more than so many times the least; never where unset."""
+
     stop_at: int | None = field(default=None, metadata=whole(1))
     """Step to stop after, though max_duration, and with it the schedule, goes on."""
 

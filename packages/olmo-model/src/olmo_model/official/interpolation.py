@@ -21,6 +21,7 @@ import yaml
 from ..errors import UserError
 
 MISSING = object()
+MARK = re.compile(r"(\\*)\$\{")
 CHECKPOINT = re.compile(r"step(\d+)(-unsharded)?")
 
 
@@ -78,21 +79,21 @@ class _Resolver:
         pieces: list[Any] = []
         place = 0
         while place < len(text):
-            if text.startswith("\\${", place):  # an escaped beginning is text
-                pieces.append("${")
-                place += 3
-            elif text.startswith("${", place):
-                end = closing(text, place)
+            mark = MARK.search(text, place)
+            if mark is None:
+                pieces.append(text[place:])
+                break
+            # of backslashes before a mark two are one, and a single one makes the mark text
+            written = text[place : mark.start()] + "\\" * (len(mark[1]) // 2) + ("${" if len(mark[1]) % 2 else "")
+            pieces += [written] if written else []
+            place = mark.end()
+            if len(mark[1]) % 2 == 0:
+                end = closing(text, place - 2)
                 if end is None:
                     raise self.problem(path, f"{text!r} has a ${{ without its }}")
-                pieces.append(inner.expression(text[place + 2 : end], path))
+                pieces.append(inner.expression(text[place:end], path))
                 place = end + 1
-            else:
-                stop = min((found for mark in ("${", "\\${") if (found := text.find(mark, place)) >= 0), default=-1)
-                stop = len(text) if stop < 0 else stop
-                pieces.append(text[place:stop])
-                place = stop
-        return pieces[0] if len(pieces) == 1 else "".join(map(_written, pieces))
+        return pieces[0] if len(pieces) == 1 else "".join(map(str, pieces))
 
     def expression(self, inside: str, path: tuple[str, ...]) -> Any:
         name, colon, rest = _head(inside)
@@ -114,7 +115,7 @@ class _Resolver:
     def reference(self, name: str, path: tuple[str, ...]) -> Any:
         dots = len(name) - len(name.lstrip("."))
         start = path[: len(path) - dots] if dots else ()
-        keys = (*start, *name[dots:].split("."))
+        keys = (*start, *name[dots:].replace("[", ".").replace("]", "").split("."))
         found: Any = self.tree
         for key in keys:
             if isinstance(found, Mapping):
@@ -143,10 +144,6 @@ def closing(text: str, start: int) -> int | None:
 
 def _dotted(path: tuple[str, ...]) -> str:
     return ".".join(part for part in path if part)
-
-
-def _written(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _head(inside: str) -> tuple[str, str, str]:
@@ -187,7 +184,7 @@ def _env(arguments: list[Any]) -> Any:
         raise UserError(
             f"the environment has no variable {arguments[0]}", fix="set it, or write ${oc.env:NAME,default}"
         )
-    return None if arguments[1] in (None, "null") else _written(arguments[1])
+    return None if arguments[1] in (None, "null") else str(arguments[1])
 
 
 def _glob(arguments: list[Any]) -> list[str]:

@@ -79,8 +79,6 @@ MODEL: tuple[OfficialField, ...] = (
                  "first embeddings have the deviation of their init_fn", "Deviation of the first embeddings.", None,
                  null=True, late=True),
     translated("model.norm_after", "bool", False, "model.norm_after", "Norm after each part of a block.", late=True),
-    inapplicable("model.low_cpu_fsdp", "bool", False, "speed", "sharded weights are never whole in one process",
-                 "Deprecated.", late=False),
 )  # fmt: skip
 
 OPTIMIZER: tuple[OfficialField, ...] = (
@@ -98,9 +96,8 @@ OPTIMIZER: tuple[OfficialField, ...] = (
     translated("optimizer.decay_norm_and_bias", "bool", False, "optimizer.decay_norm_and_bias",
                "Decay norms and biases too."),
     translated("optimizer.decay_embeddings", "bool", False, "optimizer.decay_embeddings", "Decay the embedding too."),
-    inapplicable("optimizer.metrics_log_interval", "int", None, "left out",
-                 "the metrics hold the norm of the whole gradient, not those of single weights",
-                 "Steps between metrics of every weight.", None, null=True),
+    translated("optimizer.metrics_log_interval", "int", None, "optimizer.metrics_interval",
+               "Steps between metrics of every weight; none where null.", null=True),
     inapplicable("optimizer.record_update_metrics", "bool", False, "left out",
                  "the metrics hold nothing of single weights", "Metrics of every weight's update.", False, late=True),
 )  # fmt: skip

@@ -19,6 +19,7 @@ from .fields import OfficialField
 from .schema import FIELDS, effective
 
 NO_EVALUATION = "left out, for no command makes data for them"
+LATE_VALUES = (("sharded_checkpointer", "olmo_core"), ("load_path_sharded_checkpointer", "olmo_core"))
 NEVER = 10**12  # steps
 ANY_PRESET = "olmo-1b"  # whose every field is set besides
 
@@ -45,7 +46,7 @@ def translate(tree: Mapping[str, Any], where: str, ours: Mapping[str, Any]) -> T
     A value that would change the result and cannot be had is a UserError; the rest of what cannot apply is noted.
     """
     values, given = effective(tree, where)
-    late = any(FIELDS[key].late for key in given)
+    late = any(FIELDS[key].late for key in given) or any(values[key] == value for key, value in LATE_VALUES)
     found = Translation()
     _check_inapplicable(values, given, found, where)
     found.notes.append(
@@ -57,6 +58,7 @@ def translate(tree: Mapping[str, Any], where: str, ours: Mapping[str, Any]) -> T
     _schedule(values, found)
     _data(values, found, where)
     _batch(values, found, where)
+    _parallel(values, found)
     _run(values, given, found)
     _loss(values, late, found)
     _checkpoints(values, found)
@@ -141,6 +143,8 @@ def _optimizer(values: Mapping[str, Any], given: set[str], found: Translation) -
         found.put("optimizer.eps", values["optimizer.eps"])
     elif "optimizer.eps" in given:
         found.notes.append("optimizer.eps has no effect: LionW has none")
+    if values["optimizer.metrics_log_interval"] is not None:
+        found.put("optimizer.metrics_interval", values["optimizer.metrics_log_interval"])
     for key in ("max_grad_norm", "max_grad_norm_ratio"):
         found.put(f"optimizer.{key}", values[key])
 
@@ -205,6 +209,8 @@ def _data(values: Mapping[str, Any], found: Translation, where: str) -> None:
         found.put("data.files", place[1])
         found.put("data.dtype", values["data.memmap_dtype"])
         found.put("data.tokenizer", values["tokenizer.identifier"])
+    if values["data.label_mask_paths"]:
+        found.put("data.label_masks", values["data.label_mask_paths"])
     seed = values["data.seed"] if values["data.seed"] is not None else values["seed"]
     seed += values["epoch"] or 0
     if seed != values["seed"]:
@@ -236,10 +242,13 @@ def place_of_files(files: list[str], where: str) -> tuple[str, list[str]]:
 
 def _batch(values: Mapping[str, Any], found: Translation, where: str) -> None:
     batch, micro = values["global_train_batch_size"], values["device_train_microbatch_size"]
-    micro = min(batch, micro)
-    if micro < 1 or batch % micro:
+    ranks = world()
+    micro = min(batch // ranks, micro)
+    if micro < 1 or batch % (micro * ranks):
+        of_ranks = f" times {ranks} ranks" if ranks > 1 else ""
         raise UserError(
-            f"device_train_microbatch_size {micro} does not divide global_train_batch_size {batch}",
+            f"device_train_microbatch_size {values['device_train_microbatch_size']}{of_ranks} does not divide "
+            f"global_train_batch_size {batch}",
             where=where,
             fix="choose a divisor, so that every micro-batch weighs the same",
         )
@@ -248,13 +257,34 @@ def _batch(values: Mapping[str, Any], found: Translation, where: str) -> None:
     found.put("max_duration", str(values["max_duration"]).strip())
 
 
+def world() -> int:
+    """Processes that a launcher started together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _parallel(values: Mapping[str, Any], found: Translation) -> None:
+    strategy = values["fsdp.sharding_strategy"] if values.get("fsdp", {}) is not None else "FULL_SHARD"
+    if values["distributed_strategy"] == "ddp":
+        strategy = "NO_SHARD"
+    copies = 1
+    if strategy == "NO_SHARD":
+        copies = world()
+    elif strategy.lstrip("_").startswith("HYBRID_SHARD"):
+        machines = world() // int(os.environ.get("LOCAL_WORLD_SIZE", str(world())))
+        copies = values["fsdp.hybrid_sharding_num_model_replicas"] or machines
+    found.put("parallel.replicas", copies)
+    found.put("parallel.reshard_after_forward", strategy not in ("SHARD_GRAD_OP", "_HYBRID_SHARD_ZERO2"))
+
+
 def _run(values: Mapping[str, Any], given: set[str], found: Translation) -> None:
     found.put("save_folder", values["save_folder"])
     found.put("seed", values["seed"])
     found.put("log_interval", values["console_log_interval"])
-    for key in ("run_name", "stop_at"):
+    for key in ("run_name", "stop_at", "early_stopping_factor"):
         if values[key] is not None:
             found.put(key, values[key])
+    if "time_limit" in given and values["time_limit"] is not None:
+        found.put("time_limit", values["time_limit"])
     precision = values["precision"]
     found.put("precision", "auto" if precision == "amp_bf16" else precision or "fp32")
     if values.get("single.device") is not None:
@@ -286,6 +316,8 @@ def _checkpoints(values: Mapping[str, Any], found: Translation) -> None:
         found.put("checkpoint.save_interval", NEVER)
     else:
         found.put("checkpoint.save_interval", often if often is not None else kept)
+    if values["save_interval_ephemeral"] is not None:
+        found.put("checkpoint.ephemeral_interval", values["save_interval_ephemeral"])
     if often is not None and kept is not None and keep > 0:
         found.notes.append(
             f"save_num_checkpoints_to_keep {keep} has no effect, so that those of save_interval_unsharded stay"
