@@ -83,7 +83,7 @@ def test_a_part_holds_the_stretch_of_its_bits_in_the_order_of_the_hashes() -> No
 
 def test_parts_are_as_many_as_memory_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [count_parts(hashes) for hashes in (0, 1, 1 << 18, (1 << 18) + 1, 1 << 24, 1 << 28)] == [1, 1, 1, 2, 64, 64]
-    assert count_parts(1 << 32) == 640  # of 2^29 / 80 hashes
+    assert count_parts(1 << 32) == 1024  # 640 of 2^29 / 80 hashes, and up to a power of two
     assert count_parts(1 << 40) == 1 << BITS
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,7 +30,7 @@ from .documents import (
     check_failures,
     parse_document,
 )
-from .execute import map_ordered
+from .execute import map_ordered, workers_are_copies
 from .files import (
     PARTIAL,
     atomic_write,
@@ -46,6 +47,7 @@ from .records import recorded
 from .resuming import open_scratch
 
 CHUNK_BYTES = 4 << 20  # of lines: large enough for compiled loops, small enough for many processes
+LAST_FILES = 3  # of equal size, or what is as much: the last of them are not left to one worker each
 FINISHED = "finished.jsonl"
 Note = list[Any]  # what a chunk has to say beside its rows: a list that begins with its kind, JSON all through
 log = logging.getLogger(__name__)
@@ -143,12 +145,16 @@ class SmallFile:
 
 
 def read_units(files: Sequence[tuple[int, DocumentFile]]) -> Iterator[Chunk | SmallFile]:
-    """Units of work in order of files: small ones as they are, the lines of larger ones."""
-    for index, file in files:
-        if file.path.stat().st_size <= SMALL_FILE_BYTES:
+    """Units of work in order of files: small ones as they are, the lines of larger ones and of the last ones, so that
+    no worker has a whole file to read when there is nothing left for the others."""
+    sizes = [file.path.stat().st_size for _, file in files]
+    left = sum(sizes)
+    for (index, file), size in zip(files, sizes, strict=True):
+        if size <= SMALL_FILE_BYTES and size * LAST_FILES <= left:
             yield SmallFile(index, file, CHUNK_BYTES)
         else:
             yield from read_chunks([(index, file)])
+        left -= size
 
 
 def score_unit(score: Callable[[Chunk], Scored], unit: Chunk | SmallFile) -> Scored:
@@ -262,11 +268,21 @@ class Output:
                 path.unlink()
 
 
+def _digest_files(files: Sequence[DocumentFile], processes: int, rehearse: Callable[[], object] | None) -> list[str]:
+    rehearsed = rehearse is not None and workers_are_copies(processes)
+    with ThreadPoolExecutor(max(1, processes)) as threads:  # they have ended before workers begin
+        digests = threads.map(digest_file, [file.path for file in files])
+        if rehearse is not None and rehearsed:
+            rehearse()
+    return list(digests)
+
+
 class Annotation:
     """All attributes folders that one pass over ``files`` writes: one for each root and each of ``names``.
 
     ``state`` is what the rows depend on beside the documents; finished files of an interrupted run are kept where it is
-    the same. ``depends_on_all`` says that the rows of a file depend on the other files too.
+    the same. ``depends_on_all`` says that the rows of a file depend on the other files too. ``rehearse`` is what
+    :func:`map_ordered` calls before there are ``processes`` workers: it is called while threads digest the files.
     """
 
     def __init__(
@@ -276,13 +292,15 @@ class Annotation:
         names: Sequence[str],
         state: list[Any],
         depends_on_all: bool = False,
+        processes: int = 1,
+        rehearse: Callable[[], object] | None = None,
     ) -> None:
         self.files = files
         self.names = names
         self.what = what
         self.targets = list(dict.fromkeys(file.attributes_folder(name) for file in files for name in names))
         self.outputs: dict[Path, Output] = {}
-        self.digests = [digest_file(file.path) for file in files]
+        self.digests = _digest_files(files, processes, rehearse)
         if depends_on_all:
             state = [*state, [[str(file.path) for file in files], self.digests]]
         self.state = state

@@ -72,10 +72,14 @@ def map_ordered(
     """
     if not 1 <= processes <= MOST_PROCESSES:
         raise UserError(f"processes is {processes}", fix=f"give 1 to {MOST_PROCESSES}")
-    copied = processes > 1 and _executor.get() is on_this_machine and start_method() == "fork"
-    if copied and rehearse is not None:
+    if rehearse is not None and workers_are_copies(processes):
         rehearse()
     return _executor.get()(function, units, processes)
+
+
+def workers_are_copies(processes: int) -> bool:
+    """Whether ``processes`` workers would begin as copies of this process, with all that it has loaded."""
+    return processes > 1 and _executor.get() is on_this_machine and start_method() == "fork"
 
 
 @contextmanager

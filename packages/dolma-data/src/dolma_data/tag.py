@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from . import __version__
-from .annotate import Annotation, Chunk, Note, Scored, scored
+from .annotate import EMPTY, Annotation, Chunk, Note, Scored, scored
 from .attributes import check_folder_name, clean_name, encode_rows
 from .batch import MOST_SPANS, Batch, RowSizes, Spans, TooManySpansError, row_too_large
 from .classifiers.folder import find_classifier
@@ -314,14 +314,17 @@ def tag(config: TagConfig) -> tuple[list[Path], dict[str, int]]:
         plan.options.seed,
         sorted(plan.options.differences),
     ]
-    work = Annotation("tag", files, [folder for folder, _ in plan.outputs], state)
+    processes = 1 if config.debug or config.profile.enable else config.processes
+    score = partial(tag_chunk, plan)
+    rehearse = partial(score, EMPTY)
+    folders = [folder for folder, _ in plan.outputs]
+    work = Annotation("tag", files, folders, state, processes=processes, rehearse=rehearse)
     written: list[Path] = []
     read = [Path(name) for name in plan.modules if is_file_name(name)]
     read += [file for _, files in plan.options.resources for file in files]
-    processes = 1 if config.debug or config.profile.enable else config.processes
     with work.recorded("tag", config, read):
         with profiled(config.profile):
-            work.run(partial(tag_chunk, plan), processes)
+            work.run(score, processes)
         work.check(config.max_failed)
         for (folder, _), taggers in zip(plan.outputs, prepared, strict=True):
             seen = {(tagger, key) for _, (_, tagger, key) in work.notes(folder)}

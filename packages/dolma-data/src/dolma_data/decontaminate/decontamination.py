@@ -105,7 +105,8 @@ def decontaminate(config: DecontaminateConfig) -> tuple[list[Path], dict[str, in
         log.warning("%d items of the evaluation have no %s words and cannot be compared", missed, what)
     files = find_documents(config.documents)
     content = digest_units(units)
-    work = Annotation("decontaminate", files, [name], [__version__, name, content, rule])
+    state = [__version__, name, content, rule]
+    work = Annotation("decontaminate", files, [name], state, processes=config.processes)
     others = [*rule.suites, *rule.requests, *rule.texts]
     stated = digest(folder) if folder is not None and not others else content
     inputs = [Path(item) for item in others] + ([folder] if folder else [])

@@ -95,7 +95,9 @@ def _dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
     held = open_filter(bloom) if bloom else None
     run = fingerprint(rule, bloom, config.compat, len(old), digests) if bloom else None
     state = [__version__, asdict(rule), config.compat, bloom and asdict(bloom), held and held.describe(), digests]
-    work = Annotation("dedupe", files, [name], state, depends_on_all=True)
+    score = encoder(config)
+    rehearse = partial(score, EMPTY)
+    work = Annotation("dedupe", files, [name], state, True, processes=config.processes, rehearse=rehearse)
     compared = [file.path for file in old]
     if bloom and run and held and not bloom.read_only:
         counts = finished_counts(held, run, digests, work.targets)
@@ -106,7 +108,7 @@ def _dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
         check_leftovers(held, bloom, digests, config.compat == "dolma")
     with work.recorded("dedupe", config, compared):
         scratch = Scratch(next(iter(work.outputs.values())).progress / "units")  # an interrupted run goes on there
-        encode(encoder(config), [*old, *files], scratch, config.processes)
+        encode(score, [*old, *files], scratch, config.processes)
         found = find(config, scratch, held, digests, run or "")
         marked = write_attributes(
             work,

@@ -63,9 +63,10 @@ def find_first_copies(scratch: Scratch, processes: int) -> int:
 
 
 def count_parts(hashes: int) -> int:
-    """Parts of so many hashes, whatever the number of processes."""
+    """Parts of so many hashes, whatever the number of processes: a power of two, as processes mostly are."""
     least = -(-hashes * BYTES_PER_HASH // MEMORY)
-    return min(max(1, least, min(PARTS, -(-hashes // HASHES))), 1 << BITS)
+    parts = max(1, least, min(PARTS, -(-hashes // HASHES)))
+    return min(1 << (parts - 1).bit_length(), 1 << BITS)
 
 
 def find_in_part(folder: Path, part: Part) -> None:

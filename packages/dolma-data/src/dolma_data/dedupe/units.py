@@ -124,7 +124,7 @@ def _key_names(key: str) -> tuple[str, ...] | None:
     return parse_key(key)
 
 
-class TextOnly(msgspec.Struct):
+class TextOnly(msgspec.Struct, gc=False):
     """What deduplication of paragraphs reads of a document; the rest is passed over."""
 
     id: str
