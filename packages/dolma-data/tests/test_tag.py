@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dolma_data.annotate import CHUNK_BYTES, read_chunks
+from dolma_data.annotate import CHUNK_BYTES, Chunk, read_chunks, read_units
 from dolma_data.cli import execute
 from dolma_data.documents import find_documents
 from dolma_data.files import digest
@@ -146,6 +146,14 @@ def test_any_number_of_processes_gives_the_same_bytes(write_documents: Any, monk
         assert tag(root, "--taggers", *TAGGERS, *options) == 0
         digests.append(digest(root / "attributes" / "x"))
     assert len(set(digests)) == 1
+
+
+def test_the_last_files_are_no_units_of_one_worker(write_documents: Any) -> None:
+    for name in "abcde":
+        root = write_documents(documents(name, 10), f"{name}.jsonl")
+    units = list(read_units(list(enumerate(find_documents([root])))))
+    assert [type(unit).__name__ for unit in units] == ["SmallFile", "SmallFile", "SmallFile", "Chunk", "Chunk"]
+    assert [unit.last for unit in units if isinstance(unit, Chunk)] == [True, True]
 
 
 def test_chunks_hold_every_line_once(write_documents: Any, monkeypatch: pytest.MonkeyPatch) -> None:
