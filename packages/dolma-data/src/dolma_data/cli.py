@@ -38,10 +38,6 @@ if TYPE_CHECKING:
     from .recipe.pipeline import Bound
     from .recipe.recipe import Step
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-LARGE_BYTES = 32 << 20  # what is larger has pages of its own, which always go back
-KEPT_BYTES = 128 << 20
-
 app = make_app(
     "dolma-data",
     "dolma-data",
@@ -414,20 +410,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     return run(app, arguments, spell=prepare_arguments, prepare=prepare, load=load_settings)
 
 
-def keep_freed_memory() -> None:
-    """Keep what is freed for the next chunk. By its defaults glibc returns large arrays to the system, and the pages it
-    takes again have to be zeroed: 4 % of a pass over documents. Nothing elsewhere than on Linux with glibc."""
-    import ctypes
-
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-
-
 def main() -> None:
     """Entry point of the console script."""
     # NumPy's linear algebra, which nothing here uses, starts a thread for every core; see execute.start_method
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    keep_freed_memory()
     sys.exit(execute())
