@@ -54,12 +54,12 @@ def _of_characters(
 @tagger("tokenizer_repetitions_v1", types=TYPES, source=PERIODS, need=TOKENIZER, load=read_tokenizer)
 def tokenizer_repetitions_v1(batch: Batch, resource: LoadedTokenizer) -> Iterator[Spans]:
     """Runs of tokens that repeat three times or more with a period of 1 to 13 tokens, each under all its periods."""
-    rows = [
-        (document, start, end, times)
-        for document, text in enumerate(batch.texts)
-        for start, end, times in _periods(resource, text)
-    ]
-    yield from _of_tokens(batch, rows)
+    found = [_runs(resource, text) for text in batch.texts]
+    starts, ends, times = (np.concatenate(columns).astype(np.int64) for columns in zip(*found, strict=True))
+    documents = np.repeat(np.arange(len(batch), dtype=np.int64), [len(runs[0]) for runs in found])
+    spans = Spans("repetition", documents, starts, ends, times.astype(np.float64))
+    yield spans
+    yield from _statistics(batch, spans, None)
 
 
 @tagger(
@@ -103,13 +103,17 @@ def tokenizer_repetitions_v2r2(batch: Batch, resource: LoadedTokenizer) -> Itera
 
 def _periods(tokenizer: LoadedTokenizer, text: str) -> Iterator[tuple[int, int, float]]:
     """Start and end in code points and times of each run."""
+    starts, ends, times = _runs(tokenizer, text)
+    yield from zip(starts.tolist(), ends.tolist(), times.astype(np.float64).tolist(), strict=True)
+
+
+def _runs(tokenizer: LoadedTokenizer, text: str) -> tuple[Integers, Integers, Integers]:
+    """The same as columns."""
     from ..kernels.repetitions import find_periods
 
     ids, starts, ends = tokenizer.encode(text)
     runs = find_periods(ids, LONGEST_PERIOD)
-    places = zip(starts[runs[:, 0]].tolist(), ends[runs[:, 1] - 1].tolist(), runs[:, 2].tolist(), strict=True)
-    for start, end, times in places:
-        yield start, end, float(times)
+    return starts[runs[:, 0]], ends[runs[:, 1] - 1], runs[:, 2].copy()
 
 
 def _of_tokens(batch: Batch, rows: Iterable[Row], only: Integers | None = None) -> Iterator[Spans]:
