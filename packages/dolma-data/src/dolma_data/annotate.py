@@ -47,7 +47,7 @@ from .records import recorded
 from .resuming import open_scratch
 
 CHUNK_BYTES = 4 << 20  # of lines: large enough for compiled loops, small enough for many processes
-LAST_FILES = 3  # of equal size, or what is as much: the last of them are not left to one worker each
+LAST_FILES = 2.5  # so many of equal size, or what is as much, are read for all workers
 FINISHED = "finished.jsonl"
 Note = list[Any]  # what a chunk has to say beside its rows: a list that begins with its kind, JSON all through
 log = logging.getLogger(__name__)
