@@ -13,13 +13,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
+from cyclopts import (
+    App,
+    Argument,
+    ArgumentCollection,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 from cyclopts.config import Dict
 
 from .errors import UserError
@@ -165,7 +174,8 @@ def parse_and_run(
         tokens, settings = prepare(tokens, settings, config)
     if config is not None and tokens:
         # the file belongs to the command named; at the top level cyclopts would pass over keys named like commands
-        app.config = Dict({tokens[0]: settings}, source=config, use_commands_as_keys=True)
+        given = Dict({tokens[0]: settings}, source=config, use_commands_as_keys=True)
+        app.config = (lambda _app, _commands, arguments: check_mappings(settings, config, arguments), given)
     result = app(tokens, exit_on_error=False, print_error=False)
     return result if isinstance(result, int) else 0
 
@@ -186,11 +196,38 @@ def named(error: CycloptsError) -> str:
     return text if name.removeprefix("--") in text.replace("][", ".").replace("_", "-") else f"{name}: {text}"
 
 
+def setting_paths(arguments: Iterable[Argument]) -> list[list[str]]:
+    """The keys that lead to each setting, sorted, without the names that switch one off."""
+    options = [name for each in arguments if each.parse for name in {*each.names} - {*each.negatives}]
+    return [name.removeprefix("--").replace("-", "_").split(".") for name in sorted(options) if name.startswith("--")]
+
+
+def check_mappings(settings: dict[str, Any], config: str, arguments: ArgumentCollection) -> None:
+    """UserError for a value in a file where keys belong; cyclopts would take it for that of the first key."""
+    kinds = {keys[0]: each.hint for each in arguments for keys in setting_paths([each]) if len(keys) == 1}
+    named = ((str(key).replace("-", "_"), value) for key, value in settings.items())
+    pending: list[tuple[str, Any, Any]] = [(key, value, kinds.get(key)) for key, value in named]
+    while pending:
+        path, value, kind = pending.pop()
+        mapping = next(
+            (each for each in (kind, *get_args(kind)) if isinstance(each, type) and is_dataclass(each)), None
+        )
+        if mapping is None or value is None:
+            continue
+        if isinstance(value, list):
+            pending += [(path, each, mapping) for each in value]
+        elif isinstance(value, dict):
+            hints = get_type_hints(mapping)
+            pending += [(f"{path}.{key}", each, hints.get(str(key).replace("-", "_"))) for key, each in value.items()]
+        else:
+            keys = ", ".join(sorted(each.name for each in fields(mapping)))
+            raise UserError(f"{path} is {value!r}, not a mapping", where=config, fix=f"keys of {path} are {keys}")
+
+
 def unknown_key(error: UnknownOptionError) -> str:
     """A key of a configuration file that no setting has: its dotted path, and the nearest one that there is."""
     path = keys_of(str(error.token.keyword))
-    options = [name for each in error.argument_collection if each.parse for name in {*each.names} - {*each.negatives}]
-    known = [name.removeprefix("--").replace("-", "_").split(".") for name in sorted(options) if name.startswith("--")]
+    known = setting_paths(error.argument_collection)
     spelled = [key.replace("-", "_") for key in path]
     depth = 0  # keys from the beginning that there are
     while any(keys[: depth + 1] == spelled[: depth + 1] for keys in known):
@@ -290,6 +327,10 @@ def run(
     except BrokenPipeError:
         settle_output()
         return EXIT_INTERRUPTED
+    except ValueError as error:
+        if "embedded null" not in str(error):  # what Python says of a path that no system takes
+            raise
+        print("error: a path holds a NUL character; check the settings", file=sys.stderr)
     except OSError as error:
         if error.filename is None and error.errno not in NO_ROOM:
             raise

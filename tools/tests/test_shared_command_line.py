@@ -40,6 +40,11 @@ def keep(*, settings: Annotated[Settings, Parameter(name="*")] = DEFAULT) -> Non
     print(settings)
 
 
+@app.command
+def write(*, path: Path) -> None:
+    path.write_text("x")
+
+
 def test_a_word_that_no_option_takes_is_one_line_that_says_how_switches_are_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -76,3 +81,29 @@ def test_an_unknown_key_of_a_file_is_told_by_its_whole_path_with_the_nearest_the
     file.write_text(content)
     assert run(app, ["keep", "-c", str(file)]) == 2
     assert capsys.readouterr().err == f"error: {message}\n".replace("FILE", str(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("filter: 5", "filter is 5, not a mapping (FILE); keys of filter are at_least, include"),
+        ("filter: [x]", "filter is 'x', not a mapping (FILE); keys of filter are at_least, include"),
+        ("streams: [{at_least: 1}, y]", "streams is 'y', not a mapping (FILE); keys of streams are at_least, include"),
+    ],
+)
+def test_a_value_where_keys_belong_is_not_taken_for_that_of_the_first_key(
+    content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(content)
+    assert run(app, ["keep", "-c", str(file)]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n".replace("FILE", str(file))
+    file.write_text("filter: {at_least: 2}\nstreams: [{at_least: 1}]")
+    assert run(app, ["keep", "-c", str(file)]) == 0
+
+
+def test_a_nul_in_a_path_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text('path: "a\\0b"')
+    assert run(app, ["write", "-c", str(file)]) == 2
+    assert capsys.readouterr().err == "error: a path holds a NUL character; check the settings\n"

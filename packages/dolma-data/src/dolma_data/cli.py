@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 app = make_app(
     "dolma-data",
     "dolma-data",
-    "Curation of text corpora: extraction, tagging, deduplication, decontamination, mixing, tokenisation.",
+    "Curation of text corpora: extraction, tagging, deduplication, decontamination, mixing, tokenisation. Every command"
+    " takes its settings from a YAML file too, with -c FILE; options win over it.",
 )
 
 NO_STREAMS = WhyConfig()
