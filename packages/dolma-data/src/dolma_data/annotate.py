@@ -39,6 +39,7 @@ from .files import (
     read_lines,
     replace_artifact,
     write_json,
+    writing,
 )
 from .progress import Progress
 from .provenance import Record
@@ -237,7 +238,8 @@ class Output:
         digest = digest_file(self.folder / file.tree)
         row = FinishedFile(file.tree, document_digest, digest, rows, failures)
         self.finished[file.tree] = row
-        with open(self.progress / FINISHED, "ab") as journal:
+        path = self.progress / FINISHED
+        with writing(path), open(path, "ab") as journal:
             journal.write(encode_json(row) + b"\n")
             journal.flush()
             os.fsync(journal.fileno())

@@ -98,8 +98,8 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is not None or error.errno not in NO_ROOM:
-            raise
+        if error.errno not in NO_ROOM or (error.filename is not None and error.filename2 is None):
+            raise  # a copy that fails names what it copies first
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from .errors import UserError
-from .files import PARTIAL
+from .files import PARTIAL, writing
 
 SECONDS_OF_ENDING = 2.0  # that the workers of a command that was killed may still take
 SECONDS_BETWEEN_TRIES = 0.02
@@ -42,10 +42,10 @@ def held(file: Path, where: str) -> Iterator[None]:
             )
         time.sleep(SECONDS_BETWEEN_TRIES)
     with stream:
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
         try:
+            with writing(file):
+                stream.truncate(0)
+                os.write(stream.fileno(), str(os.getpid()).encode())
             yield
         finally:
             file.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from .config.kinds import Local, Place
 from .config.mix import MixStream
 from .documents import ATTRIBUTES, DOCUMENTS, MANIFEST, QUARANTINE
 from .errors import UserError
-from .files import NOT_CONTENT, PARTIAL, read_json, write_json
+from .files import NOT_CONTENT, PARTIAL, read_json, write_json, writing
 from .remote import WEB, mirrors, split_url, with_urls
 from .storage import Infos, Storage, transfers, version_of
 
@@ -283,7 +283,8 @@ class Mirror:
             if path.suffix in TEXTS:
                 text = path.read_text(encoding="utf-8", errors="surrogateescape")
                 if with_urls(text) != text:
-                    path.write_text(with_urls(text), encoding="utf-8", errors="surrogateescape")
+                    with writing(path):
+                        path.write_text(with_urls(text), encoding="utf-8", errors="surrogateescape")
         owned: dict[Path, list[Path]] = {path.parent: [] for path in pending if path.name == MANIFEST}
         loose = []
         for path in pending:

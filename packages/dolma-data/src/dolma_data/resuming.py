@@ -1,13 +1,21 @@
-"""Scratch folders of interrupted runs: the same command finds what it had, another one begins anew."""
+"""Scratch folders of interrupted runs: the same command finds what it had, another one begins anew.
+
+What is written there need not be on disk after a power cut; without room, the error names the file.
+"""
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from .documents import encode_json
-from .files import atomic_write
+from .files import atomic_write, writing
 
 STATE = "state.json"
 log = logging.getLogger(__name__)
@@ -28,3 +36,17 @@ def open_scratch(folder: Path, state: object) -> Path:
         with atomic_write(mark) as stream:
             stream.write(text)
     return folder
+
+
+def write_buffers(path: Path, *parts: Any) -> None:
+    """Write buffers (bytes, or the data of contiguous arrays) one after the other."""
+    with writing(path), open(path, "wb") as stream:
+        for part in parts:
+            stream.write(part)
+
+
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """What ``numpy.save`` writes; its own way of writing forgets why it fails."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    write_buffers(path, header.getvalue(), np.ascontiguousarray(array).data)

@@ -19,7 +19,7 @@ from ..batch import Batch
 from ..config.train_classifier import TrainClassifierConfig
 from ..documents import Failure, check_failures, find_documents, read_physical_lines
 from ..errors import UserError
-from ..files import atomic_artifact, digest_file, write_json
+from ..files import atomic_artifact, atomic_write, digest_file, write_json
 from ..pieces import whole_texts
 from ..records import recorded
 from .fasttext_file import read_fasttext, write_fasttext
@@ -134,7 +134,7 @@ def train_classifier(config: TrainClassifierConfig) -> dict[str, Any]:
         texts, targets = [example.text for example in training], [example.label for example in training]
         model, counts = train_fasttext(texts, targets, config.settings, lower=config.lower, seed=config.seed)
         with atomic_artifact(config.output, ARTIFACT) as folder:
-            with open(folder / MODEL, "wb") as stream:
+            with atomic_write(folder / MODEL) as stream:
                 write_fasttext(stream, model, counts)
             report = _measure(folder / MODEL, testing, config.lower)
             manifest = {
@@ -150,7 +150,8 @@ def train_classifier(config: TrainClassifierConfig) -> dict[str, Any]:
             }
             write_json(folder / MANIFEST, manifest)
             write_json(folder / "report.json", report)
-            (folder / "report.txt").write_text(format_report(report), encoding="utf-8")
+            with atomic_write(folder / "report.txt") as stream:
+                stream.write(format_report(report).encode())
         record.outputs.append(config.output / MODEL)
         dropped = sum(left_out.values())
         record.counts.update(

@@ -20,6 +20,7 @@ from ..batch import Integers
 from ..config.dedupe import MinHashRule
 from ..execute import map_ordered
 from ..kernels.minhash import find_roots, jaccard, join
+from ..resuming import write_buffers
 from .by_hash import Marks
 from .columns import Columns, write_columns
 from .scratch import Before, Scratch, saved_scratch
@@ -86,9 +87,7 @@ def find_clusters(rule: MinHashRule, scratch: Scratch, processes: int) -> str:
 
 def gather(scratch: Scratch, name: str) -> None:
     """One column of all chunks in a file, to be mapped into memory."""
-    with open(scratch.column_path(name), "wb") as stream:
-        for number, _ in scratch.chunks():
-            scratch.array(number, name).tofile(stream)
+    write_buffers(scratch.column_path(name), *(scratch.array(number, name).data for number, _ in scratch.chunks()))
 
 
 def find_pairs(rule: MinHashRule, folder: Path, unit: Band) -> Path:

@@ -16,6 +16,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ..resuming import write_buffers
+
 HEADER = 2048  # bytes
 
 
@@ -36,10 +38,7 @@ def write_columns(path: Path, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         at += column.nbytes
     header = msgspec.json.encode(places)
     assert len(header) <= HEADER
-    with open(path, "wb") as stream:
-        stream.write(header.ljust(HEADER))
-        for column in columns.values():
-            stream.write(column.tobytes())
+    write_buffers(path, header.ljust(HEADER), *(np.ascontiguousarray(column).data for column in columns.values()))
 
 
 class Columns:

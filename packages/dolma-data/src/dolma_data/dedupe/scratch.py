@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..attributes import encode_json
 from ..files import PARTIAL
+from ..resuming import write_buffers
 from .columns import Columns, write_columns
 from .units import UnitChunk
 
@@ -107,7 +108,7 @@ class Scratch:
 
     def save(self) -> None:
         """Let :func:`saved_scratch` find these chunks, here and in workers that begin later."""
-        (self.folder / METAS).write_bytes(encode_json(self.metas))
+        write_buffers(self.folder / METAS, encode_json(self.metas))
         saved_scratch.cache_clear()
 
     def chunks(self) -> Iterator[tuple[int, Before]]:
@@ -148,7 +149,7 @@ class Scratch:
 
     def save_column(self, name: str, column: npt.NDArray[Any]) -> None:
         """Put a column over all chunks into a file for :func:`part_of_column`, which may be asked elsewhere."""
-        column.tofile(self.column_path(name))
+        write_buffers(self.column_path(name), np.ascontiguousarray(column).data)
 
     def part_of_column(self, name: str, kind: type[np.generic], begin: int, end: int) -> npt.NDArray[Any]:
         """``[begin:end]`` of a saved column."""

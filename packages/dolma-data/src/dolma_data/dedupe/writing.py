@@ -26,6 +26,7 @@ from ..kernels.marked_rows import BARE, LISTED, TOMBSTONE, encode_marked, encode
 from ..progress import Progress
 from ..reading import pack, packing_of
 from ..remote import shown
+from ..resuming import write_buffers
 from .by_hash import Marker, Marks
 from .scratch import Before, Scratch, saved_scratch
 from .units import NO_KEY, SKIPPED, UnitChunk
@@ -136,7 +137,7 @@ def write_files(scratch: Scratch, files: Sequence[DocumentFile], old: int) -> No
         FileName(_folder_of(file), file.tree, AGAINST if k < old else roots.setdefault(file.root, len(roots)))
         for k, file in enumerate(files)
     ]
-    (scratch.folder / FILES).write_bytes(encode_json(names))
+    write_buffers(scratch.folder / FILES, encode_json(names))
     read_firsts.cache_clear()
 
 

@@ -21,7 +21,8 @@ from typing import BinaryIO
 import msgspec
 
 from ..documents import Shard, encode_json
-from ..files import PARTIAL, digest_file
+from ..files import PARTIAL, digest_file, writing
+from ..resuming import write_buffers
 from .rules import Funnel
 
 Digests = dict[str, str | None]
@@ -108,7 +109,7 @@ class Scratch:
         self._record(number, kind).unlink(missing_ok=True)
         target.unlink(missing_ok=True)
         partial = target.with_name(target.name + PARTIAL)
-        with open(partial, "wb") as stream:
+        with writing(partial), open(partial, "wb") as stream:
             data = Data(stream)
             yield data
         if not data.kept:
@@ -121,7 +122,7 @@ class Scratch:
     def record(self, number: int, kind: str, finished: Finished) -> Finished:
         """Say that the data are whole; comes after :meth:`write`."""
         partial = self.folder / f"record{PARTIAL}"
-        partial.write_bytes(encode_json(finished))
+        write_buffers(partial, encode_json(finished))
         os.replace(partial, self._record(number, kind))
         return finished
 
@@ -139,7 +140,8 @@ class Scratch:
         try:
             os.link(source, partial)
         except OSError:  # a file system without hard links
-            shutil.copyfile(source, partial)
+            with writing(target):
+                shutil.copyfile(source, partial)
         os.replace(partial, target)
 
 

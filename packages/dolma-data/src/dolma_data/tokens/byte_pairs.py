@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ..files import writing
 from ..kernels.byte_pairs import LONG_WORD, NO_ID, PADDING, ROW, encode_texts, fill_pairs
 from ..kernels.pretokens import (
     COMPOSING,
@@ -92,7 +93,8 @@ class Tables:
 
     def save(self, path: Path) -> None:
         """Write the arrays, so that other processes need not make them again."""
-        np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+        with writing(path):
+            np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @staticmethod
     def load(path: Path) -> Tables:

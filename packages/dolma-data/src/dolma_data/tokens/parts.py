@@ -25,6 +25,7 @@ import numpy.typing as npt
 from ..execute import map_ordered
 from ..files import atomic_write, digest_file
 from ..progress import Progress
+from ..resuming import save_array
 from .pieces import Merge, Piece, Table, Written, order_path, part_path, unfinished, write_index, write_piece
 from .units import unit_paths
 
@@ -74,7 +75,7 @@ def _order_range(number: int, merge: Merge) -> None:
         table["unit"] = position
         tables.append(table)
     joined = np.concatenate(tables)
-    np.save(order_path(merge, number), joined[np.argsort(joined["key"], kind="stable")])
+    save_array(order_path(merge, number), joined[np.argsort(joined["key"], kind="stable")])
 
 
 def lengths_of_ranges(merge: Merge) -> Iterator[npt.NDArray[np.int64]]:

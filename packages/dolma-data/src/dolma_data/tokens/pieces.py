@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..files import PARTIAL, atomic_write
+from ..files import PARTIAL, atomic_write, writing
 from ..reading import pack
+from ..resuming import save_array
 from .units import unit_paths
 
 INDEX = np.dtype([("hash", "<u8"), ("file", "<u4"), ("row", "<u4"), ("offset", "<u8")])
@@ -102,13 +103,14 @@ def write_piece(piece: Piece, merge: Merge) -> Written:
         lengths = some["tokens"].astype(np.int64) * dtype.itemsize
         _gather(tokens_path, some["start"] * dtype.itemsize, lengths, starts[here] * dtype.itemsize, laid)
         _gather(ids_path, some["id_start"], some["id_bytes"], name_ends[here] - some["id_bytes"], names)
-    with open(os.open(unfinished(part_path(merge, piece.part)), os.O_WRONLY | os.O_CREAT), "wb", buffering=0) as output:
+    path = unfinished(part_path(merge, piece.part))
+    with writing(path), open(os.open(path, os.O_WRONLY | os.O_CREAT), "wb", buffering=0) as output:
         output.seek(piece.token * dtype.itemsize)
         _write_all(output, laid)
     index = np.empty(len(rows), dtype=INDEX)
     index["hash"], index["file"] = rows["hash"], piece.part
     index["row"], index["offset"] = piece.row + np.arange(len(rows)), piece.token + starts
-    np.save(_index_path(merge, piece.number), index[np.argsort(index["hash"], kind="stable")])
+    save_array(_index_path(merge, piece.number), index[np.argsort(index["hash"], kind="stable")])
     identifiers = [names[start:end].decode() for start, end in pairwise([0, *name_ends.tolist()])]
     table = _pack_table(piece.token + starts, piece.token + ends, identifiers, rows, merge)
     return Written(piece.part, len(laid), piece.tokens, len(rows), table)

@@ -25,10 +25,11 @@ from ..config.tokens import TokenizerSettings
 from ..documents import refuse_own_input
 from ..errors import UserError
 from ..execute import map_ordered
-from ..files import PARTIAL, atomic_artifact, digest_file, read_json, write_json
+from ..files import PARTIAL, atomic_artifact, digest_file, read_json, write_json, writing
 from ..progress import Progress
 from ..reading import read_lines
 from ..records import recorded
+from ..resuming import save_array, write_buffers
 from .parts import RANGE_DOCUMENTS, cut_into_files, lengths_of_ranges, order_documents, write_parts
 from .pieces import Merge
 from .tokenizer import TOKENIZER_FILE, load_tokenizer, special_ids, tokenizer_file
@@ -108,7 +109,8 @@ def reshard(config: ReshardConfig) -> dict[str, Any]:
             size = _tokens_of_file(config, prepared, merge)
             parts = write_parts(merge, sum(unit.tokens for unit in prepared), size, config.max_workers)
             shutil.rmtree(scratch, ignore_errors=True)
-            shutil.copyfile(tokenizer, folder / TOKENIZER_FILE)
+            with writing(folder / TOKENIZER_FILE):
+                shutil.copyfile(tokenizer, folder / TOKENIZER_FILE)
             manifest = {
                 "artifact": ARTIFACT,
                 "format_version": 1,
@@ -251,8 +253,8 @@ def prepare(file: TokenFile, seed: int, dtype: str, scratch: Path) -> Prepared:
     tokens_path, rows_path, ids_path = unit_paths(scratch, file.number)
     tokens_path.unlink(missing_ok=True)  # of a worker that was lost
     tokens_path.symlink_to(file.path.absolute())
-    np.save(rows_path, table)
-    ids_path.write_bytes(b"".join(identifiers))
+    save_array(rows_path, table)
+    write_buffers(ids_path, *identifiers)
     lengths = table["tokens"].astype(np.int64)
     return Prepared(len(rows), len(table), int(lengths.sum()), int(lengths.max(initial=0)), tuple(names))
 

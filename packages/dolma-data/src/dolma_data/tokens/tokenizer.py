@@ -15,7 +15,7 @@ from typing import Any
 from ..config.tokens import TokenizerSettings, TrainTokenizerConfig
 from ..documents import DocumentFile, Failure, check_failures, find_documents, is_blank, read_rows
 from ..errors import UserError
-from ..files import atomic_artifact, digest_file, write_json
+from ..files import atomic_artifact, atomic_write, digest_file, write_json
 from ..progress import Progress
 from ..records import recorded
 
@@ -145,7 +145,8 @@ def train_tokenizer(config: TrainTokenizerConfig) -> dict[str, Any]:
                 fix=f"give more text or --vocab-size {size}",
             )
         with atomic_artifact(config.output, "tokenizer") as folder:
-            tokenizer.save(str(folder / TOKENIZER_FILE))
+            with atomic_write(folder / TOKENIZER_FILE) as stream:
+                stream.write(tokenizer.to_str(pretty=True).encode())
             manifest = {
                 "artifact": "tokenizer",
                 "format_version": 1,

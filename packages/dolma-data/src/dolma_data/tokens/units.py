@@ -29,6 +29,7 @@ from ..documents import DocumentFile, Failure, encode_json, is_blank
 from ..files import PARTIAL, digest_file
 from ..kernels.token_rows import lay_out, row_lengths
 from ..reading import Block, read_blocks
+from ..resuming import save_array, write_buffers
 from .byte_pairs import Encoder, Tables
 from .tokenizer import SpecialIds, load_tokenizer
 
@@ -155,9 +156,9 @@ def encode_unit(unit: Unit, work: Work) -> Encoded:
     laid = np.empty(int(lengths.sum()), dtype="<u2" if work.dtype == "uint16" else "<u4")
     lay_out(ids, firsts, bos, eos, order, laid)
     paths = unit_paths(work.scratch, unit.number)
-    laid.tofile(paths[0])
-    np.save(paths[1], table)
-    paths[2].write_bytes(b"".join(identifiers))
+    write_buffers(paths[0], laid.data)
+    save_array(paths[1], table)
+    write_buffers(paths[2], *identifiers)
     encoded.kept = len(texts)
     encoded.tokens = len(laid)
     encoded.text_bytes = sum(len(block.data) for _, block in unit.blocks)
@@ -186,7 +187,7 @@ def _write_result(encoded: Encoded, paths: Sequence[Path], scratch: Path) -> Non
     row = msgspec.to_builtins(encoded) | {"digests": [digest_file(path) for path in paths]}
     path = scratch / f"{encoded.number}.json"
     unfinished = path.with_name(path.name + PARTIAL)
-    unfinished.write_bytes(encode_json(row))
+    write_buffers(unfinished, encode_json(row))
     os.replace(unfinished, path)
 
 

@@ -26,7 +26,7 @@ from ..documents import (
 )
 from ..errors import UserError
 from ..execute import map_ordered
-from ..files import PARTIAL, atomic_artifact, digest_file, write_json
+from ..files import PARTIAL, atomic_artifact, digest_file, write_json, writing
 from ..locking import locked
 from ..progress import Progress
 from ..records import recorded
@@ -117,7 +117,8 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
             )
             order_documents(merge, processes)
             parts = write_parts(merge, sum(unit.tokens for unit in encoded), config.max_size, processes)
-            shutil.copyfile(tokenizer_path, folder / TOKENIZER_FILE)
+            with writing(folder / TOKENIZER_FILE):
+                shutil.copyfile(tokenizer_path, folder / TOKENIZER_FILE)
             manifest = {
                 "artifact": ARTIFACT,
                 "format_version": 1,

@@ -1,0 +1,109 @@
+"""A disk that is full: one line with the file, and after room is made the same command ends with the same bytes.
+
+The limit on the size of files stands for the disk: a write beyond it fails in the same way, in every process.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MINHASH = ("--dedupe.documents.attribute_name", "dup", "--dedupe.documents.key", "$.text", "--dedupe.method", "minhash")
+BLOOM = ("--bloom_filter.size_in_bytes", "40000", "--bloom_filter.no-read_only", "--bloom_filter.file")
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def corpus(write_documents: Any) -> Path:
+    generator = random.Random(0)
+    words = ["".join(generator.choices("abcdefghij", k=6)) for _ in range(4000)]
+    for number in range(2):
+        texts = ["\n".join(" ".join(generator.choices(words, k=12)) for _ in range(15)) for _ in range(40)]
+        rows = [{"id": f"{number}-{k}", "text": text, "source": "s"} for k, text in enumerate(texts)]
+        root: Path = write_documents(rows, f"{number}.jsonl.gz")
+    return root
+
+
+def command_of(name: str, corpus: Path, out: Path) -> list[object]:
+    """A command that writes attributes of the corpus, or ``out``."""
+    streams = [
+        {
+            "name": "s",
+            "documents": [str(corpus / "documents" / "*")],
+            "output": {"path": str(out), "max_size_in_bytes": 1},
+            "filter": {"include": ["$.id"]},
+        }
+    ]
+    mixture = corpus.parent / "mix.json"
+    mixture.write_text(json.dumps({"streams": streams, "shuffle": name == "shuffle"}))
+    documents = ("--documents", corpus)
+    paragraphs = ("dedupe", *documents, "--dedupe.paragraphs.attribute_name", "dup")
+    commands: dict[str, tuple[object, ...]] = {
+        "tag": ("tag", *documents, "--taggers", "char_length_with_paragraphs_v1", "--experiment", "x"),
+        "exact": paragraphs,
+        "bloom": (*paragraphs, *BLOOM, out),
+        "minhash": ("dedupe", *documents, *MINHASH),
+        "substring": ("dedupe", *documents, *MINHASH[:4], "--dedupe.method", "substring"),
+        "mix": ("mix", "-c", mixture),
+        "shuffle": ("mix", "-c", mixture),
+        "extract": ("extract", corpus / "documents", "--output", out),
+        "train-tokenizer": ("train-tokenizer", *documents, "--output", out, "--vocab-size", "400"),
+        "tokens": ("tokens", *documents, "--destination", out, "--tokenizer.name-or-path", corpus.parent / "tok"),
+        "analyze": ("analyze", *documents, "--output", out),
+        "decontaminate": ("decontaminate", *documents, "--texts", corpus / "documents/0.jsonl.gz", "--report", out),
+    }
+    return list(commands[name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tag", "exact", "bloom", "minhash", "substring", "mix", "shuffle", "extract", "train-tokenizer", "tokens",
+        "analyze", "decontaminate",
+    ],
+)  # fmt: skip
+def test_a_full_disk_is_told_with_the_file_and_the_same_command_goes_on(
+    name: str, corpus: Path, dolma: Any, contents: Any, tmp_path: Path, capsys: Any
+) -> None:
+    if name == "tokens":
+        training = ("--documents", corpus, "--output", tmp_path / "tok", "--vocab-size", "300")
+        assert dolma("train-tokenizer", *training) == 0
+    out = tmp_path / "out"
+    command = [*command_of(name, corpus, out), *(() if name == "train-tokenizer" else ("--processes", "2"))]
+    assert dolma(*command) == 0
+    expected = contents(tmp_path)
+    largest = max(len(data) for path, data in expected.items() if path.startswith(("out", "corpus/attributes")))
+    for size in (100, largest - 1):
+        for made in (out, corpus / "attributes"):
+            shutil.rmtree(made, ignore_errors=True) if made.is_dir() else made.unlink(missing_ok=True)
+        capsys.readouterr()
+        with largest_file(size):
+            assert dolma(*command) == 2
+        *_, error = capsys.readouterr().err.splitlines()
+        told, _, rest = error.partition(" (")
+        assert told == "error: File too large"
+        place, _, fix = rest.partition("); ")
+        assert fix == "check the path, its rights and the space left"
+        assert tmp_path in Path(place).parents
+        left = contents(tmp_path)
+        visible = {path: data for path, data in left.items() if ".partial" not in path}
+        assert visible.items() <= expected.items()
+        assert dolma(*command) == 0
+        assert contents(tmp_path) == expected
