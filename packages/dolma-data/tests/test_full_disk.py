@@ -66,8 +66,6 @@ def command_of(name: str, corpus: Path, out: Path) -> list[object]:
         "extract": ("extract", corpus / "documents", "--output", out),
         "train-tokenizer": ("train-tokenizer", *documents, "--output", out, "--vocab-size", "400"),
         "tokens": ("tokens", *documents, "--destination", out, "--tokenizer.name-or-path", corpus.parent / "tok"),
-        "analyze": ("analyze", *documents, "--output", out),
-        "decontaminate": ("decontaminate", *documents, "--texts", corpus / "documents/0.jsonl.gz", "--report", out),
     }
     return list(commands[name])
 
@@ -76,7 +74,6 @@ def command_of(name: str, corpus: Path, out: Path) -> list[object]:
     "name",
     [
         "tag", "exact", "bloom", "minhash", "substring", "mix", "shuffle", "extract", "train-tokenizer", "tokens",
-        "analyze", "decontaminate",
     ],
 )  # fmt: skip
 def test_a_full_disk_is_told_with_the_file_and_the_same_command_goes_on(
