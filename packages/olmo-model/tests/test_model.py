@@ -182,14 +182,3 @@ def test_a_position_does_not_see_what_comes_after_it(make_model):
     changed[:, 20:] = 7
     with torch.no_grad():
         torch.testing.assert_close(model(changed)[:, :20], model(IDS)[:, :20], atol=0, rtol=0)
-
-
-@pytest.mark.parametrize("changes", [{}, OLMO2 | GROUPED])
-@pytest.mark.parametrize("pieces", [[32], [1] * 32, [20, 1, 11], [3, 29]])
-def test_cached_pieces_give_the_logits_of_the_whole(make_model, pieces, changes):
-    model = make_model(**changes)
-    cache = []
-    with torch.no_grad():
-        parts = [model(part, cache) for part in IDS.split(pieces, dim=1)]
-        torch.testing.assert_close(torch.cat(parts, dim=1), model(IDS), atol=1e-5, rtol=0)
-    assert cache[0][0].shape == (3, model.config.kv_heads, 32, 16)

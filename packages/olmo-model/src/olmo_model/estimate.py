@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .batches import Batches
 from .callbacks.console import time_left
 from .config.model import ModelConfig
 from .config.training import TrainConfig
@@ -70,7 +71,7 @@ def estimate(config: TrainConfig, measured_steps: int = 5) -> Estimate:
     ranks = Ranks(device=choose_device(config))
     with within_memory():
         model = build_model(plan, ranks)
-        trainer = build_trainer(plan, ranks, model, build_update(plan, ranks, model))
+        trainer = build_trainer(plan, ranks, model, build_update(plan, ranks, model), Batches(plan, ranks))
         for _ in range(WARM_UP_STEPS):
             trainer.train_step()
         started = time.perf_counter()

@@ -41,6 +41,13 @@ def next_token_labels(
     return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
 
+def documents_of(input_ids: Tensor, eos_token_id: int) -> Tensor:
+    """The number in its instance, from 0, of the document of every position of ``input_ids`` [B, T]; the id that ends a
+    document belongs to it."""
+    ends = (input_ids == eos_token_id).long()
+    return ends.cumsum(1) - ends
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -128,9 +135,11 @@ def language_model_loss(
     *,
     label_mask: Tensor | None = None,
     instance_mask: Tensor | None = None,
+    documents: Tensor | None = None,
     settings: LossSettings = V1,
 ) -> Loss:
-    """Loss of predicting every token of ``input_ids`` [B, T] from those before it in its instance.
+    """Loss of predicting every token of ``input_ids`` [B, T] from those before it in its instance, or, with
+    ``documents``, from those of its document alone (``documents_of``).
 
     The masks are those of ``next_token_labels``.
     """
@@ -139,7 +148,7 @@ def language_model_loss(
     def read_out(hidden: Tensor, head: Tensor) -> Loss:
         return linear_cross_entropy(hidden.flatten(0, 1), head, labels, settings)
 
-    loss: Loss = model(input_ids, read_out=read_out)
+    loss: Loss = model(input_ids, read_out=read_out, documents=documents)
     return loss
 
 

@@ -19,7 +19,6 @@ from .config.model import ModelConfig
 from .kernels import rms_norm, rotate, swiglu
 
 Read = TypeVar("Read")
-Cache = list[tuple[Tensor, Tensor]]  # per block: rotated keys and values so far, each [B, G, T, K]
 
 
 def rotary_tables(config: ModelConfig, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -61,10 +60,8 @@ class Block(nn.Module):
         self.q_norm = Norm(config, config.projections[0]) if config.qk_norm else None
         self.k_norm = Norm(config, config.projections[1]) if config.qk_norm else None
 
-    def attention(
-        self, x: Tensor, cosine: Tensor, sine: Tensor, past: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """[B, T, D] to [B, T, D], and the keys and values of all positions so far."""
+    def attention(self, x: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, T, D] to [B, T, D]."""
         B, T, _ = x.shape
         qkv = self.att_proj(x)  # [B, T, (H + 2 G) K]
         if self.config.clip_qkv is not None:
@@ -76,26 +73,23 @@ class Block(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = (part.view(B, T, -1, self.config.head_size).transpose(1, 2) for part in (q, k, v))  # H or G heads
         q, k = rotate(q, cosine, sine), rotate(k, cosine, sine)
-        if past is not None:
-            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-        mask = None
-        if 1 < T < k.shape[2]:  # several new positions after old ones: each sees all that is not after it
-            mask = torch.ones(T, k.shape[2], dtype=torch.bool, device=x.device).tril(k.shape[2] - T)
         grouped = self.config.kv_heads != self.config.n_heads
         attended = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=k.shape[2] == T, enable_gqa=grouped
+            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped
         )  # [B, H, T, K]
-        return self.attn_out(attended.transpose(1, 2).reshape(B, T, -1)), (k, v)
+        out: Tensor = self.attn_out(attended.transpose(1, 2).reshape(B, T, -1))
+        return out
 
-    def forward(
-        self, x: Tensor, cosine: Tensor, sine: Tensor, past: tuple[Tensor, Tensor] | None = None, keep: bool = False
-    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """[B, T, D] to [B, T, D], and, with ``keep``, the keys and values of all positions so far."""
+    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, T, D] to [B, T, D]; the tables hold the T positions' angles, ``mask`` [B, 1, T, T] is True where a
+        position (the last but one dimension) sees another, each all up to itself where there is none."""
         after = self.config.norm_after
-        attended, keys_and_values = self.attention(x if after else self.attn_norm(x), cosine, sine, past)
+        attended = self.attention(x if after else self.attn_norm(x), cosine, sine, mask)
         x = x + (self.attn_norm(attended) if after else attended)
-        out = self.ff_out(swiglu(self.ff_proj(x if after else self.ff_norm(x))))
-        return x + (self.ff_norm(out) if after else out), keys_and_values if keep else None
+        out: Tensor = self.ff_out(swiglu(self.ff_proj(x if after else self.ff_norm(x))))
+        if after:
+            out = self.ff_norm(out)
+        return x + out
 
 
 class Transformer(nn.Module):
@@ -131,18 +125,19 @@ class Transformer(nn.Module):
         assert isinstance(weight, Tensor)
         return weight
 
-    def hidden(self, input_ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """What the head reads: [B, T] ids to [B, T, D]. A cache is read from and moved on by T positions."""
-        start = cache[0][0].shape[2] if cache else 0
+    def hidden(self, input_ids: Tensor, documents: Tensor | None = None) -> Tensor:
+        """What the head reads: [B, T] ids to [B, T, D]. With ``documents`` [B, T], numbers of the documents that the
+        positions belong to, none sees what is not of its own."""
         if self.tables is None or self.tables[0].device != input_ids.device:
             self.tables = rotary_tables(self.config, input_ids.device)
-        cosine, sine = (table[start : start + input_ids.shape[1]] for table in self.tables)
+        cosine, sine = (table[: input_ids.shape[1]] for table in self.tables)
+        mask = None
+        if documents is not None:
+            same = documents.unsqueeze(2) == documents.unsqueeze(1)
+            mask = same.tril().unsqueeze(1)  # [B, 1, T, T]
         x = self.transformer["wte"](input_ids)  # [B, T, D]
-        past: list[tuple[Tensor, Tensor] | None] = [*cache] if cache else [None] * self.config.n_layers
-        for index, block in enumerate(self.blocks):
-            x, keys_and_values = block(x, cosine, sine, past[index], cache is not None)
-            if cache is not None:
-                cache[index : index + 1] = [keys_and_values]
+        for block in self.blocks:
+            x = block(x, cosine, sine, mask)
         out = self.transformer["ln_f"](x)
         assert isinstance(out, Tensor)
         return out
@@ -150,13 +145,13 @@ class Transformer(nn.Module):
     def forward(
         self,
         input_ids: Tensor,
-        cache: Cache | None = None,
         read_out: Callable[[Tensor, Tensor], Read] = F.linear,  # type: ignore[assignment]
+        documents: Tensor | None = None,
     ) -> Read:
         """Logits of the next token at every position: [B, T] ids to [B, T, V]; or ``read_out(hidden, head)`` of
-        ``hidden`` [B, T, D] and ``head`` [V, D].
+        ``hidden`` [B, T, D] and ``head`` [V, D]. ``documents`` as in ``hidden``.
 
         Whoever wants less than all logits reads out here and not behind the model's back: a sharded head is whole only
         while the model runs.
         """
-        return read_out(self.hidden(input_ids, cache), self.head)
+        return read_out(self.hidden(input_ids, documents), self.head)

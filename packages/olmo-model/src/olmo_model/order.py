@@ -52,8 +52,7 @@ class Order:
         self.batches = batches
         self.seed = seed
         self._stretches = stretches(instances, batches)
-        self._epoch = -1
-        self._shuffled = np.empty(0, dtype=np.uint32)
+        self._shuffled = -1, np.empty(0, dtype=np.uint32)  # epoch and its order; one value, since threads share it
 
     def position(self, step: int) -> tuple[int, int]:
         """Epoch of a step, and where in the epoch's order its first instance stands."""
@@ -82,9 +81,11 @@ class Order:
     def batch(self, step: int) -> npt.NDArray[np.uint32]:
         """Instances of a step, as many as its batch size."""
         epoch, first = self.position(step)
-        if epoch != self._epoch:
-            self._shuffled, self._epoch = shuffled(self.instances, self.seed, epoch), epoch
-        return self._shuffled[first : first + self.batches.batch_size(step)]
+        kept, order = self._shuffled
+        if epoch != kept:
+            order = shuffled(self.instances, self.seed, epoch)
+            self._shuffled = epoch, order
+        return order[first : first + self.batches.batch_size(step)]
 
     def row(
         self, step: int, *, sequence_length: int, tokens_fingerprint: str, skipped_steps: tuple[int, ...] = ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,14 +18,24 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
+from torch.utils.checkpoint import checkpoint
 
 from .config.model import Initialization, ModelConfig
 from .config.parallel import ParallelSettings
+from .config.training import Recomputed
 from .errors import UserError
 from .initialization import draw
 from .model import Transformer
 from .ranks import AXES, REPLICATE, SHARD, TENSOR, Ranks
 
+RECOMPUTED: dict[Recomputed, Callable[[int], bool]] = {
+    "whole_layer": lambda index: True,
+    "one_in_two": lambda index: index % 2 == 0,
+    "one_in_three": lambda index: index % 3 == 0,
+    "one_in_four": lambda index: index % 4 == 0,
+    "two_in_three": lambda index: index % 3 != 0,
+    "three_in_four": lambda index: index % 4 != 0,
+}  # by the number of the block, as allenai/OLMo (olmo/model.py) has them
 FUSED = {"att_proj": 3, "ff_proj": 2}  # matrices in one: queries, keys, values; up, gate
 PLAN: dict[str, Callable[[], ParallelStyle]] = {
     "att_proj": ColwiseParallel,
@@ -84,6 +95,16 @@ def spread(model: Transformer, ranks: Ranks, settings: ParallelSettings, half: t
             fully_shard(block, mesh=data, mp_policy=policy, reshard_after_forward=settings.reshard_after_forward)
         fully_shard(model, mesh=data, mp_policy=policy, reshard_after_forward=False)
     model.to_empty(device=ranks.device)
+
+
+def recompute(model: Transformer, which: Recomputed) -> None:
+    """Let the blocks that the setting names forget what they computed and compute it again for the backward pass."""
+    if which == "none":
+        return
+    for index, block in enumerate(model.blocks):
+        if RECOMPUTED[which](index):
+            # inside of what fully_shard hangs around the block: weights are gathered once for both
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
 
 
 def let_go(model: Transformer) -> None:

@@ -34,6 +34,7 @@ FREE = (
     "evaluation.",
     "wandb.",
     "time_limit",
+    "activation_checkpointing",
     "guard.",  # decides about steps to come alone: a run that it stopped may go on with such steps skipped
 )
 ANNEAL = "scheduler.anneal."  # may change as long as all of it is still to come

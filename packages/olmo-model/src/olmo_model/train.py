@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .batches import Batches
 from .callbacks.checkpointing import Checkpointing
 from .callbacks.console import Console
 from .callbacks.data_order import DataOrder
@@ -30,11 +31,9 @@ from .config.training import TrainConfig
 from .errors import UserError
 from .evaluate import Scorer, load_requests, load_windows, perplexity, rank_classification
 from .files import write_json
-from .instance_filter import repeating
-from .label_masks import LabelMasks
-from .loss import Loss, language_model_loss
+from .loss import Loss, documents_of, language_model_loss
 from .model import Transformer
-from .parallel import draw_first_weights, let_go, on_grid, reduce_over_replicas, spread
+from .parallel import draw_first_weights, let_go, on_grid, recompute, reduce_over_replicas, spread
 from .plan import Plan, choose_device, make_plan
 from .presets import model_initialization, parameter_count
 from .provenance import Record, recorded
@@ -42,7 +41,7 @@ from .ranks import Ranks, joined
 from .restoring import newest_whole_checkpoint, restore
 from .run_folder import FORMAT_VERSION, RunFolder
 from .tokens import load_tokenizer
-from .trainer import Batch, Callback, Row, Trainer
+from .trainer import Callback, Row, Trainer
 from .update import Update
 
 log = logging.getLogger(__name__)
@@ -55,6 +54,7 @@ def build_model(plan: Plan, ranks: Ranks, *, draw: bool = True) -> Transformer:
     with torch.device("meta"):
         model = Transformer(plan.model)
     spread(model, ranks, plan.config.parallel, None if plan.config.precision == "fp32" else torch.bfloat16)
+    recompute(model, plan.config.activation_checkpointing)
     if draw:
         draw_first_weights(model, model_initialization(plan.config.model), plan.config.seed, ranks.tensor)
     return model
@@ -73,39 +73,26 @@ def build_update(plan: Plan, ranks: Ranks, model: Transformer) -> Update:
 
 
 def build_trainer(
-    plan: Plan, ranks: Ranks, model: Transformer, update: Update, *, masked: MaskedInstances | None = None, **more: Any
+    plan: Plan, ranks: Ranks, model: Transformer, update: Update, batches: Batches, **more: Any
 ) -> Trainer:
-    """The trainer of a plan; ``masked`` is told of instances left out, ``more`` are further arguments of Trainer."""
-    wanted = plan.config.data.instance_filter
-
-    masks = LabelMasks(plan.config.data.label_masks, plan.instances) if plan.config.data.label_masks else None
-
-    def next_batch(step: int) -> Batch:
-        numbers = plan.instances_of(step, ranks)
-        found = plan.instances.batch(numbers)
-        ids = torch.from_numpy(found).to(ranks.device, non_blocking=True)
-        if masks is not None:
-            labels = torch.from_numpy(masks.batch(numbers)).to(ranks.device, non_blocking=True)
-            if not wanted.enabled:
-                return ids, torch.ones(len(ids), dtype=torch.bool, device=ranks.device), labels
-        elif not wanted.enabled:
-            return (ids,)
-        out = repeating(found, min_period=wanted.min_period, max_period=wanted.max_period, max_count=wanted.max_count)
-        if masked is not None:
-            masked.of_step[step] = int(out.sum())
-        kept = torch.from_numpy(~out).to(ranks.device, non_blocking=True)
-        return (ids, kept) if masks is None else (ids, kept, labels)
+    """The trainer of a plan; ``more`` are further arguments of Trainer."""
+    apart = plan.config.data.attention_within_documents
 
     def compute_loss(input_ids: Tensor, instance_mask: Tensor | None = None, label_mask: Tensor | None = None) -> Loss:
         with autocast(plan):
             return language_model_loss(
-                model, input_ids, instance_mask=instance_mask, label_mask=label_mask, settings=plan.config.loss
+                model,
+                input_ids,
+                instance_mask=instance_mask,
+                label_mask=label_mask,
+                documents=documents_of(input_ids, plan.model.eos_token_id) if apart else None,
+                settings=plan.config.loss,
             )
 
     return Trainer(
         compute_loss=compute_loss,
         update=update,
-        next_batch=next_batch,
+        next_batch=batches,
         max_steps=plan.max_steps,
         micro_batch_size=plan.micro_batch_size,
         ranks=ranks,
@@ -181,6 +168,7 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
     with _recorded(plan, ranks, run, resolved) as record:
         checkpoints = Checkpoints(run.root, model, update, ranks, plan.tokens.tokenizer_file, config.checkpoint)
         masked = MaskedInstances(ranks, interval=config.log_interval) if config.data.instance_filter.enabled else None
+        batches = Batches(plan, ranks, masked)
         ledger = DataOrder(
             run.data_order, plan.order, sequence_length=plan.sequence_length, tokens_fingerprint=plan.tokens.fingerprint
         )
@@ -198,7 +186,7 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
             ranks,
             model,
             update,
-            masked=masked,
+            batches,
             callbacks=_callbacks(plan, ranks, run, checkpoints, evaluate, resolved, ledger, masked, began),
             on_skipped=on_skipped,
             describe_batch=describe,
@@ -208,6 +196,7 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
             with stopping_on_signals(trainer), within_memory():
                 trainer.fit()
         finally:
+            batches.close()
             checkpoints.close()
         record.counts = {
             "first_step": standing.step + 1,

@@ -55,6 +55,11 @@ class DataSettings:
     sequence_length: int | None = field(default=None, metadata=whole(2))
     """Tokens of an instance; the model's max_sequence_length where unset."""
 
+    attention_within_documents: bool = False
+    """Let no token attend to those of another document in its instance (Dubey et al. 2024, section 3.2); OLMo 1 lets
+    them. Positions still count from the beginning of the instance, and the first token of a document is still predicted
+    from the end of the one before."""
+
     instance_filter: InstanceFilterSettings = field(default_factory=InstanceFilterSettings)
     """Which instances are left out of the loss."""
 
