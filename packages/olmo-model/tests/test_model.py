@@ -8,7 +8,7 @@ from olmo_model.config.model import Initialization, ModelSettings
 from olmo_model.convert.hugging_face import to_hugging_face_config
 from olmo_model.convert.layout import to_hugging_face
 from olmo_model.errors import UserError
-from olmo_model.loss import language_model_loss
+from olmo_model.loss import documents_of, language_model_loss
 from olmo_model.model import Transformer
 from olmo_model.presets import PRESETS, model_config, model_initialization, parameter_count
 
@@ -182,3 +182,23 @@ def test_a_position_does_not_see_what_comes_after_it(make_model):
     changed[:, 20:] = 7
     with torch.no_grad():
         torch.testing.assert_close(model(changed)[:, :20], model(IDS)[:, :20], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("changes", [{}, OLMO2 | GROUPED])
+def test_documents_that_do_not_see_each_other_are_computed_as_if_alone(make_model, changes):
+    model = make_model(**changes)
+    ids = torch.randint(2, 300, (2, 32), generator=torch.Generator().manual_seed(3))
+    ids[0, [9, 20]] = 0
+    ids[1, 31] = 0
+    documents = documents_of(ids, 0)
+    assert documents[0].tolist() == [0] * 10 + [1] * 11 + [2] * 11
+    assert documents[1].tolist() == [0] * 32
+    with torch.no_grad():
+        found = model(ids, documents=documents)
+        alone = model(ids[:1, :10])
+        other = ids.clone()
+        other[0, :10] = 7
+        changed = model(other, documents=documents)
+    torch.testing.assert_close(found[:1, :10], alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(changed[0, 10:], found[0, 10:], atol=0, rtol=0)
+    assert not torch.allclose(changed[0, :10], found[0, :10], atol=1e-3)

@@ -429,7 +429,6 @@ def test_token_units_and_a_warm_up_longer_than_the_run():
         ({"scheduler__units": "epochs"}, r"scheduler\.units is 'epochs' .*give steps | tokens"),
         ({"model__attention_dropout": 0.1}, r"model\.attention_dropout is 0\.1: .*dropout"),
         ({"model__alibi": True}, r"model\.alibi is True"),
-        ({"data__generate_doc_lengths": True}, r"set data\.generate_doc_lengths to false"),
         ({"data__generate_attention_mask": True}, r"data\.generate_attention_mask is True"),
         ({"load_path": "/x"}, r"load_path is '/x'"),
         ({"reset_optimizer_state": True}, "reset_optimizer_state is True"),
@@ -453,11 +452,9 @@ def test_a_default_of_olmo_that_cannot_be_is_refused_as_one():
 
 
 def test_what_is_left_out_is_told_once_and_knobs_in_one_line():
-    told = notes(
-        remote_save_folder="s3://b", data__num_workers=4, data__timeout=3, activation_checkpointing="whole_layer"
-    )
+    told = notes(remote_save_folder="s3://b", data__num_workers=4, data__timeout=3, python_profiling=True)
     assert [line for line in told if line.startswith("remote_save_folder s3://b has no effect: ")]
-    assert [line for line in told if line.startswith("activation_checkpointing whole_layer has no effect: ")]
+    assert [line for line in told if line.startswith("python_profiling true has no effect: ")]
     (knobs,) = [line for line in told if line.startswith("without effect on any result")]
     assert "data.num_workers, data.timeout" in knobs
     assert not any("remote_save_folder" in line for line in notes())

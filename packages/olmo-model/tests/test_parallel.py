@@ -15,9 +15,20 @@ from olmo_model.config.model import Initialization, ModelConfig
 from olmo_model.config.parallel import ParallelSettings
 from olmo_model.errors import UserError
 from olmo_model.initialization import initialize
+from olmo_model.loss import language_model_loss
 from olmo_model.model import Transformer
 from olmo_model.optim.clipping import clip_by_global_norm
-from olmo_model.parallel import draw_first_weights, fill, gathered, grid, on_grid, rows_by_part, rows_by_rank, spread
+from olmo_model.parallel import (
+    draw_first_weights,
+    fill,
+    gathered,
+    grid,
+    on_grid,
+    recompute,
+    rows_by_part,
+    rows_by_rank,
+    spread,
+)
 from olmo_model.ranks import joined
 
 MODEL = ModelConfig(
@@ -140,3 +151,37 @@ def test_what_tensor_parallelism_cannot_cut_is_refused(changes):
     with pytest.raises(UserError, match="cuts neither normed queries and keys nor grouped heads"):
         grid(ParallelSettings(tensor=2), model, 2)
     assert grid(ParallelSettings(), model, 2) == 2
+
+
+def gradients(which: str) -> tuple[float, list[torch.Tensor], int]:
+    """Loss, gradients, and how often blocks ran."""
+    model = Transformer(dataclasses.replace(MODEL, n_layers=8))
+    initialize(model, Initialization(), 3)
+    runs = [0]
+    for block in model.blocks:
+        block.ff_proj.register_forward_hook(lambda *_: runs.__setitem__(0, runs[0] + 1))
+    recompute(model, which)
+    ids = torch.randint(0, 120, (2, 16), generator=torch.Generator().manual_seed(1))
+    loss = language_model_loss(model, ids).total
+    loss.backward()
+    return loss.item(), [weight.grad for weight in model.parameters()], runs[0]
+
+
+@pytest.mark.parametrize(
+    ("which", "again"),
+    [
+        ("whole_layer", 8),
+        ("one_in_two", 4),
+        ("one_in_three", 3),
+        ("one_in_four", 2),
+        ("one_in_eight", 1),
+        ("two_in_three", 5),
+        ("three_in_four", 6),
+    ],
+)
+def test_blocks_that_are_computed_again_give_the_same_gradients(which, again):
+    loss, expected, _ = gradients("none")
+    found, recomputed, runs = gradients(which)
+    assert found == loss
+    assert all(map(torch.equal, recomputed, expected))
+    assert runs == 8 + again

@@ -138,3 +138,28 @@ def test_batches_that_ranks_cannot_share_are_refused(config):
     with pytest.raises(UserError, match=r"32 ranks cannot share a batch of 16 evenly"):
         make_plan(dataclasses.replace(config, micro_batch_size=None), world=32)
     assert make_plan(dataclasses.replace(config, micro_batch_size=None), world=4).micro_batch_size == 4
+
+
+def test_attention_within_documents_and_blocks_computed_again_give_one_run_on_any_ranks(config, tmp_path):
+    inside = dataclasses.replace(config.data, attention_within_documents=True)
+    short = dataclasses.replace(config, data=inside, max_duration="6")
+    assert train(short) == 0
+    again = dataclasses.replace(short, save_folder=str(tmp_path / "again"), activation_checkpointing="one_in_two")
+    assert train(again) == 0
+    assert rows(again) == rows(short)
+    spread = dataclasses.replace(again, save_folder=str(tmp_path / "spread"))
+    assert on_ranks(2, train, spread) == [0, 0]
+    assert same(rows(spread), rows(short))
+    whole = dataclasses.replace(config, save_folder=str(tmp_path / "whole"), max_duration="6")
+    assert train(whole) == 0
+    assert rows(whole)[3]["train/CrossEntropyLoss"] != rows(short)[3]["train/CrossEntropyLoss"]
+
+
+def test_a_run_leaves_at_its_time_limit_and_goes_on(config):
+    limited = dataclasses.replace(config, time_limit=1e-9)
+    assert on_ranks(2, train, limited) == [130, 130]
+    manifest = json.loads((Path(config.save_folder) / "step1" / "manifest.json").read_text())
+    assert (manifest["step"], manifest["ephemeral"], manifest["ranks"]) == (1, True, 2)
+    assert on_ranks(2, train, config) == [0, 0]
+    assert not (Path(config.save_folder) / "step1").exists()
+    assert [row["step"] for row in rows(config)] == list(range(1, 21))

@@ -33,6 +33,7 @@ RECOMPUTED: dict[Recomputed, Callable[[int], bool]] = {
     "one_in_two": lambda index: index % 2 == 0,
     "one_in_three": lambda index: index % 3 == 0,
     "one_in_four": lambda index: index % 4 == 0,
+    "one_in_eight": lambda index: index % 8 == 0,
     "two_in_three": lambda index: index % 3 != 0,
     "three_in_four": lambda index: index % 4 != 0,
 }  # by the number of the block, as allenai/OLMo (olmo/model.py) has them

@@ -23,7 +23,7 @@ from .parallel import ParallelSettings
 
 Precision = Literal["fp32", "amp_bf16", "auto"]
 Recomputed = Literal[
-    "none", "whole_layer", "one_in_two", "one_in_three", "one_in_four", "two_in_three", "three_in_four"
+    "none", "whole_layer", "one_in_two", "one_in_three", "one_in_four", "one_in_eight", "two_in_three", "three_in_four"
 ]
 Device = Literal["auto", "cpu", "cuda"]
 

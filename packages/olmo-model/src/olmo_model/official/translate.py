@@ -283,6 +283,11 @@ def _run(values: Mapping[str, Any], given: set[str], found: Translation) -> None
     for key in ("run_name", "stop_at", "early_stopping_factor"):
         if values[key] is not None:
             found.put(key, values[key])
+    again = values["activation_checkpointing"]
+    if again is not None:
+        found.put("activation_checkpointing", "whole_layer" if again == "fine_grained" else again)
+    if values.get("data.generate_doc_lengths"):
+        found.put("data.attention_within_documents", True)
     if "time_limit" in given and values["time_limit"] is not None:
         found.put("time_limit", values["time_limit"])
     precision = values["precision"]
