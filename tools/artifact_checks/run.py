@@ -18,7 +18,7 @@ LOGGED = (
     "throughput/total_tokens",
 )
 NAME = re.compile(
-    r"(train|optim|throughput|system|schedule)/.+|eval/perplexity/.+/(CrossEntropyLoss|bits_per_byte)|eval/downstream/.+_.+"
+    r"(train|optim|throughput|System|system|schedule)/.+|eval/perplexity/.+/(CrossEntropyLoss|bits_per_byte)|eval/downstream/.+_.+"
 )
 
 

@@ -3,8 +3,8 @@
     python benchmarks/training_step.py [--preset olmo-3m] [--batch 8] [--length 256] [--rounds 8] [--threads 2]
 
 Both take the same weights, batch, AdamW (fused) and clipping. The share is the floating-point operations that a step
-needs (``plan.training_flops_per_token``) over what a float32 product of 2048 x 1024 x 1024 reaches in the same process.
-The median of the rounds is reported.
+needs (``accelerators.training_flops_per_token``) over what a float32 product of 2048 x 1024 x 1024 reaches in the same
+process. The median of the rounds is reported.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch
 from transformers import OlmoConfig, OlmoForCausalLM
 
+from olmo_model.accelerators import training_flops_per_token
 from olmo_model.config.model import ModelSettings
 from olmo_model.config.optimization import GuardSettings, OptimizerSettings
 from olmo_model.convert.hugging_face import to_hugging_face_config
@@ -24,7 +25,6 @@ from olmo_model.convert.layout import to_hugging_face
 from olmo_model.initialization import initialize
 from olmo_model.loss import language_model_loss
 from olmo_model.model import Transformer
-from olmo_model.plan import training_flops_per_token
 from olmo_model.presets import model_config, model_initialization
 from olmo_model.update import Update
 

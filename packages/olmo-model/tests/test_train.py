@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from olmo_model.order import read_ledger
 from olmo_model.plan import make_plan
 from olmo_model.train import train
 
+VARYING = ("time", "throughput/device/MFU", "System/Peak CPU Memory (MB)")
 MODEL = ModelSettings(preset="olmo-1m", d_model=32, n_heads=2, n_layers=2, mlp_hidden_size=128, max_sequence_length=16)
 
 
@@ -51,8 +53,10 @@ def change(config: TrainConfig, **values: object) -> TrainConfig:
 
 def metrics(config: TrainConfig) -> list[dict[str, float]]:
     lines = (Path(config.save_folder) / "metrics.jsonl").read_text().splitlines()
-    varying = ("time", "throughput/tokens_per_second")
-    return [{key: value for key, value in json.loads(line).items() if key not in varying} for line in lines]
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in VARYING and "_per_second" not in key}
+        for line in lines
+    ]
 
 
 def weights(config: TrainConfig, step: int) -> bytes:
@@ -120,6 +124,22 @@ def test_a_run_learns_and_leaves_what_the_contract_names(config):
     record = json.loads(next((run / "provenance").iterdir()).read_text())
     assert record["counts"] == {"first_step": 1, "last_step": 14, "tokens_seen": 14 * 256}
     assert load_model(run).config.d_model == 32
+
+
+def test_speed_utilization_and_memory_stand_in_the_rows_and_on_the_console(config, caplog):
+    config = change(config, max_duration="4", peak_flops=1e9, evaluation=EvaluationSettings())
+    with caplog.at_level("INFO"):
+        assert train(config) == 0
+    lines = (Path(config.save_folder) / "metrics.jsonl").read_text().splitlines()
+    for row in map(json.loads, lines):
+        rate = row["throughput/device/tokens_per_second"]
+        assert rate == row["throughput/tokens_per_second"]
+        assert row["throughput/device/batches_per_second"] == pytest.approx(rate / 256)
+        flops = 6 * (384 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 64)) + 6 * 2 * 32 * 16
+        assert row["throughput/device/MFU"] == pytest.approx(100 * rate * flops / 1e9)
+        assert 50 < row["System/Peak CPU Memory (MB)"] < 50_000
+    assert "MFU is measured against 0.001 TFLOP/s: peak_flops" in caplog.text
+    assert re.search(r"step 4/4 .* tokens/s  MFU [\d.]+ %  peak memory [\d,]+ MB  0:00 left", caplog.text)
 
 
 @pytest.mark.parametrize("step", range(14))

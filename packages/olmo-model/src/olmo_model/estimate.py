@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .accelerators import training_flops_per_token
 from .batches import Batches
 from .callbacks.console import time_left
-from .config.model import ModelConfig
 from .config.training import TrainConfig
 from .errors import UserError
 from .plan import Plan, choose_device, make_plan
@@ -53,13 +53,6 @@ def estimate_memory(plan: Plan) -> dict[str, int]:
         "activations": activations * (4 if plan.config.precision == "fp32" else 2),
     }
     return parts | {"total": sum(parts.values())}
-
-
-def training_flops_per_token(model: ModelConfig, sequence_length: int) -> int:
-    """Floating-point operations of a training step per token: 6 a weight (the head counted once, the look-up of an
-    untied embedding not), and the products of causal attention, of which half is needed (Chowdhery et al. 2022, B)."""
-    weights = parameter_count(model) - (0 if model.weight_tying else model.embedding_size * model.d_model)
-    return 6 * weights + 6 * model.n_layers * model.d_model * sequence_length
 
 
 def estimate(config: TrainConfig, measured_steps: int = 5) -> Estimate:

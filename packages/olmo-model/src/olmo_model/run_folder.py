@@ -30,6 +30,7 @@ FREE = (
     "early_stopping_factor",
     "optimizer.metrics_interval",
     "log_interval",
+    "peak_flops",
     "checkpoint.",
     "evaluation.",
     "wandb.",

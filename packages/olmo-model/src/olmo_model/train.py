@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .accelerators import peak_of, training_flops_per_token
 from .batches import Batches
 from .callbacks.checkpointing import Checkpointing
 from .callbacks.console import Console
@@ -24,6 +25,7 @@ from .callbacks.early_stopping import EarlyStopping
 from .callbacks.evaluation import Evaluation, EvaluationOnLoad
 from .callbacks.masked_instances import MaskedInstances
 from .callbacks.metrics import Metrics
+from .callbacks.peak_memory import PeakMemory
 from .callbacks.time_limit import TimeLimit
 from .callbacks.weight_metrics import WeightMetrics
 from .checkpoint import Checkpoints, Progress
@@ -295,7 +297,17 @@ def _callbacks(
         callbacks.append(Evaluation(evaluate, interval=settings.evaluation.interval))
     if settings.optimizer.metrics_interval is not None:
         callbacks.append(WeightMetrics(interval=settings.optimizer.metrics_interval))
-    metrics = Metrics(run.metrics, log_interval=settings.log_interval, tokens_seen=plan.tokens_seen)
+    memory = PeakMemory(ranks, log_interval=settings.log_interval)
+    callbacks.append(memory)
+    metrics = Metrics(
+        run.metrics,
+        log_interval=settings.log_interval,
+        tokens_seen=plan.tokens_seen,
+        memory=memory,
+        flops_per_token=training_flops_per_token(plan.model, plan.sequence_length),
+        peak_flops=_peak_flops(ranks, settings.peak_flops) if ranks.first else None,
+        devices=ranks.world,
+    )
     if ranks.first:
         callbacks.append(metrics)
     if evaluate is not None and settings.evaluation.on_load:
@@ -319,6 +331,16 @@ def _callbacks(
         )
     )
     return callbacks
+
+
+def _peak_flops(ranks: Ranks, setting: float | None) -> float | None:
+    """The peak that MFU is measured against, and a line that says what it is."""
+    peak = peak_of(ranks.device, setting)
+    if peak is None:
+        log.info("MFU is not told: the peak of this device is not known here; peak_flops sets it")
+        return None
+    log.info("MFU is measured against %.4g TFLOP/s: %s", peak.flops / 1e12, peak.source)
+    return peak.flops
 
 
 def describe_batch(plan: Plan, run: RunFolder, step: int) -> str:

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ..accelerators import utilization
 from ..run_folder import metrics_rows
 from ..trainer import Row, Trainer
+from .peak_memory import PeakMemory
 
 
 class Metrics:
@@ -18,11 +20,26 @@ class Metrics:
     A logged step whose loss or gradient is not finite adds nothing; the next one counts its tokens and time.
     """
 
-    def __init__(self, path: Path, *, log_interval: int, tokens_seen: Callable[[int], int]) -> None:
-        """``tokens_seen(s)`` is how many tokens the steps up to s have taken."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        log_interval: int,
+        tokens_seen: Callable[[int], int],
+        memory: PeakMemory,
+        flops_per_token: int,
+        peak_flops: float | None,
+        devices: int = 1,
+    ) -> None:
+        """``tokens_seen(s)`` is how many tokens the steps up to s have taken; ``peak_flops`` are those of one of the
+        ``devices``, None where they are not known."""
         self.path = path
         self.log_interval = log_interval
         self.tokens_seen = tokens_seen
+        self.memory = memory
+        self.flops_per_token = flops_per_token
+        self.peak_flops = peak_flops
+        self.devices = devices
         self.logged_step = 0
         self.logged_seconds = 0.0
 
@@ -37,15 +54,25 @@ class Metrics:
             assert trainer.result is not None
             measured = trainer.result.row()
             if measured:
-                total = self.tokens_seen(trainer.current_step)
-                tokens = total - self.tokens_seen(self.logged_step)
-                row |= measured | {
-                    "throughput/tokens_per_second": tokens / (trainer.seconds - self.logged_seconds),
-                    "throughput/total_tokens": total,
-                }
+                row |= measured | self._throughput(trainer) | self.memory.row
                 self.logged_step, self.logged_seconds = trainer.current_step, trainer.seconds
         if row:
             self.write(trainer.current_step, row)
+
+    def _throughput(self, trainer: Trainer) -> Row:
+        """Since the last logged step; time of evaluations and checkpoints is not counted."""
+        total = self.tokens_seen(trainer.current_step)
+        seconds = trainer.seconds - self.logged_seconds
+        rate = (total - self.tokens_seen(self.logged_step)) / seconds
+        row = {
+            "throughput/tokens_per_second": rate,
+            "throughput/total_tokens": total,
+            "throughput/device/tokens_per_second": rate / self.devices,
+            "throughput/device/batches_per_second": (trainer.current_step - self.logged_step) / seconds,
+        }
+        if self.peak_flops is not None:
+            row["throughput/device/MFU"] = utilization(self.flops_per_token, rate / self.devices, self.peak_flops)
+        return row
 
     def write(self, step: int, row: Row) -> None:
         """Append a row."""
