@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -49,11 +49,12 @@ def open_filter(config: BloomFilterConfig) -> BloomFilter | None:
 
 
 def fingerprint(rule: DedupeRule, config: BloomFilterConfig, compat: str | None, old: int, files: Files) -> str:
-    """Digest of what a run adds to a filter and where it writes; the first ``old`` of ``files`` are compared with.
+    """Digest of what a run adds to a filter; the first ``old`` of ``files`` are compared with.
 
-    The filter itself is left out, and what it held before.
+    The filter itself is left out, what it held before, and the folders, since the same run elsewhere gives the same.
     """
-    settings = [replace(rule, against=()), replace(config, file=""), compat, old, files]
+    names = [(PurePosixPath(path).name, digest) for path, digest in files]
+    settings = [replace(rule, against=()), replace(config, file=""), compat, old, names]
     return "sha256:" + hashlib.sha256(encode_json(settings)).hexdigest()
 
 
