@@ -29,11 +29,23 @@ def check_run(folder: Path, report: Report, options: Options) -> str:
     check_config(folder / "config.yaml", report)
     steps = check_metrics(folder / "metrics.jsonl", report)
     check_ledger(folder / "data_order.jsonl", manifest, report)
+    check_page(folder / "report.html", report)
     checkpoints = sorted(int(place.name[4:]) for place in folder.glob("step*") if re.fullmatch(r"step\d+", place.name))
     check_latest(folder / "latest", folder, checkpoints, report)
     for step in checkpoints:
         check_kin(folder, step, manifest, report)
     return f"{steps:,} rows of metrics, {len(checkpoints)} checkpoints"
+
+
+def check_page(path: Path, report: Report) -> None:
+    """report.html, where there is one, is whole and loads nothing."""
+    if not path.is_file():
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if not (text.startswith("<!doctype html>") and text.endswith("</html>\n")):
+        report.problem(path, "not a whole page")
+    if re.search(r"<(script|iframe)|(src|href)=.?(https?:)?//|url\(", text):
+        report.problem(path, "loads something: the page has everything in it")
 
 
 def check_kin(folder: Path, step: int, manifest: Any, report: Report) -> None:

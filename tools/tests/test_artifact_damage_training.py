@@ -222,6 +222,20 @@ RUN: list[Damage] = [
         None,
         "newest complete checkpoint is step2",
     ),
+    (
+        "page cut off",
+        lambda f: write(f / "report.html", b"<!doctype html><html><body>"),
+        "report.html",
+        None,
+        "not a whole page",
+    ),
+    (
+        "page that loads",
+        lambda f: write(f / "report.html", b'<!doctype html><html><script src="https://a.b/c.js"></script></html>\n'),
+        "report.html",
+        None,
+        "loads something",
+    ),
     ("configuration", lambda f: write(f / "config.yaml", b"a: [\n"), "config.yaml", 2, "not valid YAML"),
     ("no mapping", lambda f: write(f / "config.yaml", b"- a\n"), "config.yaml", None, "not a mapping"),
     (
@@ -314,5 +328,16 @@ def test_a_row_with_evaluation_only_needs_no_measurements_of_training(
     folder = shutil.copytree(trained, tmp_path / "run")
     evaluated = {"step": 9, "time": 1.0, "eval/perplexity/wiki/bits_per_byte": 1.5}
     write_rows(folder / STEPS, [*read_rows(folder / STEPS), evaluated])
+
+    assert check(folder)[0] == 0
+
+
+def test_a_page_that_is_whole_and_measurements_of_the_machine_are_right(
+    trained: Path, check: Check, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    write(folder / "report.html", b'<!doctype html><html><link rel="icon" href="data:,"></html>\n')
+    measured = {"System/Peak CPU Memory (MB)": 1.5, "throughput/device/MFU": 40.0}
+    write_rows(folder / STEPS, [row | measured for row in read_rows(folder / STEPS)])
 
     assert check(folder)[0] == 0

@@ -108,6 +108,7 @@ def test_a_run_learns_and_leaves_what_the_contract_names(config):
         "manifest.json",
         "metrics.jsonl",
         "provenance",
+        "report.html",
         "step12",
         "step14",
         "step4",
@@ -124,6 +125,14 @@ def test_a_run_learns_and_leaves_what_the_contract_names(config):
     record = json.loads(next((run / "provenance").iterdir()).read_text())
     assert record["counts"] == {"first_step": 1, "last_step": 14, "tokens_seen": 14 * 256}
     assert load_model(run).config.d_model == 32
+    report = (run / "report.html").read_text()
+    assert "complete: step 14 of 14" in report
+    assert all(f"<b>{name}</b>" in report for name in ("Loss", "MFU", "even", "animals_acc_per_char"))
+
+
+def test_a_run_may_go_without_a_page(config):
+    assert train(change(config, max_duration="4", report_interval=None)) == 0
+    assert not (Path(config.save_folder) / "report.html").exists()
 
 
 def test_speed_utilization_and_memory_stand_in_the_rows_and_on_the_console(config, caplog):

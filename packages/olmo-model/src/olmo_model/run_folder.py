@@ -30,6 +30,7 @@ FREE = (
     "early_stopping_factor",
     "optimizer.metrics_interval",
     "log_interval",
+    "report_interval",
     "peak_flops",
     "checkpoint.",
     "evaluation.",
@@ -92,6 +93,10 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.root / "metrics.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
 
     @property
     def data_order(self) -> Path:

@@ -26,6 +26,7 @@ from .callbacks.evaluation import Evaluation, EvaluationOnLoad
 from .callbacks.masked_instances import MaskedInstances
 from .callbacks.metrics import Metrics
 from .callbacks.peak_memory import PeakMemory
+from .callbacks.report import Report
 from .callbacks.time_limit import TimeLimit
 from .callbacks.weight_metrics import WeightMetrics
 from .checkpoint import Checkpoints, Progress
@@ -316,6 +317,16 @@ def _callbacks(
         if settings.early_stopping_factor is not None:
             callbacks.append(EarlyStopping(settings.early_stopping_factor, after_step=plan.warmup_steps))
         callbacks.append(Console(plan.tokens_seen))
+        if settings.report_interval is not None:
+            report = Report(
+                run.report,
+                run.metrics,
+                run_name=resolved["run_name"],
+                interval=settings.report_interval,
+                log_interval=settings.log_interval,
+                tokens_seen=plan.tokens_seen,
+            )
+            callbacks.append(report)
         if settings.wandb.project is not None:
             from .callbacks.weights_and_biases import WeightsAndBiases
 

@@ -176,6 +176,10 @@ class TrainConfig:
     log_interval: int = field(default=10, metadata=whole(1))
     """Steps between rows of metrics and lines on the console."""
 
+    report_interval: int | None = field(default=10, metadata=whole(1))
+    """Rows of metrics between two writings of report.html, a page that shows the run and reads itself again while the
+    run goes on; no page where null."""
+
     peak_flops: float | None = field(default=None, metadata=above(0))
     """FLOP/s of one device that its utilization (MFU) is measured against. Where unset: on CUDA the dense bfloat16 peak
     of the device, if it is a known one; on a processor the rate of float32 matrix products, measured at the start."""
