@@ -35,6 +35,7 @@ FREE = (
     "checkpoint.",
     "evaluation.",
     "wandb.",
+    "tensorboard",
     "time_limit",
     "activation_checkpointing",
     "guard.",  # decides about steps to come alone: a run that it stopped may go on with such steps skipped
@@ -51,6 +52,7 @@ DONE_ONCE = (
     "evaluation.sources",
     "evaluation.limit",
     "wandb.",
+    "tensorboard",
     ANNEAL,
 )
 

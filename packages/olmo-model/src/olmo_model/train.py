@@ -327,6 +327,10 @@ def _callbacks(
                 tokens_seen=plan.tokens_seen,
             )
             callbacks.append(report)
+        if settings.tensorboard:
+            from .callbacks.tensorboard import TensorBoard
+
+            callbacks.append(TensorBoard(run.root / "tensorboard"))
         if settings.wandb.project is not None:
             from .callbacks.weights_and_biases import WeightsAndBiases
 

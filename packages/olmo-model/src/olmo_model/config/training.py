@@ -193,6 +193,9 @@ class TrainConfig:
     wandb: WandbSettings = field(default_factory=WandbSettings)
     """Weights & Biases."""
 
+    tensorboard: bool = False
+    """Write the rows of metrics for TensorBoard too, into the folder tensorboard of the run (extra ``tensorboard``)."""
+
     def __post_init__(self) -> None:
         check_ranges(self, "configuration")
         check_optimization(self.optimizer, self.scheduler, self.batch_warmup, self.global_batch_size)
