@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from olmo_model.config.commands import WhichDataConfig, WhichStepsConfig
 from olmo_model.config.data import DataSettings
@@ -95,3 +98,46 @@ def test_what_is_not_there_is_refused(run, write_tokens, tmp_path):
         which_data(run, WhichDataConfig(step=(1,), tokens=str(other)))
     with pytest.raises(UserError, match="no run here"):
         which_data(tmp_path, WhichDataConfig(step=(1,)))
+
+
+def test_steps_come_singly_and_as_ranges(run):
+    found = which_data(run, WhichDataConfig(step=("2-4,1", 14)))
+    assert [row["step"] for row in found["steps"]] == [2, 3, 4, 1, 14]
+    with pytest.raises(UserError, match="step 15 is not among"):
+        which_data(run, WhichDataConfig(step=("2-1000000000000",)))
+    for wrong in ("3-2", "0", "-1", "1-", "x", "1,,2", ""):
+        with pytest.raises(UserError, match="step is"):
+            WhichDataConfig(step=(wrong,))
+
+
+def test_characters_are_those_of_the_stories(run, tokens_folder, tmp_path):
+    """In the text of the tokens, and in the files of documents where they are given."""
+    tokens = Tokens(tokens_folder)
+    tokenizer = Tokenizer.from_file(str(tokens.tokenizer_file))
+    texts = {}
+    (tmp_path / "documents").mkdir()
+    for file, count in enumerate((70, 50)):
+        lines = []
+        for row in tokens.rows(file, range(count)):
+            texts[row.id] = tokenizer.decode(tokens.arrays[file][row.start : row.end - 1].tolist())
+            lines.append(json.dumps({"id": row.id, "text": texts[row.id], "source": "tales"}).encode() + b"\n")
+        (tmp_path / "documents" / f"part-{file}.jsonl.gz").write_bytes(gzip.compress(b"".join(lines)))
+    counted = which_data(run, WhichDataConfig(step=(1, 2)))
+    read = which_data(run, WhichDataConfig(step=(1, 2), documents=str(tmp_path)))
+    for steps, origin in ((counted["steps"], "tokens"), (read["steps"], "source")):
+        for row in (row for step in steps for row in step["documents"]):
+            text = texts[row["id"]]
+            first, last = row["characters"]
+            ids = tokenizer.encode(text).ids[slice(*row["document_tokens"])]
+            assert (tokenizer.decode(ids), row["characters_from"]) == (text[first:last], origin)
+            assert row.get("source") == ("tales" if origin == "source" else None)
+    (document,) = which_steps(run, WhichStepsConfig(doc="story-3"))["documents"]
+    assert sorted(row["characters"] for row in document["seen"][:3])[0][0] == 0
+
+
+def test_documents_that_are_elsewhere_are_told(run, tmp_path, caplog):
+    found = which_steps(run, WhichStepsConfig(doc="story-3", documents=str(tmp_path)))["documents"]
+    assert {row["characters_from"] for row in found[0]["seen"]} == {"tokens"}
+    assert "1 of 1 documents are not below" in caplog.text
+    with pytest.raises(UserError, match="no such folder of documents"):
+        which_steps(run, WhichStepsConfig(doc="story-3", documents=str(tmp_path / "none")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .document_table import rows_at
 from .errors import UserError
 from .files import DAMAGE, digest_file, open_read, read_json
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 LARGEST_SHORT_VOCABULARY = 65_536
 REMAKE = "make it again with `dolma-data tokens`"
+FILE_BITS, OFFSET_BITS = 24, 40  # of a place in the index as one number
 INDEX_RECORD = np.dtype([("hash", "<u8"), ("file", "<u4"), ("row", "<u4"), ("offset", "<u8")])
 
 
@@ -40,6 +42,10 @@ class Document:
 
 class Tokens:
     """An opened and verified tokens artifact. Files are memory-mapped; nothing is read until it is asked for."""
+
+    bos_token_id: int | None = None
+    text_field = "text"  # key of the text in the documents, dots lead into objects
+    stripped = False  # whether what was encoded is the text without white space at both ends
 
     def __init__(self, folder: str | Path) -> None:
         """Verify the manifest against the files; every disagreement is a UserError that names the mend."""
@@ -70,12 +76,17 @@ class Tokens:
             self.paths: list[str] = [row["path"] for row in manifest["files"]]
             self.lengths: list[int] = [row["tokens"] for row in manifest["files"]]
             self.documents: list[int] = [row["documents"] for row in manifest["files"]]
+            self.bos_token_id = manifest.get("bos_token_id")
+            self.text_field = manifest.get("fields", {}).get("text", "text")
+            self.stripped = manifest.get("compat") == "dolma"
         except KeyError as error:
             raise UserError(f"the manifest lacks {error}", where=place, fix=REMAKE) from error
-        except TypeError as error:
-            raise UserError("files is no list of objects", where=place, fix=REMAKE) from error
+        except (TypeError, AttributeError) as error:
+            raise UserError("files is no list of objects, or fields no object", where=place, fix=REMAKE) from error
         counts = (self.vocab_size, self.eos_token_id, self.pad_token_id, *self.lengths, *self.documents)
-        names = (self.dtype_name, self.tokenizer_digest, self.fingerprint, *self.paths)
+        if self.bos_token_id is not None:
+            counts += (self.bos_token_id,)
+        names = (self.dtype_name, self.tokenizer_digest, self.fingerprint, self.text_field, *self.paths)
         if not all(type(count) is int and count >= 0 for count in counts) or not all(
             isinstance(name, str) for name in names
         ):
@@ -94,6 +105,7 @@ class Tokens:
         self._check_tokenizer()
         self.arrays = [self._open(path, length) for path, length in zip(self.paths, self.lengths, strict=True)]
         self._index: npt.NDArray[np.void] | None = None
+        self._places: npt.NDArray[np.uint64] | None = None
 
     @property
     def tokenizer_file(self) -> Path:
@@ -132,6 +144,12 @@ class Tokens:
             )
         return array
 
+    def ids(self, file: int, start: int, end: int) -> npt.NDArray[Any]:
+        """The ids of a file from ``start`` to ``end``, read without what lies around them."""
+        return np.fromfile(
+            self.folder / self.paths[file], dtype=self.dtype, count=end - start, offset=start * self.dtype.itemsize
+        )
+
     def index(self) -> npt.NDArray[np.void]:
         """``documents.idx``: records ``hash, file, row, offset``, sorted by hash."""
         if self._index is None:
@@ -162,25 +180,45 @@ class Tokens:
                 raise UserError(
                     f"the index names file {file} of {len(self.paths)}", where=self.folder / "documents.idx", fix=REMAKE
                 )
-            found += [document for document in self.rows(file, [row]) if document.id == document_id]
+            offset = int(record["offset"])
+            found += [document for document in self.rows(file, [row], [offset]) if document.id == document_id]
         return sorted(found, key=lambda document: (document.file, document.row))
 
-    def overlapping(self, file: int, spans: Iterable[tuple[int, int]]) -> list[list[Document]]:
+    def starts(self, file: int) -> npt.NDArray[np.uint64]:
+        """Where each document of a file begins, rising; documents follow each other without gaps."""
+        if self._places is None:
+            index = self.index()
+            if len(index) and (index["file"].max() >> FILE_BITS or index["offset"].max() >> np.uint64(OFFSET_BITS)):
+                raise UserError("no such places can be", where=self.folder / "documents.idx", fix=REMAKE)
+            places = index["file"].astype(np.uint64) << np.uint64(OFFSET_BITS) | index["offset"]
+            places.sort()
+            self._places = places
+        first, last = np.searchsorted(
+            self._places, np.array([file, file + 1], dtype=np.uint64) << np.uint64(OFFSET_BITS)
+        )
+        found: npt.NDArray[np.uint64] = self._places[first:last] & np.uint64((1 << OFFSET_BITS) - 1)
+        return found
+
+    def overlapping(self, file: int, spans: Sequence[tuple[int, int]]) -> list[list[Document]]:
         """Documents that share tokens with each span ``(start, end)`` of a file, in order."""
-        index = self.index()
-        starts = np.sort(index["offset"][index["file"] == file])  # documents follow each other without gaps
-        ranges = [
-            range(int(np.searchsorted(starts, start, side="right")) - 1, int(np.searchsorted(starts, end, side="left")))
-            for start, end in spans
-        ]
-        documents = {row.row: row for row in self.rows(file, sorted({row for rows in ranges for row in rows}))}
+        starts = self.starts(file)
+        bounds = np.array(spans, dtype=np.uint64).reshape(-1, 2)
+        firsts = np.searchsorted(starts, bounds[:, 0], side="right") - 1
+        lasts = np.searchsorted(starts, bounds[:, 1], side="left")
+        ranges = [range(first, last) for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)]
+        numbers = sorted({row for rows in ranges for row in rows})
+        documents = {row.row: row for row in self.rows(file, numbers, [int(starts[number]) for number in numbers])}
         return [[documents[row] for row in rows] for rows in ranges]
 
-    def rows(self, file: int, numbers: list[int]) -> list[Document]:
-        """The rows ``numbers`` (rising) of the list of documents of a file."""
+    def rows(self, file: int, numbers: Sequence[int], starts: Sequence[int] | None = None) -> list[Document]:
+        """The rows ``numbers`` (rising) of the list of documents of a file; it need not be read from its start where
+        the ``starts`` of these documents are known."""
         path = (self.folder / self.paths[file]).with_suffix(".csv.gz")
         if not path.is_file():
             raise UserError("the list of documents is missing", where=path, fix=REMAKE)
+        known = None if starts is None else rows_at(path, starts)
+        if known is not None:
+            return [self._document(file, number, row, path) for number, row in zip(numbers, known, strict=True)]
         found: list[Document] = []
         wanted = iter(numbers)
         current = next(wanted, None)
@@ -206,7 +244,7 @@ class Tokens:
             raise UserError(f"row {current} is in documents.idx but not here", where=path, fix=REMAKE)
         return found
 
-    def _document(self, file: int, number: int, row: Sequence[str], path: Path, line: int) -> Document:
+    def _document(self, file: int, number: int, row: Sequence[str], path: Path, line: int | None = None) -> Document:
         try:
             start, end, name, src, loc = row
             document = Document(file, number, int(start), int(end), name, src, int(loc))

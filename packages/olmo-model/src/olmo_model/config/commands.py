@@ -98,17 +98,34 @@ class GenerateConfig:
 class WhichDataConfig:
     """Which steps to look at."""
 
-    step: tuple[int, ...] = field(metadata=whole(1))
-    """A step; give the option several times for several steps."""
+    step: tuple[int | str, ...]
+    """A step, or steps like 10-20 or 3,10-20; the option may be given several times."""
 
     tokens: str | None = None
     """Folder of the tokens artifact, where it is no longer where the run's configuration says."""
+
+    documents: str | None = None
+    """Folder of the documents artifact that the tokens were made of. Characters are then counted in the text as it
+    stands there, else as the tokenizer's normaliser left it; the two differ only where it changed something before."""
 
     output: str | None = None
     """File for the result as JSON."""
 
     def __post_init__(self) -> None:
-        check_ranges(self, "options")
+        self.ranges()
+
+    def ranges(self) -> list[range]:
+        """The steps in the order given; what is no step is a UserError."""
+        found = []
+        for part in ",".join(map(str, self.step)).split(","):
+            first, dash, last = part.partition("-")
+            whole_numbers = all(each.isascii() and each.isdigit() for each in (first, *([last] if dash else ())))
+            if not whole_numbers or int(first) < 1 or (dash and int(last) < int(first)):
+                raise UserError(
+                    f"step is {self.step!r}", where="options", fix="give whole numbers from 1, or a range like 10-20"
+                )
+            found.append(range(int(first), int(last or first) + 1))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +137,9 @@ class WhichStepsConfig:
 
     tokens: str | None = None
     """Folder of the tokens artifact, where it is no longer where the run's configuration says."""
+
+    documents: str | None = None
+    """Folder of the documents artifact that the tokens were made of; characters are then counted in the text there."""
 
     output: str | None = None
     """File for the result as JSON."""
