@@ -21,7 +21,7 @@ def test_both_directions_are_those_of_the_order(kept):
     for _ in range(2):  # made, then kept
         order = EpochOrder(50, 3, 1)
         assert order.taken(10, 7) == expected[10:17]
-        assert [order.position(number) for number in expected] == list(range(50))
+        assert order.positions(range(50)) == [(number, expected.index(number)) for number in range(50)]
     assert [file.name for file in kept.iterdir()] == ["order-50-4.u32"]
 
 
@@ -41,7 +41,7 @@ def test_a_kept_order_that_was_changed_is_made_anew(kept, place):
     assert EpochOrder(50, 3, 0).taken(0, 50) == expected
     file.write_bytes(data)
     order = EpochOrder(50, 3, 0)
-    assert [order.position(number) for number in expected] == list(range(50))
+    assert order.positions(range(50)) == [(number, expected.index(number)) for number in range(50)]
     assert np.fromfile(file, dtype="<u4")[:50].tolist() == expected  # what is kept is mended
 
 

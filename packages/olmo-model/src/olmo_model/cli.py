@@ -142,7 +142,7 @@ def which_data(run_folder: str, /, *, config: Annotated[WhichDataConfig, Paramet
         config,
         lambda: look_up(run_folder, config),
         output=config.output,
-        inputs=lambda: sources(run_folder, config.tokens),
+        inputs=lambda: sources(run_folder, config),
         counts=lambda answer: {
             "steps": len(answer["steps"]),
             "documents": sum(len(row["documents"]) for row in answer["steps"]),
@@ -170,7 +170,7 @@ def which_steps(run_folder: str, /, *, config: Annotated[WhichStepsConfig, Param
         config,
         lambda: look_up(run_folder, config),
         output=config.output,
-        inputs=lambda: sources(run_folder, config.tokens),
+        inputs=lambda: sources(run_folder, config),
         counts=lambda answer: {
             "documents": len(answer["documents"]),
             "seen": sum(len(row["seen"]) for row in answer["documents"]),

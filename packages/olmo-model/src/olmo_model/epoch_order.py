@@ -47,8 +47,11 @@ class EpochOrder:
             self._order, self._positions = self._made()
         raise AssertionError
 
-    def position(self, instance: int) -> int:
-        """Where an instance stands."""
+    def positions(self, instances: range) -> list[tuple[int, int]]:
+        """Each of these instances with the position it stands at."""
+        return [(instance, self._position(instance)) for instance in instances]
+
+    def _position(self, instance: int) -> int:
         found = int(self._positions[instance])
         if found >= self.instances or self._order[found] != instance:
             self._order, self._positions = self._made()

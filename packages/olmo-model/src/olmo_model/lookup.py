@@ -6,10 +6,10 @@ import logging
 import os
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .characters import SourceText, TextSpans, read_texts
 from .config.commands import WhichDataConfig, WhichStepsConfig
@@ -17,6 +17,7 @@ from .config.data import DataSettings
 from .config.model import ModelSettings
 from .epoch_order import epoch_order
 from .errors import UserError
+from .global_indices import indices_of, open_olmo_run
 from .order import LedgerRow, Segment, read_ledger, segments
 from .raw_tokens import open_tokens
 from .run_folder import RunFolder, complete_checkpoints, step_of_row
@@ -27,6 +28,19 @@ TAIL = 1 << 16  # bytes at the end of metrics.jsonl that hold its last row
 
 
 Row = dict[str, Any]
+
+
+class Positions(Protocol):
+    """The order of an epoch in both directions."""
+
+    def taken(self, first: int, count: int) -> list[int]:
+        """Instances at ``count`` positions from ``first`` on."""
+
+    def positions(self, instances: range) -> list[tuple[int, int]]:
+        """Each of these instances with each position it stands at."""
+
+
+OrderOf = Callable[[LedgerRow], Positions]
 
 
 def documents_of_instances(instances: Instances, numbers: Sequence[int], documents: str | None = None) -> list[Row]:
@@ -112,8 +126,7 @@ def _characters(tokens: Tokens, parts: Sequence[tuple[Document, int, int]], docu
 
 def which_data(run: str | Path, config: WhichDataConfig) -> Row:
     """The instances and documents of steps of a run. A step that the run has not taken is a UserError."""
-    history = _history(Path(run))
-    tokens = tokens_of(run, config.tokens)
+    history, tokens, order_of = _opened(Path(run), config)
     taken = []
     cuts: dict[int, Instances] = {}  # by tokens of an instance
     for step in _steps(config.ranges(), history, run):
@@ -124,8 +137,7 @@ def which_data(run: str | Path, config: WhichDataConfig) -> Row:
         row = segment.row
         if row.sequence_length not in cuts or len(cuts[row.sequence_length]) != row.instances:
             cuts[row.sequence_length] = _instances(row, tokens, Path(run))
-        order = epoch_order(row.instances, row.seed, row.epoch)
-        taken.append((step, segment, order.taken(segment.start_of(step), row.batch_size)))
+        taken.append((step, segment, order_of(row).taken(segment.start_of(step), row.batch_size)))
     documents: dict[tuple[int, int], list[Row]] = defaultdict(list)  # by tokens of an instance and its number
     for length, instances in cuts.items():
         here = (numbers for _, segment, numbers in taken if segment.row.sequence_length == length)
@@ -155,14 +167,14 @@ def _steps(ranges: Sequence[range], history: Sequence[Segment], run: str | Path)
 
 
 def _no_such_step(step: int, history: Sequence[Segment], run: str | Path) -> UserError:
-    last = history[-1].last if history else 0
-    return UserError(f"step {step} is not among the steps 1 to {last} of the run", where=run, fix="give one of them")
+    first, last = (history[0].first, history[-1].last) if history else (1, 0)
+    what = f"step {step} is not among the steps {first} to {last} of the run"
+    return UserError(what, where=run, fix="give one of them")
 
 
 def which_steps(run: str | Path, config: WhichStepsConfig) -> Row:
     """The steps at which a document was seen, and how many of its tokens each time."""
-    history = _history(Path(run))
-    tokens = tokens_of(run, config.tokens)
+    history, tokens, order_of = _opened(Path(run), config)
     documents = tokens.find(config.doc)
     if not documents:
         raise UserError(f"no document {config.doc!r} in the tokens", where=tokens.folder, fix="check the id")
@@ -170,7 +182,9 @@ def which_steps(run: str | Path, config: WhichStepsConfig) -> Row:
         _check(segment, tokens)
     found = []
     for document in documents:
-        seen = sorted(_seen(document, history, tokens, Path(run)), key=lambda row: (row["step"], row["instance"]))
+        seen = sorted(
+            _seen(document, history, order_of, tokens, Path(run)), key=lambda row: (row["step"], row["instance"])
+        )
         parts = [(document, *row.pop("part")) for row in seen]
         spans = _characters(tokens, parts, config.documents)
         found.append(
@@ -185,13 +199,14 @@ def which_steps(run: str | Path, config: WhichStepsConfig) -> Row:
     return {"format_version": 1, "run": str(run), "documents": found}
 
 
-def _seen(document: Document, history: Sequence[Segment], tokens: Tokens, run: Path) -> Iterator[Row]:
+def _seen(
+    document: Document, history: Sequence[Segment], order_of: OrderOf, tokens: Tokens, run: Path
+) -> Iterator[Row]:
     for segment in history:
         row = segment.row
         instances = _instances(row, tokens, run)
-        order = epoch_order(row.instances, row.seed, row.epoch)
-        for number in instances.covering(document):
-            step = row.first_step + (order.position(number) - row.first_instance) // row.batch_size
+        for number, position in order_of(row).positions(instances.covering(document)):
+            step = row.first_step + (position - row.first_instance) // row.batch_size
             if not segment.first <= step <= segment.last:
                 continue
             start = instances.place(number)[1]
@@ -204,6 +219,17 @@ def _seen(document: Document, history: Sequence[Segment], tokens: Tokens, run: P
                 "tokens": last - first,
                 "part": (first - document.start, last - document.start),
             }
+
+
+def _opened(run: Path, config: WhichDataConfig | WhichStepsConfig) -> tuple[list[Segment], Tokens, OrderOf]:
+    """What a run took, its tokens, and the order of each row of its history."""
+    indices = indices_of(run, config.global_indices)
+    if indices is not None:
+        found = open_olmo_run(run, indices, config.tokens, config.first_step)
+        return found.history, found.tokens, lambda row: found.order
+    history = _history(run)
+    tokens = tokens_of(run, config.tokens)
+    return history, tokens, lambda row: epoch_order(row.instances, row.seed, row.epoch)
 
 
 def _history(run: Path) -> list[Segment]:
@@ -268,9 +294,13 @@ def _bare(config: Mapping[str, Any], folder: str, where: Path) -> Tokens:
     return open_tokens(settings, facts)
 
 
-def sources(run: str | Path, tokens: str | None) -> list[Path]:
+def sources(run: str | Path, config: WhichDataConfig | WhichStepsConfig) -> list[Path]:
     """Files that an answer comes from: the data order of the run and what stands for its tokens."""
-    return [RunFolder(Path(run)).data_order, tokens_of(run, tokens).description]
+    indices = indices_of(Path(run), config.global_indices)
+    if indices is not None:
+        found = open_olmo_run(Path(run), indices, config.tokens, config.first_step)
+        return [indices, RunFolder(Path(run)).config, found.tokens.description]
+    return [RunFolder(Path(run)).data_order, tokens_of(run, config.tokens).description]
 
 
 def _instances(row: LedgerRow, tokens: Tokens, run: Path) -> Instances:

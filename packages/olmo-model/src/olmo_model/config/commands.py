@@ -108,10 +108,18 @@ class WhichDataConfig:
     """Folder of the documents artifact that the tokens were made of. Characters are then counted in the text as it
     stands there, else as the tokenizer's normaliser left it; the two differ only where it changed something before."""
 
+    global_indices: str | None = None
+    """File in which OLMo's trainer wrote the order of its epoch; unset, RUN/train_data/global_indices.npy of an OLMo
+    run. The batch size, and the tokens where no folder is given, are those of RUN/config.yaml."""
+
+    first_step: int = field(default=1, metadata=whole(1))
+    """The step that took the first instance of such a file: not 1 where its epoch is not the run's first."""
+
     output: str | None = None
     """File for the result as JSON."""
 
     def __post_init__(self) -> None:
+        check_ranges(self, "options")
         self.ranges()
 
     def ranges(self) -> list[range]:
@@ -141,5 +149,15 @@ class WhichStepsConfig:
     documents: str | None = None
     """Folder of the documents artifact that the tokens were made of; characters are then counted in the text there."""
 
+    global_indices: str | None = None
+    """File in which OLMo's trainer wrote the order of its epoch; unset, RUN/train_data/global_indices.npy of an OLMo
+    run. The batch size, and the tokens where no folder is given, are those of RUN/config.yaml."""
+
+    first_step: int = field(default=1, metadata=whole(1))
+    """The step that took the first instance of such a file: not 1 where its epoch is not the run's first."""
+
     output: str | None = None
     """File for the result as JSON."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "options")
