@@ -130,7 +130,7 @@ class WhichDataConfig:
             whole_numbers = all(each.isascii() and each.isdigit() for each in (first, *([last] if dash else ())))
             if not whole_numbers or int(first) < 1 or (dash and int(last) < int(first)):
                 raise UserError(
-                    f"step is {self.step!r}", where="options", fix="give whole numbers from 1, or a range like 10-20"
+                    f"step is {self.step!r}", where="options", fix="give a whole number from 1, or a range like 10-20"
                 )
             found.append(range(int(first), int(last or first) + 1))
         return found
