@@ -229,7 +229,11 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
         ("model.safetensors", truncate, "damaged weights"),
         ("model.safetensors", Path.unlink, "weights are missing"),
         ("config.json", lambda file: file.write_text("{}"), "model_type is None"),
-        ("config.json", lambda file: edit(file, rope_theta=7.0, rope_parameters=None), "is not that of the run"),
+        (
+            "config.json",
+            lambda file: edit(file, rope_theta=7.0, rope_parameters=None),
+            "not that of the run: rope_theta",
+        ),
         ("train/.metadata", Path.unlink, "the state of the training is missing or damaged"),
         ("train/.metadata", lambda file: file.write_bytes(b"\x80"), "the state of the training is missing or damaged"),
         ("train/__0_0.distcp", truncate, "the state of the training is missing or damaged"),

@@ -482,3 +482,32 @@ def test_a_folder_that_is_no_run_is_left_alone(config):
     with pytest.raises(UserError, match="holds something that is no run"):
         train(config)
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_begins_with_the_weights_of_another(config, tmp_path):
+    assert train(config) == 0
+    after = change(config, save_folder=str(tmp_path / "after"), load_path=config.save_folder, max_duration="4")
+    assert train(after) == 0
+    first, last = metrics(after)[0], metrics(config)[-1]
+    assert first["train/CrossEntropyLoss"] == pytest.approx(last["train/CrossEntropyLoss"], abs=0.3)
+    assert (Path(after.save_folder) / "step4").is_dir()
+    other = change(after, save_folder=str(tmp_path / "other"), model=dataclasses.replace(MODEL, n_layers=3))
+    with pytest.raises(UserError, match="n_layers is 2, not 3"):
+        train(other)
+
+
+def test_a_run_is_removed_only_when_asked_and_nothing_else_is(config, tmp_path):
+    assert train(config) == 0
+    other = change(config, seed=7)
+    with pytest.raises(UserError, match="begun with other settings: seed"):
+        train(other)
+    with pytest.raises(UserError, match="sequence_length 99 is not between"):
+        train(change(other, data=dataclasses.replace(config.data, sequence_length=99)), overwrite=True)
+    assert (Path(config.save_folder) / "step14").is_dir()
+    assert train(change(other, max_duration="3", scheduler=SchedulerSettings(warmup="1")), overwrite=True) == 0
+    assert [row["step"] for row in metrics(config)] == [1, 2, 3]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="no run here"):
+        train(change(config, save_folder=str(tmp_path / "mine")), overwrite=True)
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"

@@ -22,7 +22,9 @@ Options = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 
 @app.command(usage="Usage: olmo-model train CONFIG.yaml [OPTIONS]")
-def train(config: Annotated[TrainConfig, Parameter(name="*")], *, dry_run: bool = False) -> int:
+def train(
+    config: Annotated[TrainConfig, Parameter(name="*")], *, dry_run: bool = False, overwrite: bool = False
+) -> int:
     """Train a model, or go on with a run: the same command resumes from the newest checkpoint.
 
     Options such as `--optimizer.learning-rate 1e-3` go over the file. SIGINT or SIGTERM finishes the step and saves.
@@ -31,6 +33,8 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")], *, dry_run: bool 
     ----------
     dry_run
         Print the complete configuration and do nothing.
+    overwrite
+        Remove the run in save_folder and begin anew, once everything about the new one has been checked.
     """
     import yaml
 
@@ -40,7 +44,7 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")], *, dry_run: bool 
     if dry_run:
         print(yaml.safe_dump(make_plan(config).resolved(), sort_keys=False, allow_unicode=True), end="")
         return 0
-    return train_model(config)
+    return train_model(config, overwrite=overwrite)
 
 
 @app.command(usage="Usage: olmo-model plan CONFIG.yaml [OPTIONS]")

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from .checkpoint import DAMAGE_OF_STATE, STATE, Progress, point_latest, training_state
+from .convert.sources import open_source
 from .errors import UserError
 from .files import PARTIAL, digest_file, read_json
 from .model import Transformer
-from .model_folder import open_native
+from .model_folder import NativeWeights, open_native
 from .parallel import fill, in_ranks_order
 from .ranks import Ranks
 from .run_folder import MANIFEST, complete_checkpoints
@@ -90,16 +91,11 @@ def restore(folder: Path, model: Transformer, update: Update, ranks: Ranks) -> P
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 
+    again = "restore the file, or remove the checkpoint to go on from the one before"
+
     def read_weights() -> None:
         with ExitStack() as stack:
-            weights = open_native(folder, stack)
-            if weights.config != dataclasses.replace(model.config, vocab_size=model.config.embedding_size):
-                raise UserError(
-                    "the checkpoint's config.json is not that of the run",
-                    where=folder / "config.json",
-                    fix="restore the file, or remove the checkpoint to go on from the one before",
-                )
-            fill(model.named_parameters(), weights.read, ranks.tensor)
+            _read_weights(open_native(folder, stack), folder, model, ranks, again)
 
     ranks.together(read_weights)
     group = ranks.files
@@ -119,6 +115,34 @@ def restore(folder: Path, model: Transformer, update: Update, ranks: Ranks) -> P
     progress = ranks.together(read_state)
     _put_in_place(state, model, update, ranks)
     return progress
+
+
+def begin_with(place: str | Path, model: Transformer, ranks: Ranks) -> list[Path]:
+    """Give a model the weights of any checkpoint that ``convert`` reads instead of drawn ones; returns their files."""
+    other = "give a model of this architecture, or set model and data.tokens to those of the checkpoint"
+
+    def read() -> list[Path]:
+        with ExitStack() as stack:
+            source = open_source(place, stack)
+            _read_weights(source.weights, source.folder, model, ranks, other)
+            return list(source.files)
+
+    return ranks.together(read)
+
+
+def _read_weights(weights: NativeWeights, folder: Path, model: Transformer, ranks: Ranks, fix: str) -> None:
+    ours, theirs = model.config, weights.config
+    names = [field.name for field in dataclasses.fields(ours) if field.name != "vocab_size"]  # not stored everywhere
+    differing = [
+        f"{name} is {getattr(theirs, name)}, not {getattr(ours, name)}"
+        for name in names
+        if getattr(theirs, name) != getattr(ours, name)
+    ]
+    if differing:
+        raise UserError(
+            f"the checkpoint's configuration is not that of the run: {', '.join(differing)}", where=folder, fix=fix
+        )
+    fill(model.named_parameters(), weights.read, ranks.tensor)
 
 
 def _put_in_place(state: dict[str, Any], model: Transformer, update: Update, ranks: Ranks) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +155,12 @@ class RunFolder:
         if complete:
             self._refuse_other_measuring(differing, old, new, step, max_steps)
         return Standing(step, folder, complete, tuple(key for key in differing if key.startswith(ROUNDING)))
+
+    def remove(self) -> None:
+        """Remove the run that is here, if there is one; what is no run is a UserError, and stays."""
+        if self.root.is_dir() and any(self.root.iterdir()):
+            self.read_manifest()
+            shutil.rmtree(self.root)
 
     def write(self, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         """Write manifest and configuration, into a new folder too."""

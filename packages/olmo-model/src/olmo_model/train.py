@@ -41,7 +41,7 @@ from .plan import Plan, choose_device, make_plan
 from .presets import model_initialization, parameter_count
 from .provenance import Record, recorded
 from .ranks import Ranks, joined
-from .restoring import newest_whole_checkpoint, restore
+from .restoring import begin_with, newest_whole_checkpoint, restore
 from .run_folder import FORMAT_VERSION, RunFolder
 from .tokens import load_tokenizer
 from .trainer import Callback, Row, Trainer
@@ -119,15 +119,17 @@ def set_threads(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
-def train(config: TrainConfig) -> int:
+def train(config: TrainConfig, *, overwrite: bool = False) -> int:
     """Train, or go on with a run; returns the exit status: 0 complete, 130 stopped after a checkpoint by a signal or at
-    its time limit. Under torchrun every rank calls this."""
+    its time limit. Under torchrun every rank calls this. With ``overwrite`` a run that is there is removed first."""
     began = time.monotonic()
     threads = set_threads(config.threads)
     with joined(choose_device(config).type) as ranks:
         if not ranks.first:
             logging.getLogger(__package__).setLevel(logging.WARNING)
         plan = ranks.together(lambda: make_plan(config, ranks.world))
+        if overwrite:
+            ranks.together(lambda: RunFolder(Path(config.save_folder)).remove() if ranks.first else None)
         return _train(plan, on_grid(ranks, config.parallel, plan.model), threads, began)
 
 
@@ -141,15 +143,19 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
         "tokens_fingerprint": plan.tokens.fingerprint,
         "tokenizer_digest": plan.tokens.tokenizer_digest,
     }
-    newest = newest_whole_checkpoint(run.root, ranks)
+    newest = ranks.together(lambda: newest_whole_checkpoint(run.root, ranks))
     standing = ranks.together(lambda: run.check(manifest, resolved, plan.max_steps, newest))
     if standing.complete:
         log.info("the run in %s is complete: step %d of %d; nothing to do", run.root, standing.step, plan.max_steps)
         return 0
-    load_tokenizer(plan.tokens.tokenizer_file)  # every checkpoint needs it
+    ranks.together(lambda: load_tokenizer(plan.tokens.tokenizer_file))  # every checkpoint needs it
     with within_memory():
-        model = build_model(plan, ranks, draw=standing.checkpoint is None)
+        model = build_model(plan, ranks, draw=standing.checkpoint is None and config.load_path is None)
         update = build_update(plan, ranks, model)
+    begun_with: list[Path] = []
+    if standing.checkpoint is None and config.load_path is not None:
+        begun_with = begin_with(config.load_path, model, ranks)
+        log.info("beginning with the weights of %s", config.load_path)
     evaluate = ranks.together(lambda: _evaluation(plan, ranks, model))
     if ranks.first:
         run.write(manifest, resolved)
@@ -168,7 +174,7 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
         ranks.device.type if ranks.world == 1 else f"{ranks.world} ranks on {ranks.device.type}",
         threads,
     )
-    with _recorded(plan, ranks, run, resolved) as record:
+    with _recorded(plan, ranks, run, resolved, begun_with) as record:
         checkpoints = Checkpoints(run.root, model, update, ranks, plan.tokens.tokenizer_file, config.checkpoint)
         masked = MaskedInstances(ranks, interval=config.log_interval) if config.data.instance_filter.enabled else None
         batches = Batches(plan, ranks, masked)
@@ -214,7 +220,9 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
 
 
 @contextmanager
-def _recorded(plan: Plan, ranks: Ranks, run: RunFolder, resolved: dict[str, Any]) -> Iterator[Record]:
+def _recorded(
+    plan: Plan, ranks: Ranks, run: RunFolder, resolved: dict[str, Any], begun_with: list[Path]
+) -> Iterator[Record]:
     """The record of provenance, which the first rank writes for all."""
     if not ranks.first:
         yield Record()
@@ -222,6 +230,7 @@ def _recorded(plan: Plan, ranks: Ranks, run: RunFolder, resolved: dict[str, Any]
     settings = plan.config.evaluation
     inputs = [plan.tokens.description]
     inputs += [Path(folder) for folder in (settings.windows, settings.requests) if folder]
+    inputs += begun_with
     with recorded(
         "olmo-model", "train", folder=run.root, config=resolved, inputs=inputs, seed=plan.config.seed
     ) as record:

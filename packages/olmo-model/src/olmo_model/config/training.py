@@ -121,6 +121,10 @@ class TrainConfig:
     model: ModelSettings = field(default_factory=ModelSettings)
     """The model."""
 
+    load_path: str | None = None
+    """Model folder, run, or checkpoint of OLMo's own trainer, whose weights a new run begins with in place of drawn
+    ones. Optimizer, schedule and data order begin anew."""
+
     global_batch_size: int = field(default=16, metadata=whole(1))
     """Instances of one step."""
 

@@ -276,6 +276,24 @@ def _parallel(values: Mapping[str, Any], found: Translation) -> None:
     found.put("parallel.reshard_after_forward", strategy not in ("SHARD_GRAD_OP", "_HYBRID_SHARD_ZERO2"))
 
 
+def _beginning(values: Mapping[str, Any], found: Translation) -> None:
+    resets = [key for key in ("reset_optimizer_state", "reset_trainer_state") if values[key]]
+    if values["load_path"] is None and resets:
+        raise UserError(
+            f"{resets[0]} is True: a run that goes on from its own save_folder keeps that state",
+            where="configuration",
+            fix=f"set {resets[0]} to false, or give load_path",
+        )
+    if values["load_path"] is not None:
+        if len(resets) < 2:
+            raise UserError(
+                f"load_path is {values['load_path']!r}: only weights are taken from another checkpoint",
+                where="configuration",
+                fix="set reset_optimizer_state and reset_trainer_state to true, or go on in the run's own save_folder",
+            )
+        found.put("load_path", values["load_path"])
+
+
 def _run(values: Mapping[str, Any], given: set[str], found: Translation) -> None:
     found.put("save_folder", values["save_folder"])
     found.put("seed", values["seed"])
@@ -283,6 +301,7 @@ def _run(values: Mapping[str, Any], given: set[str], found: Translation) -> None
     for key in ("run_name", "stop_at", "early_stopping_factor"):
         if values[key] is not None:
             found.put(key, values[key])
+    _beginning(values, found)
     again = values["activation_checkpointing"]
     if again is not None:
         found.put("activation_checkpointing", "whole_layer" if again == "fine_grained" else again)
