@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,37 @@ class Range:
 def whole(low: int, high: int = LARGEST) -> Mapping[str, Any]:
     """Metadata of a field: a whole number from ``low`` to ``high``."""
     return {KEY: Range(low=low, high=high, whole=True)}
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Whole numbers from 1 on, singly or as stretches: 3, "3", "10-20" (both ends belong to it), "3,10-20"."""
+
+    def holds(self, value: object) -> bool:
+        """Whether ``value`` is such a number or such a text."""
+        try:
+            return bool(self.read(value))
+        except ValueError:
+            return False
+
+    def read(self, value: object) -> list[range]:
+        """The numbers; ValueError for anything else."""
+        found = []
+        for part in str(value).split(","):
+            match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+            if not 1 <= first <= last <= LARGEST:
+                raise ValueError(part)
+            found.append(range(first, last + 1))
+        return found
+
+    def __str__(self) -> str:
+        return "a whole number from 1, or a range like 10-20"
+
+
+def stretches() -> Mapping[str, Any]:
+    """Metadata of a field: whole numbers from 1 on, singly or as ranges."""
+    return {KEY: Stretches()}
 
 
 def number(low: float, high: float = math.inf, *, below: bool = False) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import UserError
-from ..ranges import LARGEST_SEED, check_ranges, number, whole
+from ..ranges import LARGEST_SEED, Stretches, check_ranges, number, stretches, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class GenerateConfig:
 class WhichDataConfig:
     """Which steps to look at."""
 
-    step: tuple[int | str, ...]
+    step: tuple[int | str, ...] = field(metadata=stretches())
     """A step, or steps like 10-20 or 3,10-20; the option may be given several times."""
 
     tokens: str | None = None
@@ -120,20 +120,10 @@ class WhichDataConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, "options")
-        self.ranges()
 
     def ranges(self) -> list[range]:
-        """The steps in the order given; what is no step is a UserError."""
-        found = []
-        for part in ",".join(map(str, self.step)).split(","):
-            first, dash, last = part.partition("-")
-            whole_numbers = all(each.isascii() and each.isdigit() for each in (first, *([last] if dash else ())))
-            if not whole_numbers or int(first) < 1 or (dash and int(last) < int(first)):
-                raise UserError(
-                    f"step is {self.step!r}", where="options", fix="give a whole number from 1, or a range like 10-20"
-                )
-            found.append(range(int(first), int(last or first) + 1))
-        return found
+        """The steps in the order given."""
+        return [steps for part in self.step for steps in Stretches().read(part)]
 
 
 @dataclass(frozen=True, kw_only=True)
