@@ -130,9 +130,57 @@ def test_plan_counts_and_keeps_nothing(config_file, tmp_path, capsys):
     assert (found["steps"], found["tokens"]) == (60, 60 * 256)
     assert found["memory"]["weights"] == 4 * found["parameters"]
     assert found["flops_per_token"] == 6 * found["parameters"] + 6 * 1 * 32 * 16
-    assert found["measured_tokens_per_second"] > 0
+    assert found["tokens_per_second"] > 0
+    assert found["seconds"] == pytest.approx(60 * 256 / found["tokens_per_second"])
+    assert found["speed_from"] == "measured in 1 steps here"
+    assert found["energy_kwh"] is None
+    assert found["checkpoint_bytes"] == 12 * found["parameters"]
+    assert found["memory"]["total"] < found["memory_available"]
     assert "parameters       22,528" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
+
+
+def test_plan_for_another_machine_measures_nothing(config_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Trainer, "train_step", None)
+    out = tmp_path / "plan.json"
+    line = [
+        "plan",
+        str(config_file),
+        "--ranks",
+        "4",
+        "--accelerator",
+        "H100",
+        "--mfu",
+        "0.5",
+        "--precision",
+        "amp_bf16",
+    ]
+    assert call(*line, "--output", str(out)) == 0
+    found = json.loads(out.read_text())
+    rate = 4 * 989.4e12 * 0.5 / found["flops_per_token"]
+    assert found["tokens_per_second"] == pytest.approx(rate)
+    assert found["energy_kwh"] == pytest.approx(4 * 700 * 60 * 256 / rate / 3.6e6)
+    assert (found["ranks"], found["micro_batch_size"], found["memory_available"]) == (4, 4, 80_000_000_000)
+    assert found["memory"]["optimizer"] == 2 * found["parameters"]
+    assert "50 % of the 989.4 TFLOP/s of each h100" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--mfu", "0.5"], "mfu is given without an accelerator (options); give --accelerator NAME too"),
+        (["--accelerator", "h100", "--mfu", "50"], "mfu is 50 (options); give a share, such as 0.4"),
+        (["--accelerator", "h100", "--measured-steps", "2"], "both steps to measure and an accelerator"),
+        (["--accelerator", "h1000"], "unknown accelerator 'h1000'"),
+        (["--ranks", "3"], "3 ranks cannot share a batch of 16 evenly"),
+        (["--model.preset", "olmo-65b", "--model.d-model", "131072"], "a rank takes about"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_one_line(config_file, options, message, capsys):
+    assert call("plan", str(config_file), *options) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

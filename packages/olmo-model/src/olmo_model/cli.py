@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from .command_line import make_app, run
-from .config.commands import ConvertConfig, GenerateConfig, WhichDataConfig, WhichStepsConfig
+from .config.commands import ConvertConfig, GenerateConfig, PlanOptions, WhichDataConfig, WhichStepsConfig
 from .config.training import TrainConfig
 from .official.command import prepare
 
@@ -49,29 +49,32 @@ def train(
 
 @app.command(usage="Usage: olmo-model plan CONFIG.yaml [OPTIONS]")
 def plan(
-    config: Annotated[TrainConfig, Parameter(name="*")], *, measured_steps: int = 5, output: str | None = None
+    config: Annotated[TrainConfig, Parameter(name="*")],
+    *,
+    options: Annotated[PlanOptions | None, Parameter(name="*")] = None,
+    output: str | None = None,
 ) -> None:
-    """Say what a run will take: parameters, steps, memory, and the time from a few steps of its real data.
+    """Say what a run will take: parameters, steps, memory of a rank, size of a checkpoint, time and energy.
 
-    Nothing is kept.
+    The speed is that of a few steps of the real data here, of which nothing is kept, or that of a named accelerator. A
+    run that does not fit the memory is refused, with settings that would.
 
     Parameters
     ----------
-    measured_steps
-        Steps to take the speed from.
     output
         File for the figures as JSON.
     """
     from .answers import answered
     from .estimate import as_lines, estimate
 
+    wanted = options or PlanOptions()
     figures = answered(
         "plan",
         config,
-        lambda: asdict(estimate(config, measured_steps)),
+        lambda: asdict(estimate(config, wanted)),
         output=output,
         inputs=lambda: [Path(config.data.tokens) / "manifest.json"],
-        counts=lambda answer: {"measured_steps": measured_steps},
+        counts=lambda answer: {"steps": answer["steps"], "tokens": answer["tokens"]},
         seed=config.seed,
     )
     print("\n".join(as_lines(figures)))

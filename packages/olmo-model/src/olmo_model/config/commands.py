@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import UserError
-from ..ranges import LARGEST_SEED, Stretches, check_ranges, number, stretches, whole
+from ..ranges import LARGEST_SEED, Stretches, above, check_ranges, number, stretches, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,38 @@ class GenerateConfig:
             )
         if "" in self.stop:
             raise UserError("a text to stop at is empty", where="options", fix="give --stop TEXT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """Where a planned run would run."""
+
+    ranks: int = field(default=1, metadata=whole(1))
+    """Processes that share the work, one for each device."""
+
+    accelerator: str | None = None
+    """Kind of device, such as h100, a100 or 4090, whose data sheet gives speed, memory and power; nothing is measured
+    then."""
+
+    mfu: float | None = field(default=None, metadata=above(0))
+    """Share of the accelerator's peak that the training reaches, up to 1; 0.4 where unset."""
+
+    measured_steps: int | None = field(default=None, metadata=whole(1))
+    """Steps to take the speed from, where no accelerator is named; 5 where unset."""
+
+    watts: float | None = field(default=None, metadata=above(0))
+    """Power of a device; by its data sheet where unset."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "options")
+        if self.mfu is not None and self.accelerator is None:
+            raise UserError("mfu is given without an accelerator", where="options", fix="give --accelerator NAME too")
+        if self.mfu is not None and self.mfu > 1:
+            raise UserError(f"mfu is {self.mfu:g}", where="options", fix="give a share, such as 0.4")
+        if self.measured_steps is not None and self.accelerator is not None:
+            raise UserError(
+                "there are both steps to measure and an accelerator", where="options", fix="give one of them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
