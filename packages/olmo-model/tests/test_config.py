@@ -233,5 +233,6 @@ def test_plain_holds_lists_and_nested_mappings():
         "label_masks": None,
         "seed": None,
         "sequence_length": None,
+        "attention_within_documents": False,
         "instance_filter": {"enabled": False, "min_period": 1, "max_period": 13, "max_count": 32},
     }
