@@ -227,6 +227,7 @@ def test_plain_holds_lists_and_nested_mappings():
     assert tree["optimizer"]["betas"] == [0.9, 0.95]
     assert tree["data"] == {
         "tokens": "tokens",
+        "sources": [],
         "files": [],
         "dtype": None,
         "tokenizer": None,

@@ -73,8 +73,13 @@ def plan(
         config,
         lambda: asdict(estimate(config, wanted)),
         output=output,
+<<<<<<< HEAD
         inputs=lambda: [Path(config.data.tokens) / "manifest.json"],
         counts=lambda answer: {"steps": answer["steps"], "tokens": answer["tokens"]},
+=======
+        inputs=lambda: [Path(folder) / "manifest.json" for folder in config.data.folders],
+        counts=lambda answer: {"measured_steps": measured_steps},
+>>>>>>> b80a587 (Several sources of tokens in one epoch, by repeats or weights, as a function of seed, epoch and counts)
         seed=config.seed,
     )
     print("\n".join(as_lines(figures)))
@@ -202,7 +207,7 @@ def show(file: str, /, *options: Options) -> None:
     from .explain import show as lines
 
     found = read(file, options)
-    if not Path(found.config.data.tokens).exists():
+    if not all(Path(folder).exists() for folder in found.config.data.folders):
         print("# data.tokens is not here: what follows from the data is left open")
         print("\n".join(lines(found, None)))
         return

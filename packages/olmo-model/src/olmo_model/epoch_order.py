@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .files import atomic_write
+from .mixture import Mixture
 from .order import shuffled
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,27 @@ class EpochOrder:
             except OSError as error:
                 log.warning("the data order is not kept in %s (%s): the next look-up is slow too", self.file, error)
         return order, positions
+
+
+class MixedOrder:
+    """The same for a mixture: the order is that of its places."""
+
+    def __init__(self, order: EpochOrder, mixture: Mixture) -> None:
+        self.order = order
+        self.mixture = mixture
+
+    def taken(self, first: int, count: int) -> list[int]:
+        """Instances at ``count`` positions from ``first`` on."""
+        places = np.array(self.order.taken(first, count), dtype=np.uint32)
+        return [int(number) for number in self.mixture.instances(places, self.order.seed, self.order.epoch)]
+
+    def positions(self, instances: range) -> list[tuple[int, int]]:
+        """Each of these instances with each position it stands at."""
+        found = []
+        for instance in instances:
+            for place in self.mixture.places_of(instance, self.order.seed, self.order.epoch):
+                found += [(instance, position) for _, position in self.order.positions(range(place, place + 1))]
+        return found
 
 
 @lru_cache(maxsize=4)

@@ -15,9 +15,10 @@ from .characters import SourceText, TextSpans, read_texts
 from .config.commands import WhichDataConfig, WhichStepsConfig
 from .config.data import DataSettings
 from .config.model import ModelSettings
-from .epoch_order import epoch_order
+from .epoch_order import MixedOrder, epoch_order
 from .errors import UserError
 from .global_indices import indices_of, open_olmo_run
+from .mixture import SeveralTokens
 from .order import LedgerRow, Segment, read_ledger, segments
 from .raw_tokens import open_tokens
 from .run_folder import RunFolder, complete_checkpoints, step_of_row
@@ -229,7 +230,12 @@ def _opened(run: Path, config: WhichDataConfig | WhichStepsConfig) -> tuple[list
         return found.history, found.tokens, lambda row: found.order
     history = _history(run)
     tokens = tokens_of(run, config.tokens)
-    return history, tokens, lambda row: epoch_order(row.instances, row.seed, row.epoch)
+    return history, tokens, _order_of
+
+
+def _order_of(row: LedgerRow) -> Positions:
+    order, mixture = epoch_order(row.instances, row.seed, row.epoch), row.parts()
+    return order if mixture is None else MixedOrder(order, mixture)
 
 
 def _history(run: Path) -> list[Segment]:
@@ -266,6 +272,8 @@ def tokens_of(run: str | Path, given: str | None) -> Tokens:
     folder.read_manifest()
     place = given
     data: Any = None
+    if place is None and (several := _sources(folder)):
+        return several
     if place is None or not (Path(place) / "manifest.json").is_file():
         config = folder.read_config()
         data = config.get("data")
@@ -278,6 +286,17 @@ def tokens_of(run: str | Path, given: str | None) -> Tokens:
     if not (Path(place) / "manifest.json").is_file():
         raise UserError("the run's tokens are not there", where=place, fix="give --tokens DIR")
     return Tokens(place)
+
+
+def _sources(folder: RunFolder) -> Tokens | None:
+    data = folder.read_config().get("data")
+    given = data.get("sources") if isinstance(data, dict) else None
+    if not given:
+        return None
+    try:
+        return SeveralTokens([Tokens(source["tokens"]) for source in given])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"data.sources are not whole: {error}", where=folder.config, fix="restore it") from error
 
 
 def _bare(config: Mapping[str, Any], folder: str, where: Path) -> Tokens:
@@ -299,13 +318,15 @@ def sources(run: str | Path, config: WhichDataConfig | WhichStepsConfig) -> list
     indices = indices_of(Path(run), config.global_indices)
     if indices is not None:
         found = open_olmo_run(Path(run), indices, config.tokens, config.first_step)
-        return [indices, RunFolder(Path(run)).config, found.tokens.description]
-    return [RunFolder(Path(run)).data_order, tokens_of(run, config.tokens).description]
+        return [indices, RunFolder(Path(run)).config, *(part.description for part in found.tokens.parts)]
+    parts = tokens_of(run, config.tokens).parts
+    return [RunFolder(Path(run)).data_order, *(part.description for part in parts)]
 
 
 def _instances(row: LedgerRow, tokens: Tokens, run: Path) -> Instances:
     found = Instances(tokens, row.sequence_length)
-    if len(found) != row.instances:
+    mixture = row.parts()
+    if len(found) != (row.instances if mixture is None else sum(mixture.counts)):
         raise UserError(
             f"the data order counts {row.instances} instances of {row.sequence_length} tokens, the tokens hold "
             f"{len(found)}",

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .batch_schedule import BatchSchedule
 from .errors import UserError
+from .mixture import Mixture
 
 FORMAT_VERSION = 1
 ORDER = "olmo"
@@ -40,7 +41,8 @@ class Stretch:
 class Order:
     """Which instances each step takes. Steps count from 1; the rest of an epoch below a whole batch is dropped."""
 
-    def __init__(self, *, instances: int, batches: BatchSchedule, seed: int) -> None:
+    def __init__(self, *, instances: int, batches: BatchSchedule, seed: int, mixture: Mixture | None = None) -> None:
+        """``instances`` are those of an epoch: with a ``mixture`` its places."""
         largest = max(batches.sizes)
         if instances < largest:
             raise UserError(
@@ -51,6 +53,7 @@ class Order:
         self.instances = instances
         self.batches = batches
         self.seed = seed
+        self.mixture = mixture
         self._stretches = stretches(instances, batches)
         self._shuffled = -1, np.empty(0, dtype=np.uint32)  # epoch and its order; one value, since threads share it
 
@@ -84,6 +87,8 @@ class Order:
         kept, order = self._shuffled
         if epoch != kept:
             order = shuffled(self.instances, self.seed, epoch)
+            if self.mixture is not None:
+                order = self.mixture.instances(order, self.seed, epoch)
             self._shuffled = epoch, order
         return order[first : first + self.batches.batch_size(step)]
 
@@ -101,6 +106,7 @@ class Order:
             seed=self.seed,
             instances=self.instances,
             tokens_fingerprint=tokens_fingerprint,
+            mixture=None if self.mixture is None else asdict(self.mixture),
             skipped_steps=skipped_steps,
         )
 
@@ -144,6 +150,16 @@ class LedgerRow:
     order: str = ORDER
     format_version: int = FORMAT_VERSION
 
+    def parts(self) -> Mixture | None:
+        """The mixture whose places ``instances`` counts, where there are several sources; ValueError or another where
+        it is none."""
+        if self.mixture is None:
+            return None
+        found = Mixture(*(tuple(int(count) for count in self.mixture[name]) for name in ("counts", "taken")))
+        if found.places != self.instances:
+            raise ValueError("the places of the mixture are not those of the row")
+        return found
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -179,6 +195,7 @@ def read_ledger(path: Path) -> list[LedgerRow]:
             values = json.loads(line)
             version = values["format_version"]
             row = LedgerRow(**values | {"skipped_steps": tuple(values["skipped_steps"])})
+            row.parts()
             counts = [getattr(row, name) for name in COUNTS] + list(row.skipped_steps)
             if not all(type(count) is int and count >= 0 for count in counts):
                 raise ValueError("a count that is none")

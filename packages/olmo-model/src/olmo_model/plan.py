@@ -18,6 +18,7 @@ from .config.model import ModelConfig, ModelSettings
 from .config.optimization import WITHOUT_END
 from .config.training import TrainConfig, duration_in_steps, plain
 from .errors import UserError
+from .mixture import SeveralTokens, mixture_of
 from .order import Order
 from .parallel import grid
 from .presets import model_config, model_initialization
@@ -133,8 +134,10 @@ def make_plan(config: TrainConfig, world: int = 1) -> Plan:
     grid(config.parallel, model, world)
     instances = Instances(tokens, length)
     batches = batch_schedule(config, length)
+    mixture = mixture_of(config.data.sources, tokens.counts(length)) if isinstance(tokens, SeveralTokens) else None
     order = Order(
-        instances=len(instances),
+        instances=len(instances) if mixture is None else mixture.places,
+        mixture=mixture,
         batches=batches,
         seed=config.seed if config.data.seed is None else config.data.seed,
     )

@@ -15,6 +15,7 @@ from .config.data import DataSettings
 from .config.model import ModelSettings
 from .errors import UserError
 from .files import digest_file
+from .mixture import open_sources
 from .presets import find_preset
 from .tokens import REMAKE, Document, Tokens
 
@@ -23,7 +24,9 @@ SAMPLE = 1 << 16  # bytes at both ends of a file that its fingerprint holds
 
 
 def open_tokens(data: DataSettings, model: ModelSettings) -> Tokens:
-    """The tokens artifact, or the bare files, that the settings name."""
+    """The tokens artifact, or the sources or bare files, that the settings name."""
+    if data.sources:
+        return open_sources(data)
     return RawTokens(data, model) if data.files else Tokens(data.tokens)
 
 

@@ -112,6 +112,11 @@ class Tokens:
         return self.folder / "tokenizer.json"
 
     @property
+    def parts(self) -> list[Tokens]:
+        """The artifacts that these tokens are put together of: themselves."""
+        return [self]
+
+    @property
     def description(self) -> Path:
         """The file that stands for the tokens in records of provenance."""
         return self.folder / "manifest.json"

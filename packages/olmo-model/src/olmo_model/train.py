@@ -174,6 +174,12 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
         ranks.device.type if ranks.world == 1 else f"{ranks.world} ranks on {ranks.device.type}",
         threads,
     )
+    if plan.order.mixture is not None:
+        for source, count, taken in zip(
+            config.data.sources, plan.order.mixture.counts, plan.order.mixture.taken, strict=True
+        ):
+            left = max(0, count - taken)
+            log.info("%s: an epoch takes %d of its %d instances, %d are left out", source.tokens, taken, count, left)
     with _recorded(plan, ranks, run, resolved, begun_with) as record:
         checkpoints = Checkpoints(run.root, model, update, ranks, plan.tokens.tokenizer_file, config.checkpoint)
         masked = MaskedInstances(ranks, interval=config.log_interval) if config.data.instance_filter.enabled else None
@@ -228,7 +234,7 @@ def _recorded(
         yield Record()
         return
     settings = plan.config.evaluation
-    inputs = [plan.tokens.description]
+    inputs = [part.description for part in plan.tokens.parts]
     inputs += [Path(folder) for folder in (settings.windows, settings.requests) if folder]
     inputs += begun_with
     with recorded(

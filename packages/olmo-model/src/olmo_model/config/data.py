@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import UserError
-from ..ranges import LARGEST_SEED, whole
+from ..ranges import LARGEST_SEED, above, check_ranges, whole
 
 TokenType = Literal["uint8", "uint16", "uint32", "uint64"]
 
@@ -29,11 +29,31 @@ class InstanceFilterSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """One source of several, and how much of it an epoch takes."""
+
+    tokens: str
+    """Folder of its tokens artifact."""
+
+    repeat: float | None = field(default=None, metadata=above(0))
+    """How often an epoch takes each instance, 1 where unset; of a fraction, a part drawn anew each epoch once more."""
+
+    weight: float | None = field(default=None, metadata=above(0))
+    """Its share, beside the weights of the others, of an epoch that is as long as all sources together."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "data.sources")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """What to train on."""
 
-    tokens: str
+    tokens: str = ""
     """Folder of the tokens artifact, or, with files, the folder that they lie below."""
+
+    sources: tuple[SourceSettings, ...] = ()
+    """Several tokens artifacts in place of one, with how often each is taken in an epoch."""
 
     files: tuple[str, ...] = ()
     """Files of bare token ids, as OLMo's trainer reads them, in this order, where there is no artifact; a file may
@@ -63,7 +83,24 @@ class DataSettings:
     instance_filter: InstanceFilterSettings = field(default_factory=InstanceFilterSettings)
     """Which instances are left out of the loss."""
 
+    @property
+    def folders(self) -> list[str]:
+        """Every folder of tokens."""
+        return [source.tokens for source in self.sources] or [self.tokens]
+
     def __post_init__(self) -> None:
+        if bool(self.tokens) == bool(self.sources):
+            what = "data.tokens and data.sources exclude each other" if self.tokens else "data.tokens is missing"
+            raise UserError(what, where="configuration", fix="give the folder of the tokens, or data.sources")
+        weighted = [source.weight is not None for source in self.sources]
+        if any(weighted) and (not all(weighted) or any(source.repeat is not None for source in self.sources)):
+            raise UserError(
+                "data.sources mix repeat and weight", where="configuration", fix="give all of them one kind"
+            )
+        if self.sources and (self.files or self.label_masks):
+            raise UserError(
+                "data.files and data.label_masks belong to data.tokens", where="configuration", fix="leave them out"
+            )
         if not self.files and (self.tokenizer is not None or self.dtype is not None):
             raise UserError(
                 "data.dtype and data.tokenizer belong to data.files", where="configuration", fix="leave them out"
