@@ -73,13 +73,8 @@ def plan(
         config,
         lambda: asdict(estimate(config, wanted)),
         output=output,
-<<<<<<< HEAD
-        inputs=lambda: [Path(config.data.tokens) / "manifest.json"],
-        counts=lambda answer: {"steps": answer["steps"], "tokens": answer["tokens"]},
-=======
         inputs=lambda: [Path(folder) / "manifest.json" for folder in config.data.folders],
-        counts=lambda answer: {"measured_steps": measured_steps},
->>>>>>> b80a587 (Several sources of tokens in one epoch, by repeats or weights, as a function of seed, epoch and counts)
+        counts=lambda answer: {"steps": answer["steps"], "tokens": answer["tokens"]},
         seed=config.seed,
     )
     print("\n".join(as_lines(figures)))
