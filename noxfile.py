@@ -120,6 +120,14 @@ def peer(session: nox.Session, name: str, *requirements: str, versions: str | No
     return python
 
 
+def ai2_olmo(session: nox.Session) -> Path:
+    """ai2-olmo's Python. Its training needs three packages that it leaves to an extra, which brings a hundred more."""
+    return peer(
+        session, "ai2-olmo", "ai2-olmo==0.6.0", "numpy<2", "pyarrow<18", "datasets<3.3", "transformers<4.50",
+        pinned("torch"), "safetensors", "scikit-learn", "torchmetrics", "wandb", versions=">=3.10,<3.13",
+    )  # fmt: skip
+
+
 def pinned(name: str) -> str:
     """The requirement of constraints.txt for a package."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
@@ -128,11 +136,15 @@ def pinned(name: str) -> str:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Benchmarks against other tools: `nox -s bench -- dolma|generate [JOB …]`; dolma needs DATA_DIR."""
+    """Benchmarks against other tools: `nox -s bench -- dolma|generate|train [JOB …]`; dolma needs DATA_DIR."""
     suite, *arguments = session.posargs or ["dolma"]
     if suite == "generate":
         install(session, *editable("olmo-model"), "transformers")
         session.run("python", "tools/bench.py", suite, *arguments)
+        return
+    if suite == "train":
+        install(session, *editable("olmo-model"), "transformers")
+        session.run("python", "tools/bench.py", suite, *arguments, "--ai2-olmo", str(ai2_olmo(session)))
         return
     install(session, *editable("dolma-data"), "pyyaml")
     dolma = peer(session, "dolma", "dolma==1.2.1", "setuptools<81")
@@ -186,13 +198,8 @@ def parity_with_dolma(session: nox.Session, arguments: list[str]) -> None:
 def parity_with_olmo(session: nox.Session, arguments: list[str]) -> None:
     """olmo-model, ai2-olmo and transformers: numbers, training, data order, checkpoints, first weights."""
     install(session, *editable("olmo-model"), "transformers")
-    torch = pinned("torch")
-    # olmo.train needs three packages that ai2-olmo leaves to an extra, which brings a hundred more
-    ai2 = peer(
-        session, "ai2-olmo", "ai2-olmo==0.6.0", "numpy<2", "pyarrow<18", "datasets<3.3", "transformers<4.50", torch,
-        "safetensors", "scikit-learn", "torchmetrics", "wandb", versions=">=3.10,<3.13",
-    )  # fmt: skip
-    newest = peer(session, "transformers", "transformers", "numpy", torch)
+    ai2 = ai2_olmo(session)
+    newest = peer(session, "transformers", "transformers", "numpy", pinned("torch"))
     session.run(
         "python", "tools/parity_olmo.py", "--ai2", str(ai2), "--transformers", str(newest), "--work",
         f"{session.create_tmp()}/olmo", *arguments,

@@ -1,5 +1,6 @@
-"""Benchmarks against other tools: `python tools/bench.py dolma --dolma SCRIPT --datatrove PYTHON [JOB …]` and
-`python tools/bench.py generate [JOB …]`. `nox -s bench -- SUITE` makes the environments and calls this.
+"""Benchmarks against other tools: `python tools/bench.py dolma --dolma SCRIPT --datatrove PYTHON [JOB …]`,
+`… generate [JOB …]` and `… train --ai2-olmo PYTHON [JOB …]`. `nox -s bench -- SUITE` makes the environments and calls
+this.
 
 The job ``scaling`` of dolma (with names of commands after it) measures what a second worker helps, without the other
 tools. Real text for dolma comes from the folder that DATA_DIR names.
@@ -44,6 +45,13 @@ def bench_generation(options: argparse.Namespace, work: Path) -> Rows:
     return generation.bench(work, options.jobs, options.new_tokens, options.threads, options.repeat)
 
 
+def bench_training(options: argparse.Namespace, work: Path) -> Rows:
+    from benchmarks import training
+
+    ai2 = options.ai2_olmo.absolute()
+    return training.bench(work, ai2, options.jobs, options.steps, options.threads, options.repeat)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.py", description="Benchmarks against other tools.")
     suites = parser.add_subparsers(required=True, metavar="SUITE")
@@ -56,7 +64,12 @@ def main() -> int:
     generation.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     generation.add_argument("--new-tokens", type=int, default=128)
     generation.set_defaults(bench=bench_generation)
-    for suite in (dolma, generation):
+    training = suites.add_parser("train", help="a training step beside transformers and ai2-olmo")
+    training.add_argument("--ai2-olmo", type=Path, required=True, help="Python that has ai2-olmo 0.6.0")
+    training.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    training.add_argument("--steps", type=int, default=3, help="steps of a round")
+    training.set_defaults(bench=bench_training)
+    for suite in (dolma, generation, training):
         suite.add_argument("jobs", nargs="*", help="only jobs whose names hold one of these words")
         suite.add_argument("--repeat", type=int, default=3, help="runs of each; medians are reported")
         suite.add_argument("--output", type=Path, help="JSON file for the rows")

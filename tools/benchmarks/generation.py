@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.side import Side
 
 AIM = 2.0
 VOCABULARY = 50_304
@@ -88,35 +89,6 @@ def read_speed(width: int, threads: int) -> float:
     return weight.numel() * 4 / best
 
 
-class Side:
-    """A process that generates when it is told to."""
-
-    def __init__(self, name: str, model: Path, prompts: Path, new_tokens: int, threads: int) -> None:
-        command = [sys.executable, str(WORKER), name, str(model), str(prompts), str(new_tokens), str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.loaded = self._answer()["loaded"]
-        self.rows: list[dict[str, Any]] = []
-
-    def run(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        self.rows.append(self._answer())
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{' '.join(map(str, self.process.args))} ended with {self.process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-
 def first_difference(left: Sequence[Sequence[int]], right: Sequence[Sequence[int]]) -> str | None:
     """Where two lists of continuations first differ."""
     for row, (one, other) in enumerate(zip(left, right, strict=True)):
@@ -132,7 +104,8 @@ def measure(job: Job, model: Path, work: Path, new_tokens: int, threads: int, re
 
     prompts = work / "prompts.json"
     prompts.write_text(json.dumps(np.random.default_rng(0).integers(2, END, (job.batch, job.prompt)).tolist()))
-    sides = {name: Side(name, model, prompts, new_tokens, threads) for name in SIDES}
+    arguments = [str(model), str(prompts), str(new_tokens), str(threads)]
+    sides = {name: Side([sys.executable, str(WORKER), name, *arguments]) for name in SIDES}
     try:
         for _ in range(1 + repeat):
             for side in sides.values():
@@ -152,7 +125,7 @@ def measure(job: Job, model: Path, work: Path, new_tokens: int, threads: int, re
         "target": AIM,
         "tokens_per_second": {name: round(job.batch * new_tokens / value, 1) for name, value in median.items()},
         "peak_mib": {name: side.rows[-1]["peak"] >> 20 for name, side in sides.items()},
-        "loaded_mib": {name: side.loaded >> 20 for name, side in sides.items()},
+        "loaded_mib": {name: side.ready["loaded"] >> 20 for name, side in sides.items()},
         "first_difference": first_difference(us.rows[-1]["ids"], them.rows[-1]["ids"]),
         "threads": threads,
         "all_seconds": seconds,
