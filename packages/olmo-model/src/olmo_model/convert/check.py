@@ -50,7 +50,7 @@ def logits_of(weights: NativeWeights, ids: Tensor) -> Tensor:
             block = Block(config)
         names = list(block.state_dict())
         block.load_state_dict({name: read(f"transformer.blocks.{layer}.{name}") for name in names}, assign=True)
-        x, _ = block(x, cosine, sine, None)
+        x = block(x, cosine, sine)
     last = Norm(config, config.d_model)
     last.load_state_dict({name: read(f"transformer.ln_f.{name}") for name in last.state_dict()})
     return F.linear(last(x), read("transformer." + ("wte" if config.weight_tying else "ff_out") + ".weight"))
