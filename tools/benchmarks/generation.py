@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.olmo_models import VOCABULARY, Shape, make_model
 from benchmarks.side import Side
 
 AIM = 2.0
-VOCABULARY = 50_304
 END = 50_279
 WORKER = Path(__file__).with_name("generation_worker.py")
 SIDES = ("olmo-model", "transformers")
@@ -30,7 +30,7 @@ SIDES = ("olmo-model", "transformers")
 class Job:
     """A shape (layers, width, heads, width of the MLP), a number of prompts and their length."""
 
-    shape: tuple[int, int, int, int]
+    shape: Shape
     batch: int
     prompt: int
 
@@ -43,35 +43,15 @@ SHAPES = ((8, 256, 8, 1024), (12, 768, 12, 3072))
 JOBS = [Job(shape, batch, prompt) for shape in SHAPES for batch in (1, 16) for prompt in (32, 256)]
 
 
-def make_model(folder: Path, shape: tuple[int, int, int, int]) -> int:
-    """Write an Olmo model with a tied head; returns the bytes of its weights."""
-    from safetensors.torch import save_file
+def write_model(folder: Path, shape: Shape) -> int:
+    """Write the model of a shape; returns the bytes of its weights."""
+    from olmo_model.model_folder import save_model
 
-    from olmo_model.config.model import Initialization, ModelConfig
-    from olmo_model.convert.layout import to_hugging_face
-    from olmo_model.initialization import initialize
-    from olmo_model.model import Transformer
-    from olmo_model.model_folder import WEIGHTS, write_description
-
-    layers, width, heads, mlp = shape
-    config = ModelConfig(
-        d_model=width,
-        n_heads=heads,
-        n_layers=layers,
-        mlp_hidden_size=2 * mlp,
-        max_sequence_length=1024,
-        vocab_size=VOCABULARY,
-        embedding_size=VOCABULARY,
-        eos_token_id=END,
-        pad_token_id=1,
-    )
-    model = Transformer(config)
-    initialize(model, Initialization(), 0)
-    state = {name: weight.detach() for name, weight in model.state_dict().items()}
+    model = make_model(shape, END)
+    state = model.state_dict()
     state["transformer.wte.weight"][END] = 0
     folder.mkdir(parents=True)
-    save_file(to_hugging_face(state, config), folder / WEIGHTS, metadata={"format": "pt"})
-    write_description(folder, config, "float32", None)
+    save_model(folder, model, None)
     return sum(weight.numel() * 4 for weight in state.values())
 
 
@@ -140,7 +120,7 @@ def bench(work: Path, names: Sequence[str], new_tokens: int, threads: int, repea
         if not jobs:
             continue
         model = work / f"model-{shape[1]}"
-        size = make_model(model, shape)
+        size = write_model(model, shape)
         floor = size / read_speed(shape[1], threads)
         print(f"{shape[0]} x {shape[1]}: {size / 1e6:.0f} MB of weights; floor {1e3 * floor:.2f} ms", flush=True)
         for job in jobs:

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.olmo_models import Shape, make_model
 from benchmarks.side import Side
 
 WORKER = Path(__file__).with_name("training_worker.py")
-VOCABULARY = 50_304
 SHARE = 0.65  # of the product's speed
 MEMORY = 0.5  # of what the others take beyond the floor
 PRODUCT = (2048, 1024, 1024)
@@ -30,7 +30,7 @@ PRODUCT = (2048, 1024, 1024)
 class Job:
     """A shape (layers, width, heads, width of the MLP), a batch, its length, and the ratio that is aimed at."""
 
-    shape: tuple[int, int, int, int]
+    shape: Shape
     batch: int
     length: int
     aim: float
@@ -47,35 +47,19 @@ JOBS = (
 )
 
 
-def make_model(folder: Path, job: Job) -> int:
-    """Write an Olmo model with a tied head for Hugging Face, and its weights under OLMo's names; returns the floating-
-    point operations of a token."""
+def write_model(folder: Path, job: Job) -> int:
+    """Write the model for Hugging Face, and its weights under OLMo's names; returns the floating-point operations of a
+    token."""
     import torch
 
     from olmo_model.accelerators import training_flops_per_token
-    from olmo_model.config.model import Initialization, ModelConfig
-    from olmo_model.initialization import initialize
-    from olmo_model.model import Transformer
     from olmo_model.model_folder import save_model
 
-    layers, width, heads, mlp = job.shape
-    config = ModelConfig(
-        d_model=width,
-        n_heads=heads,
-        n_layers=layers,
-        mlp_hidden_size=2 * mlp,
-        max_sequence_length=1024,
-        vocab_size=VOCABULARY,
-        embedding_size=VOCABULARY,
-        eos_token_id=0,
-        pad_token_id=1,
-    )
-    model = Transformer(config)
-    initialize(model, Initialization(), 0)
+    model = make_model(job.shape, eos_token_id=0)
     folder.mkdir(parents=True)
     save_model(folder, model, None)
     torch.save(model.state_dict(), folder / "native.pt")
-    return training_flops_per_token(config, job.length)
+    return training_flops_per_token(model.config, job.length)
 
 
 def product_speed(threads: int) -> float:
@@ -96,7 +80,7 @@ def product_speed(threads: int) -> float:
 def measure(job: Job, work: Path, pythons: dict[str, str], steps: int, threads: int, repeat: int) -> dict[str, Any]:
     """Run the sides in turn; returns the row of the table."""
     folder = work / job.name.replace(" ", "-")
-    needed = make_model(folder, job) * job.batch * job.length
+    needed = write_model(folder, job) * job.batch * job.length
     arguments = [str(folder), str(job.batch), str(job.length), str(steps), str(threads)]
     sides = {name: Side([python, str(WORKER), name, *arguments]) for name, python in pythons.items()}
     products = []

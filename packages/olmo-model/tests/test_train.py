@@ -30,11 +30,10 @@ VARYING = ("time", "throughput/device/MFU", "System/Peak CPU Memory (MB)")
 MODEL = ModelSettings(preset="olmo-1m", d_model=32, n_heads=2, n_layers=2, mlp_hidden_size=128, max_sequence_length=16)
 
 
-@pytest.fixture
-def config(tokens_folder, windows_folder, requests_folder, tmp_path) -> TrainConfig:
+def run_config(folder: Path, tokens: Path, windows: Path, requests: Path, save_interval: int) -> TrainConfig:
     return TrainConfig(
-        save_folder=str(tmp_path / "run"),
-        data=DataSettings(tokens=str(tokens_folder)),
+        save_folder=str(folder),
+        data=DataSettings(tokens=str(tokens)),
         model=MODEL,
         global_batch_size=16,
         micro_batch_size=8,
@@ -42,9 +41,14 @@ def config(tokens_folder, windows_folder, requests_folder, tmp_path) -> TrainCon
         scheduler=SchedulerSettings(warmup="3"),
         log_interval=2,
         threads=1,
-        checkpoint=CheckpointSettings(save_interval=4),
-        evaluation=EvaluationSettings(interval=5, windows=str(windows_folder), requests=str(requests_folder)),
+        checkpoint=CheckpointSettings(save_interval=save_interval),
+        evaluation=EvaluationSettings(interval=5, windows=str(windows), requests=str(requests)),
     )
+
+
+@pytest.fixture
+def config(tokens_folder, windows_folder, requests_folder, tmp_path) -> TrainConfig:
+    return run_config(tmp_path / "run", tokens_folder, windows_folder, requests_folder, save_interval=4)
 
 
 def change(config: TrainConfig, **values: object) -> TrainConfig:
@@ -166,19 +170,8 @@ def test_killed_at_any_step_and_run_again_is_bitwise_the_same(config, monkeypatc
 @pytest.fixture(scope="module")
 def uninterrupted(tokens_folder, windows_folder, requests_folder, tmp_path_factory):
     torch.set_num_threads(1)
-    config = TrainConfig(
-        save_folder=str(tmp_path_factory.mktemp("whole") / "run"),
-        data=DataSettings(tokens=str(tokens_folder)),
-        model=MODEL,
-        global_batch_size=16,
-        micro_batch_size=8,
-        max_duration="14",
-        scheduler=SchedulerSettings(warmup="3"),
-        log_interval=2,
-        threads=1,
-        checkpoint=CheckpointSettings(save_interval=100),
-        evaluation=EvaluationSettings(interval=5, windows=str(windows_folder), requests=str(requests_folder)),
-    )
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    config = run_config(folder, tokens_folder, windows_folder, requests_folder, save_interval=100)
     assert train(config) == 0
     return metrics(config), weights(config, 14)
 

@@ -19,7 +19,7 @@ from .errors import UserError
 from .files import atomic_write, write_json
 from .generate import Request, check_prompt, continue_all
 from .model import Transformer
-from .model_folder import TOKENIZER
+from .model_folder import TOKENIZER, assembled
 from .progress import Progress
 from .prompts import Prompt, prompt_of_text, read_prompts
 from .provenance import recorded
@@ -69,11 +69,7 @@ def open_language_model(checkpoint: str | Path, config: GenerateConfig) -> Langu
                 where=source.tokenizer,
                 fix="give the model's own tokenizer",
             )
-        with torch.device("meta"):
-            model = Transformer(source.weights.config)
-        dtype = PRECISIONS[config.precision]
-        state = {name: source.weights.read(name).to(device, dtype) for name in model.state_dict()}
-    model.load_state_dict(state, assign=True)
+        model = assembled(source.weights, device, PRECISIONS[config.precision])
     files = [file for file in source.files if file.name not in NOT_READ]
     return LanguageModel(model, tokenizer, source.folder, files)
 

@@ -66,8 +66,13 @@ class Mixture:
 @lru_cache(maxsize=16)
 def _drawn(seed: int, epoch: int, source: int, count: int) -> npt.NDArray[np.uint32]:
     """All instances of a source, those first that a partial round of the epoch takes."""
+    return permutation(count, [seed, epoch, source])
+
+
+def permutation(count: int, seed: int | list[int]) -> npt.NDArray[np.uint32]:
+    """``arange(count)`` as uint32, shuffled by PCG64 with this seed."""
     order = np.arange(count, dtype=np.uint32)
-    np.random.Generator(np.random.PCG64([seed, epoch, source])).shuffle(order)
+    np.random.Generator(np.random.PCG64(seed)).shuffle(order)
     return order
 
 

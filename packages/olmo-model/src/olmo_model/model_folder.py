@@ -94,10 +94,16 @@ def load_model(folder: str | Path) -> Transformer:
     Whatever is missing or damaged is a UserError that names the file.
     """
     with ExitStack() as stack:
-        weights = open_native(resolve(folder), stack)
-        with torch.device("meta"):
-            model = Transformer(weights.config)
-        state = {name: weights.read(name).float() for name in model.state_dict()}
+        return assembled(open_native(resolve(folder), stack))
+
+
+def assembled(
+    weights: NativeWeights, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> Transformer:
+    """The model of weights on disk, on the CPU unless told otherwise."""
+    with torch.device("meta"):
+        model = Transformer(weights.config)
+    state = {name: weights.read(name).to(device, dtype) for name in model.state_dict()}
     model.load_state_dict(state, assign=True)
     return model
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .batch_schedule import BatchSchedule
 from .errors import UserError
-from .mixture import Mixture
+from .mixture import Mixture, permutation
 
 FORMAT_VERSION = 1
 ORDER = "olmo"
@@ -23,9 +23,7 @@ COUNTS = ("first_step", "first_instance", "epoch", "batch_size", "sequence_lengt
 
 def shuffled(instances: int, seed: int, epoch: int) -> npt.NDArray[np.uint32]:
     """OLMo's order: ``arange(instances)`` as uint32, shuffled by PCG64 seeded with ``seed + epoch``."""
-    order = np.arange(instances, dtype=np.uint32)
-    np.random.Generator(np.random.PCG64(seed + epoch)).shuffle(order)
-    return order
+    return permutation(instances, seed + epoch)
 
 
 @dataclass(frozen=True)

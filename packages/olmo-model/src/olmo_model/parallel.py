@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
@@ -76,8 +76,10 @@ def on_grid(ranks: Ranks, settings: ParallelSettings, model: ModelConfig) -> Ran
     """The ranks with their mesh; unchanged where there is one process that no launcher started."""
     if ranks.files is None:
         return ranks
-    shape = (settings.replicas, grid(settings, model, ranks.world), settings.tensor)
-    return dataclasses.replace(ranks, mesh=init_device_mesh(ranks.device.type, shape, mesh_dim_names=AXES))
+    kind, shards = ranks.device.type, grid(settings, model, ranks.world)
+    mesh = init_device_mesh(kind, (settings.replicas, shards, settings.tensor), mesh_dim_names=AXES)
+    line = init_device_mesh(kind, (ranks.world,)) if settings.tensor > 1 else None
+    return dataclasses.replace(ranks, mesh=mesh, line=line)
 
 
 def spread(model: Transformer, ranks: Ranks, settings: ParallelSettings, half: torch.dtype | None = None) -> None:
@@ -197,19 +199,15 @@ def in_checkpoint_order(name: str, value: Tensor, ranks: Ranks) -> Tensor:
 
     It is sharded as the weight is, or, where tensor parallelism has exchanged rows, over all ranks.
     """
-    if ranks.tensor == 1 or not isinstance(value, DTensor):
+    if ranks.line is None or not isinstance(value, DTensor):
         return value
     whole = gathered(name, value, ranks.tensor)
-    return distribute_tensor(whole, _line(ranks), [Shard(0)], src_data_rank=None)
+    return distribute_tensor(whole, ranks.line, [Shard(0)], src_data_rank=None)
 
 
 @torch.no_grad()
 def in_ranks_order(name: str, value: Tensor, weight: Tensor, ranks: Ranks) -> Tensor:
     """The way back from ``in_checkpoint_order``, for a value of ``weight``."""
-    if ranks.tensor == 1 or not isinstance(value, DTensor):
+    if ranks.line is None or not isinstance(value, DTensor):
         return value
     return part_of(rows_by_rank(name, value.full_tensor(), ranks.tensor), weight)
-
-
-def _line(ranks: Ranks) -> DeviceMesh:
-    return init_device_mesh(ranks.device.type, (ranks.world,))

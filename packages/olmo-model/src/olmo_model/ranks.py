@@ -28,12 +28,14 @@ class SaidElsewhere(SystemExit):
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
     """This process among those of the run. ``mesh`` says how the model is spread over them, None where it is not;
-    ``files`` is a group of its own for messages while the training goes on, None where no launcher started others."""
+    ``line`` has all of them in a row where there are tensor groups; ``files`` is a group of its own for messages while
+    the training goes on, None where no launcher started others."""
 
     rank: int = 0
     world: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     mesh: DeviceMesh | None = None
+    line: DeviceMesh | None = None
     files: dist.ProcessGroup | None = None
 
     @property

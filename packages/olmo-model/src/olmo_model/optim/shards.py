@@ -24,7 +24,9 @@ def over_shards(sums: Tensor, tensors: Sequence[Tensor]) -> Tensor:
         return sums
     assert len(sharded) == len(tensors), "a plan shards every weight or none"
     ranks = torch.distributed.get_world_size()
-    found = sums * torch.tensor([_pieces(part) / ranks for part in sharded], device=sums.device)
+    shares = [_pieces(part) / ranks for part in sharded]
+    # numbers, not a tensor: bringing one to the device would wait for all that it has to do
+    found = torch.stack(torch._foreach_mul(sums.unbind(-1), shares), dim=-1)
     torch.distributed.all_reduce(found)
     return found
 
