@@ -122,7 +122,7 @@ def _activations(model: ModelConfig, layout: Layout) -> int:
     block += FP32 * model.n_heads // layout.parallel.tensor  # normalizers of attention
     again = 0 if layout.recomputed == "none" else sum(map(RECOMPUTED[layout.recomputed], range(model.n_layers)))
     kept = (
-        (model.n_layers - again) * block + again * number * model.d_model + (RECOMPUTED_AT_ONCE * block if again else 0)
+        (model.n_layers - again) * block + again * FP32 * model.d_model + (RECOMPUTED_AT_ONCE * block if again else 0)
     )
     return tokens * (kept + model.d_model * (FP32 + 2 * number))  # the last: input, norm and gradient of the head's
 
@@ -144,7 +144,7 @@ def _working(model: ModelConfig, layout: Layout) -> int:
         block = block_matrices(model) // layout.parallel.tensor
         rest = parameter_count(model) - model.n_layers * block_matrices(model)
         whole = UNITS_GATHERED if layout.parallel.reshard_after_forward else model.n_layers
-        gathered = (number * (rest + whole * block)) + FP32 * (rest + UNITS_GATHERED * block)  # weights; gradients
+        gathered = FP32 * rest + number * whole * block + FP32 * (rest + UNITS_GATHERED * block)  # weights; gradients
     return max(logits, inside) + tables + gathered
 
 

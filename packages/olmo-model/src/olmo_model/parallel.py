@@ -25,7 +25,7 @@ from .config.parallel import ParallelSettings
 from .config.training import Recomputed
 from .errors import UserError
 from .initialization import draw
-from .model import Transformer
+from .model import Norm, Transformer
 from .ranks import AXES, REPLICATE, SHARD, TENSOR, Ranks
 
 RECOMPUTED: dict[Recomputed, Callable[[int], bool]] = {
@@ -85,7 +85,8 @@ def on_grid(ranks: Ranks, settings: ParallelSettings, model: ModelConfig) -> Ran
 def spread(model: Transformer, ranks: Ranks, settings: ParallelSettings, half: torch.dtype | None = None) -> None:
     """Apply the plan to a model on the meta device, whose weights come into being on ``ranks.device``, unset.
 
-    With ``half`` forward and backward compute in that type, from weights and with reductions in float32.
+    With ``half`` the matrices of blocks are gathered in that type, which autocast would cast them to; norms, tables and
+    what blocks are given stay in float32, as autocast leaves them in one process. Sums of gradients are in float32.
     """
     if ranks.mesh is not None:
         if settings.tensor > 1:
@@ -93,10 +94,14 @@ def spread(model: Transformer, ranks: Ranks, settings: ParallelSettings, half: t
                 plan = {name: style() for name, style in PLAN.items()}
                 parallelize_module(block, ranks.mesh[TENSOR], plan)
         data = ranks.mesh[REPLICATE, SHARD]
-        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32)
+        cast = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        uncast = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
         for block in model.blocks:
-            fully_shard(block, mesh=data, mp_policy=policy, reshard_after_forward=settings.reshard_after_forward)
-        fully_shard(model, mesh=data, mp_policy=policy, reshard_after_forward=False)
+            norms = [module for module in block.modules() if isinstance(module, Norm) and module.weight is not None]
+            if half is not None and norms:
+                fully_shard(norms, mesh=data, mp_policy=uncast, reshard_after_forward=False)
+            fully_shard(block, mesh=data, mp_policy=cast, reshard_after_forward=settings.reshard_after_forward)
+        fully_shard(model, mesh=data, mp_policy=uncast, reshard_after_forward=False)
     model.to_empty(device=ranks.device)
 
 
