@@ -413,7 +413,7 @@ def test_the_tagger_of_the_readme_works_and_is_short(
     assert "shouting_v1\n    Fraction of the characters that are capitals.\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("tagger", ["char_length_with_paragraphs_v1", "c4_v2", "spread"])
+@pytest.mark.parametrize("tagger", ["char_length_with_paragraphs_v1", "c4_v2", "spread", "pii_regex_v2"])
 def test_a_document_of_too_many_spans_is_quarantined_and_the_mixer_counts_it_as_failed(
     tagger: str,
     write_documents: Any,
@@ -424,7 +424,7 @@ def test_a_document_of_too_many_spans_is_quarantined_and_the_mixer_counts_it_as_
 ) -> None:
     for name in ("pieces", "taggers.c4", "tag", "batch"):  # these import it
         monkeypatch.setattr(f"dolma_data.{name}.MOST_SPANS", 3)
-    rows = [{"id": str(k), "source": "s", "text": "\n".join(["a line"] * k)} for k in (2, 4, 3, 5, 1)]
+    rows = [{"id": str(k), "source": "s", "text": "\n".join(["a@b.de jo"] * k)} for k in (2, 4, 3, 5, 1)]
     root = write_documents(rows, "a.jsonl")
     options = ["--taggers", tagger, "char_length_v1", "--experiment", "x"]
     if tagger == "spread":

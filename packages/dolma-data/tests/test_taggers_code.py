@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tagger_scores import scores_of
 
 from dolma_data.errors import UserError
-from dolma_data.taggers import code
+from dolma_data.taggers import code, code_comments
 from dolma_data.taggers.code_comments import python_comments
 
 
@@ -174,3 +174,21 @@ def test_random_numbers_depend_on_seed_source_and_id_alone() -> None:
     assert len({*numbers, number("a", id="1", source="t")}) == 201
     assert all(0 <= each < 1 for each in numbers)
     assert 0.4 < sum(numbers) / 200 < 0.6
+
+
+def test_starcoder_s_filters_look_at_the_beginning_of_a_giant_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_comments, "LONGEST_PARSED", 40)
+    python = "# four\ndef f():\n    return 1\nx = 1\n    # not seen, nor is this\n"
+    metadata = {"ext": "py"}
+    name = "code_starcoder_taggers_v1"
+    # What is looked at ends before the last whole line that is not indented.
+    assert scores_of(name, python, metadata=metadata)["nl_ratio_doc"] == [(0, len(python), 4 / 29)]
+    whole = scores_of(name, python, differences=["starcoder-giant-texts"], metadata=metadata)
+    assert whole["nl_ratio_doc"] == [(0, len(python), 26 / 63)]
+    page = "<p>" + "word " * 100
+    assert scores_of(name, page, metadata={"ext": "html"})["code_to_text_ratio_html_doc"] == [(0, len(page), 0.0)]
+
+
+def test_comments_that_nothing_closes_take_linear_time() -> None:
+    assert scores_of("code_copyright_comments_v1", "/*" * 1_000_000)["doc"] == [(0, 2_000_000, 0.0)]
+    assert scores_of("code_copyright_comments_v1", "/*/ copyright */")["copyright_notice"] == [(0, 16, 1.0)]

@@ -185,3 +185,13 @@ def test_numbers_inside_urls_are_those_that_a_search_of_the_whole_line_finds(pie
         start, end = match.span()
         covered = any(url.start() <= start and url.end() > start + 1 for url in URL.finditer(text))
         assert _inside_url(text, start, end) == covered
+
+
+def test_a_domain_is_as_long_as_mail_allows() -> None:
+    domain = ".".join(["d" * 62] * 4)
+    assert mentions(f"jo@{domain}.de.")["EMAIL_ADDRESS"] == [f"jo@{domain}.de"]
+    assert mentions(f"jo@{domain}.defg") == {}
+
+
+def test_a_name_without_end_takes_linear_time() -> None:
+    assert mentions("jo@b." + "b" * 1_000_000 + "@") == {}

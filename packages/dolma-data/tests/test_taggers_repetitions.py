@@ -104,6 +104,7 @@ def test_lengths_in_tokens(words: Path) -> None:
 
 def test_long_texts_have_the_library_s_tokens(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_counts, "LONG_TEXT", 40)
+    monkeypatch.setattr(token_counts, "PLACED_TEXT", 40)
     texts = [
         "The cats, we are told; sat. " * 9 + "漢字漢字。漢字 " * 9 + "e\u0301tude " * 9 + "12 34\n\n" * 20,
         "ab漢é🤦🏽" * 30,  # characters of several tokens, nothing between them
@@ -116,8 +117,9 @@ def test_long_texts_have_the_library_s_tokens(data_dir: Path, monkeypatch: pytes
         assert tokenizer.encoder is not None
         for text in texts:
             expected = tokenizer.library.encode(text, add_special_tokens=False)
-            ids, starts, ends = tokenizer.encode(text)
-            assert ids.tolist() == expected.ids
+            encoded = tokenizer.encode(text)
+            assert encoded.ids.tolist() == expected.ids
+            starts, ends = encoded.places(np.arange(len(encoded.ids)))
             assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == expected.offsets
         for special in (False, True):
             lengths = [len(each.ids) for each in tokenizer.library.encode_batch(texts, add_special_tokens=special)]
@@ -129,4 +131,28 @@ def test_long_texts_of_other_tokenizers_are_encoded_whole(words: Path, monkeypat
     tokenizer = read_tokenizer((words,))
     assert tokenizer.encoder is None
     assert tokenizer.counts(["ho no ho", "ho"], special=False) == [3, 1]
-    assert [column.tolist() for column in tokenizer.encode("ho no ho")] == [[1, 2, 1], [0, 3, 6], [2, 5, 8]]
+    encoded = tokenizer.encode("ho no ho")
+    assert encoded.ids.tolist() == [1, 2, 1]
+    assert [column.tolist() for column in encoded.places(np.arange(3))] == [[0, 3, 6], [2, 5, 8]]
+
+
+def test_places_are_asked_of_the_pieces_that_hold_repeated_tokens(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = data_dir / "tokenizers" / "allenai_dolma2.json"
+    text = "The cats sat there. " * 3 + "ho ho ho ho\n" + "Nothing said the king of France. "
+    names = ("tokenizer_repetitions_v1", "paragraph_tokenizer_repetitions_v1", "tokenizer_repetitions_v2r2")
+    whole = [scores_of(name, text, file) for name in names]
+    assert (59, 71, 4.0) in whole[1]["repetition"]
+    monkeypatch.setattr(token_counts, "PLACED_TEXT", 10)
+    placed: list[str] = []
+    encode = token_counts.LoadedTokenizer._encode_piece
+
+    def counted(self: token_counts.LoadedTokenizer, piece: str, first: int) -> token_counts.Tokens:
+        placed.append(piece)
+        return encode(self, piece, first)
+
+    monkeypatch.setattr(token_counts.LoadedTokenizer, "_encode_piece", counted)
+    assert [scores_of(name, text, file) for name in names] == whole
+    assert placed
+    assert not any("king" in piece for piece in placed)

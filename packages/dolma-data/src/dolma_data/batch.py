@@ -5,7 +5,8 @@ What several taggers need (words, lines, hashes) is computed once per batch, whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -176,6 +177,31 @@ def whole_documents(batch: Batch, type: str, scores: Any, where: Any = None) -> 
         mask = np.asarray(where, dtype=bool)
         documents, values = documents[mask], values[mask]
     return Spans(type, documents, np.zeros_like(documents), batch.lengths[documents], values)
+
+
+class Places:
+    """Spans found one by one, in order of documents; in columns, since a giant document has millions of them."""
+
+    def __init__(self) -> None:
+        self._columns = array("q")  # document, start and end of each, one after the other
+
+    def add(self, document: int, places: Iterable[tuple[int, int]], shift: int = 0) -> None:
+        """Take starts and ends, each moved by ``shift``; TooManySpansError past ``MOST_SPANS`` of a document."""
+        columns = self._columns
+        for start, end in places:
+            if len(columns) >= 3 * MOST_SPANS and columns[-3 * MOST_SPANS] == document:
+                raise TooManySpansError(document)
+            columns.extend((document, start + shift, end + shift))
+
+    def rows(self) -> Integers:
+        """[S, 3]: document, start and end."""
+        return np.array(self._columns, dtype=np.int64).reshape(-1, 3)
+
+
+def placed_spans(type: str, rows: Integers, scores: Any = 1.0) -> Spans:  # noqa: A002
+    """Spans from ``rows`` [S, 3]; ``scores`` are [S], or one number for all."""
+    documents, starts, ends = rows.T.copy()
+    return Spans(type, documents, starts, ends, np.broadcast_to(np.asarray(scores, dtype=np.float64), len(rows)))
 
 
 def listed_spans(type: str, rows: Sequence[tuple[int, int, int, float]]) -> Spans:  # noqa: A002

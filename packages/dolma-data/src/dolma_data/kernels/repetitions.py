@@ -319,3 +319,12 @@ def find_periods(tokens, longest):
                 runs += 1
             at = (end // period + 1) * period
     return found[:runs]
+
+
+@njit(cache=True)
+def have_periods(tokens, edges, longest):
+    """Which texts, the tokens of text t being ``edges[t]:edges[t + 1]``, have a run that :func:`find_periods` finds."""
+    have = np.zeros(edges.shape[0] - 1, dtype=np.bool_)
+    for text in range(have.shape[0]):
+        have[text] = find_periods(tokens[edges[text] : edges[text + 1]], longest).shape[0] > 0
+    return have

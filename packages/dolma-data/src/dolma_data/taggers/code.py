@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -17,7 +16,6 @@ from ..errors import UserError
 from .length import TOKEN_COUNT
 from .registry import TaggerOptions, tagger
 
-BLOCK_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 LINE_COMMENTS = ("//", "#", "--")
 COMMENT_END, COMMENT_FRACTION = "code-comment-end", "code-comment-fraction"
 SECRET_PLACES = "code-secret-places"
@@ -66,12 +64,13 @@ def code_copyright_comments_v1(batch: Batch, options: TaggerOptions) -> Iterator
     blocks: list[tuple[int, int, int, float]] = []
     find_end = _leading_comment_as_dolma if options.reproduces(COMMENT_END) else _leading_comment
     for document, text in enumerate(batch.texts):
-        comment = BLOCK_COMMENT.search(text)
-        if comment is None:
+        start = text.find("/*")
+        closing = text.find("*/", start + 2) if start >= 0 else -1
+        if closing < 0:
             if end := find_end(text):
                 blocks.append((document, 0, end, 1.0))
-        elif "copyright" in comment.group().lower():
-            notices.append((document, *comment.span(), 1.0))
+        elif "copyright" in text[start:closing].lower():
+            notices.append((document, start, closing + 2, 1.0))
     yield listed_spans("copyright_notice", notices)
     yield listed_spans("comment_block", blocks)
     fractions = np.zeros(len(batch))

@@ -12,11 +12,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import regex  # type: ignore[import-untyped]
+
 from ..batch import Batch, Spans, whole_documents
 from ..errors import UserError
-from .registry import Need, tagger
+from .registry import Need, TaggerOptions, tagger
 
-SOURCE = "filters of StarCoder (Li et al. 2023, arXiv 2305.06161), as in allenai/dolma"
+SOURCE = "filters of StarCoder (Li et al. 2023, arXiv 2305.06161), as in allenai/dolma; of giant texts the beginning"
+GIANTS = "starcoder-giant-texts"
+LONGEST_PARSED = 4 << 20  # code points: trees of Python and HTML take some sixty bytes for each
+NOT_INDENTED = regex.compile(r"(?r)\n(?=\w)(?!except\b|finally\b)")  # the last line that begins a statement
 HEAD = 100  # code points in which an XML declaration is looked for
 LEAST_VISIBLE = 100  # code points of visible text, below which an HTML page counts as having none
 FAILED, IRRELEVANT_COMMENTS, IRRELEVANT_TEXT = -1.0, 0.5, 1.0
@@ -48,8 +53,9 @@ def read_extensions(files: tuple[Path, ...]) -> dict[str, str]:
     need=EXTENSIONS,
     load=read_extensions,
     extra="code",
+    differences=(GIANTS,),
 )
-def code_starcoder_taggers_v1(batch: Batch, resource: dict[str, str] | None) -> Iterator[Spans]:
+def code_starcoder_taggers_v1(batch: Batch, resource: dict[str, str] | None, options: TaggerOptions) -> Iterator[Spans]:
     """XML declaration at the top, stars, characters of comments over all, visible characters of HTML over all.
 
     ``metadata.ext`` tells the language and ``metadata.max_stars_count`` the stars. -1 where the language is unknown or
@@ -57,7 +63,8 @@ def code_starcoder_taggers_v1(batch: Batch, resource: dict[str, str] | None) -> 
     """
     comments, visible = [], []
     for document in batch.documents:
-        text, language = document["text"], find_language(_metadata(document).get("ext"), resource)
+        text = document["text"] if options.reproduces(GIANTS) else parsed_part(document["text"])
+        language = find_language(_metadata(document).get("ext"), resource)
         ratio = comment_ratio(text, language) if language else None
         shown = visible_ratio(text) if language == "html" else IRRELEVANT_TEXT
         failed = ratio is None or shown is None
@@ -75,15 +82,17 @@ def code_starcoder_taggers_v1(batch: Batch, resource: dict[str, str] | None) -> 
     need=EXTENSIONS,
     load=read_extensions,
     extra="code",
+    differences=(GIANTS,),
 )
-def code_starcoder_taggers_v2(batch: Batch, resource: dict[str, str] | None) -> Iterator[Spans]:
+def code_starcoder_taggers_v2(batch: Batch, resource: dict[str, str] | None, options: TaggerOptions) -> Iterator[Spans]:
     """As code_starcoder_taggers_v1, with comments of Python, Java and JavaScript alone; 0.5 for all others.
 
     A text without a character has a ratio of 0.
     """
     comments, visible = [], []
     for document in batch.documents:
-        text, language = document["text"], find_language(_metadata(document).get("ext"), resource)
+        text = document["text"] if options.reproduces(GIANTS) else parsed_part(document["text"])
+        language = find_language(_metadata(document).get("ext"), resource)
         ratio = comment_ratio(text, language) or 0.0 if language in WITH_COMMENTS else IRRELEVANT_COMMENTS
         shown = visible_ratio(text) if language == "html" else IRRELEVANT_TEXT
         comments.append(ratio)
@@ -91,6 +100,14 @@ def code_starcoder_taggers_v2(batch: Batch, resource: dict[str, str] | None) -> 
     yield from _head_and_stars(batch)
     yield whole_documents(batch, "code_to_comment_ratio_doc", comments)
     yield whole_documents(batch, "code_to_text_ratio_html_doc", visible)
+
+
+def parsed_part(text: str) -> str:
+    """What is looked at: the text, or of a giant one its beginning, up to a line that is not indented."""
+    if len(text) <= LONGEST_PARSED:
+        return text
+    place = NOT_INDENTED.search(text, 0, LONGEST_PARSED)
+    return text[: place.end()] if place else text[:LONGEST_PARSED]
 
 
 def _metadata(document: dict[str, Any]) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def olmo_pretokenizer_with_paragraphs_v1(batch: Batch) -> Iterator[Spans]:
 def _olmo_pieces(text: str) -> int:
     """How many there are; of a long text the library lists some at a time."""
     split = _olmo_pretokenizer().pre_tokenize_str
-    pieces = (text[start:end] for start, end in pieces_of_words(text))
+    pieces = (text[start:end] for start, end in pieces_of_words(text, LONG_TEXT))
     return sum(len(split(piece if len(piece) < LONG_TEXT else WORD_GOING_ON.sub("", piece))) for piece in pieces)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import regex  # type: ignore[import-untyped]
+
 EMAIL, PHONE, ADDRESS = "EMAIL_ADDRESS", "PHONE_NUMBER", "IP_ADDRESS"
 Place = tuple[int, int]
 
 LONGEST_LOCAL_PART = 64  # octets, RFC 5321, section 4.5.3.1.1
+LONGEST_DOMAIN = 255  # octets, section 4.5.3.1.2
 # The part before the sign ends just before it; a longer run of such characters is no address.
 LOCAL_PART = re.compile(r"(?<![\w+%-])[\w+-](?:[\w.+%'-]*[\w+%-])?\Z")
 PART_OF_LOCAL = re.compile(r"[\w+%-]")
@@ -24,6 +27,8 @@ OCTET = r"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
 IP_ADDRESS = re.compile(rf"(?<![\w.])(?:{OCTET}\.){{3}}{OCTET}(?!\w|\.\w)")
 URL = re.compile(r"(?:https?://|www\d{0,3}\.|[a-z0-9.-]+\.[a-z]{2,4}/)[^\s<>]+", re.IGNORECASE)
 NOT_IN_URL = re.compile(r"[\s<>]")
+BEFORE_URL = regex.compile(r"(?r)[\s\x1c-\x1f<>]")  # the last such character: these are the white space of ``re`` too
+SIGN_OF_URL = re.compile(r"/|www", re.IGNORECASE)  # without one there is no URL
 NUMBER_OF_A_BOOK = re.compile(r"\b(?:isbn|doi)\b|#", re.IGNORECASE)
 
 # allenai/dolma, python/dolma/taggers/pii.py: what it matches, wanted for equal answers alone.
@@ -39,8 +44,9 @@ def find_emails(text: str) -> Iterator[Place]:
     sign = text.find("@")
     while sign >= 0:
         local = LOCAL_PART.search(text, max(0, sign - LONGEST_LOCAL_PART), sign)
-        domain = DOMAIN.match(text, sign + 1) if local else None
-        if local and domain and _begins(text, local.start()):
+        # Two characters more, which tell whether the domain goes on.
+        domain = DOMAIN.match(text, sign + 1, sign + 3 + LONGEST_DOMAIN) if local else None
+        if local and domain and len(domain[0]) <= LONGEST_DOMAIN and _begins(text, local.start()):
             yield local.start(), domain.end()
         sign = text.find("@", sign + 1)
 

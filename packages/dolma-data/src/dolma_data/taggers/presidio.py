@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from ..batch import Batch, Spans
+from ..batch import Batch, Places, Spans
 from ..errors import UserError
-from .personal_data import CONTEXT, IN_URL, KINDS, Row, drop_book_numbers, spans_and_fraction_of_words
+from .personal_data import CONTEXT, IN_URL, KINDS, drop_book_numbers, spans_and_fraction_of_words
 from .registry import TaggerOptions, tagger
 
 Find = Callable[[str], Iterator[tuple[str, int, int]]]
@@ -23,10 +23,11 @@ Find = Callable[[str], Iterator[tuple[str, int, int]]]
 def pii_presidio_v1(batch: Batch, options: TaggerOptions) -> Iterator[Spans]:
     """E-mail addresses, telephone numbers and IP addresses by Presidio's patterns; else as pii_regex_v2."""
     find = _finder()
-    found: dict[str, list[Row]] = {name: [] for name in KINDS}
+    places = {name: Places() for name in KINDS}
     for document, text in enumerate(batch.texts):
         for name, start, end in find(text):
-            found[name].append((document, start, end, 1.0))
+            places[name].add(document, [(start, end)])
+    found = {name: each.rows() for name, each in places.items()}
     yield from spans_and_fraction_of_words(batch, drop_book_numbers(batch, found, options))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterator
 
 import numpy as np
 
-from ..batch import Batch, Integers, Spans, whole_documents
+from ..batch import MOST_SPANS, Batch, Integers, Places, Spans, TooManySpansError, placed_spans, whole_documents
 from ..pieces import paragraphs
 from .registry import TaggerOptions, tagger
 from .token_counts import TOKENIZER, LoadedTokenizer, read_tokenizer
@@ -15,9 +16,9 @@ TYPES = ("repetition", "doc_max_score_repetition", "doc_max_length_repetition", 
 PATTERN = r"matches of (.+?)(\s?\1){3,}, as in allenai/dolma"
 PERIODS = "periods of 1 to 13 tokens, as in allenai/dolma"
 LONGEST_PERIOD = 13
+PARAGRAPHS = 1 << 12  # that are encoded together
 PART = 100_000  # code points that tokenizer_repetitions_v2r2 looks at together
 START = "tokenizer-repetition-start"
-Row = tuple[int, int, int, float]
 
 
 @tagger("repetitions_v1", types=TYPES, source=PATTERN)
@@ -54,7 +55,11 @@ def _of_characters(
 @tagger("tokenizer_repetitions_v1", types=TYPES, source=PERIODS, need=TOKENIZER, load=read_tokenizer)
 def tokenizer_repetitions_v1(batch: Batch, resource: LoadedTokenizer) -> Iterator[Spans]:
     """Runs of tokens that repeat three times or more with a period of 1 to 13 tokens, each under all its periods."""
-    found = [_runs(resource, text) for text in batch.texts]
+    found = []
+    for document, text in enumerate(batch.texts):
+        found.append(_runs(resource, text))
+        if len(found[-1][0]) > MOST_SPANS:
+            raise TooManySpansError(document)
     starts, ends, times = (np.concatenate(columns).astype(np.int64) for columns in zip(*found, strict=True))
     documents = np.repeat(np.arange(len(batch), dtype=np.int64), [len(runs[0]) for runs in found])
     spans = Spans("repetition", documents, starts, ends, times.astype(np.float64))
@@ -74,31 +79,40 @@ def paragraph_tokenizer_repetitions_v1(
     batch: Batch, resource: LoadedTokenizer, options: TaggerOptions
 ) -> Iterator[Spans]:
     """As tokenizer_repetitions_v1, inside of paragraphs alone."""
+    from ..kernels.repetitions import have_periods
+
     pieces = paragraphs(batch, blank=True, trimmed=False)
-    rows: list[Row] = []
-    places = zip(pieces.documents.tolist(), pieces.starts.tolist(), pieces.ends.tolist(), strict=True)
-    for document, first, last in places:
+    found, times = Places(), array("d")
+    for begin in range(0, len(pieces), PARAGRAPHS):
+        part = pieces.part(begin, begin + PARAGRAPHS)
+        places = zip(part.documents.tolist(), part.starts.tolist(), part.ends.tolist(), strict=True)
         # With a space before it the first word is the token that it is inside of a text.
-        for start, end, times in _periods(resource, " " + batch.texts[document][first:last]):
-            # A token that takes in that space begins one place too early in dolma.
-            begin = first + start - 1 if options.reproduces(START) else max(first, first + start - 1)
-            rows.append((document, begin, first + end - 1, times))
-    yield from _of_tokens(batch, rows)
+        texts = [" " + batch.texts[document][first:last] for document, first, last in places]
+        for at in np.flatnonzero(have_periods(*resource.ids(texts), LONGEST_PERIOD)).tolist():
+            document, first = int(part.documents[at]), int(part.starts[at])
+            for start, end, repeated in _periods(resource, texts[at]):
+                # A token that takes in that space begins one place too early in dolma.
+                begin_of_run = first + start - 1 if options.reproduces(START) else max(first, first + start - 1)
+                found.add(document, [(begin_of_run, first + end - 1)])
+                times.append(repeated)
+    yield from _of_tokens(batch, found.rows(), times)
 
 
 @tagger("tokenizer_repetitions_v2r2", types=TYPES, source=PERIODS, need=TOKENIZER, load=read_tokenizer)
 def tokenizer_repetitions_v2r2(batch: Batch, resource: LoadedTokenizer) -> Iterator[Spans]:
     """As tokenizer_repetitions_v1, in parts of 100,000 characters, runs inside others left out; nothing where none."""
-    rows: list[Row] = []
+    kept, times = Places(), array("d")
     for document, text in enumerate(batch.texts):
         for first in range(0, len(text), PART):
             before = (-1, -1)
             found = _periods(resource, text[first : first + PART])
-            for start, end, times in sorted(found, key=lambda each: (each[0], -each[1], -each[2])):
+            for start, end, repeated in sorted(found, key=lambda each: (each[0], -each[1], -each[2])):
                 if start < before[0] or end > before[1]:
                     before = (start, end)
-                    rows.append((document, first + start, first + end, times))
-    yield from _of_tokens(batch, rows, np.unique([row[0] for row in rows]).astype(np.int64))
+                    kept.add(document, [(first + start, first + end)])
+                    times.append(repeated)
+    rows = kept.rows()
+    yield from _of_tokens(batch, rows, times, np.unique(rows[:, 0]))
 
 
 def _periods(tokenizer: LoadedTokenizer, text: str) -> Iterator[tuple[int, int, float]]:
@@ -111,15 +125,14 @@ def _runs(tokenizer: LoadedTokenizer, text: str) -> tuple[Integers, Integers, In
     """The same as columns."""
     from ..kernels.repetitions import find_periods
 
-    ids, starts, ends = tokenizer.encode(text)
-    runs = find_periods(ids, LONGEST_PERIOD)
-    return starts[runs[:, 0]], ends[runs[:, 1] - 1], runs[:, 2].copy()
+    encoded = tokenizer.encode(text)
+    runs = find_periods(encoded.ids, LONGEST_PERIOD)
+    starts, ends = encoded.places(np.concatenate([runs[:, 0], runs[:, 1] - 1]))
+    return starts[: len(runs)], ends[len(runs) :], runs[:, 2].copy()
 
 
-def _of_tokens(batch: Batch, rows: Iterable[Row], only: Integers | None = None) -> Iterator[Spans]:
-    columns = np.array(list(rows), dtype=np.float64).reshape(-1, 4)
-    places = columns[:, :3].astype(np.int64)
-    spans = Spans("repetition", places[:, 0].copy(), places[:, 1].copy(), places[:, 2].copy(), columns[:, 3].copy())
+def _of_tokens(batch: Batch, rows: Integers, times: array[float], only: Integers | None = None) -> Iterator[Spans]:
+    spans = placed_spans("repetition", rows, times)
     yield spans
     yield from _statistics(batch, spans, only)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,37 @@ import numpy as np
 import numpy.typing as npt
 import regex  # type: ignore[import-untyped]
 
-from ..batch import Batch, Spans, whole_documents
+from ..batch import Batch, Integers, Spans, whole_documents
 from ..errors import UserError
 from ..tokens.byte_pairs import Encoder, UnsupportedTokenizerError, compile_tables
 from .registry import Need, tagger
 
 TOKENIZER = Need("a tokenizer.json")
-LONG_TEXT = 1 << 20  # code points; the library takes a hundred bytes for each
+LONG_TEXT = 1 << 20  # code points; the library takes a hundred bytes for each, and with places up to a thousand
+PLACED_TEXT = 1 << 16  # code points whose tokens get their places together
 BETWEEN_WORDS = regex.compile(r"(?<=\p{L})(?=[\s.,;。，、])")  # no cut of tokens.byte_pairs goes over such a place
 Tokens = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]
 
 
-def pieces_of_words(text: str) -> Iterator[tuple[int, int]]:
-    """Where a long text can be cut without any change of its tokens: starts and ends."""
+def pieces_of_words(text: str, least: int) -> Iterator[tuple[int, int]]:
+    """Where a text can be cut into pieces of ``least`` code points without any change of its tokens."""
     start = 0
-    while len(text) - start > LONG_TEXT:
-        place = BETWEEN_WORDS.search(text, start + LONG_TEXT)
+    while len(text) - start > least:
+        place = BETWEEN_WORDS.search(text, start + least)
         if place is None:
             break
         yield start, place.start()
         start = place.start()
     yield start, len(text)
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """Tokens of a text, without those that stand around every text."""
+
+    ids: npt.NDArray[np.int32]  # [T]
+    places: Callable[[Integers], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+    """Starts and ends (code points) of tokens given by their numbers: few are asked for, all take much memory."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +79,39 @@ class LoadedTokenizer:
         ids, _ = self.encoder.encode([text.encode()])
         return len(ids) + (int(self.library.num_special_tokens_to_add(False)) if special else 0)
 
-    def encode(self, text: str) -> Tokens:
-        """Ids, starts and ends (code points) of the tokens, without those that stand around every text."""
-        found = [self._encode_piece(text[start:end], start) for start, end in self._pieces(text)]
-        ids, starts, ends = (np.concatenate(columns) for columns in zip(*found, strict=True))
-        return ids, starts, ends
+    def encode(self, text: str) -> EncodedText:
+        """The tokens of a text."""
+        if self.encoder is None:
+            whole = self._encode_piece(text, 0)
+            return EncodedText(whole[0], lambda tokens: (whole[1][tokens], whole[2][tokens]))
+        pieces = list(self._pieces(text))
+        found = [self.ids([text[start:end]])[0] for start, end in pieces]
+        edges = np.concatenate([[0], np.cumsum([len(ids) for ids in found])])
+
+        def places(tokens: Integers) -> tuple[Integers, Integers]:
+            columns = np.empty((2, len(tokens)), dtype=np.int64)
+            owners = np.searchsorted(edges, tokens, side="right") - 1
+            for piece in np.unique(owners).tolist():
+                start, end = pieces[piece]
+                _, *of_piece = self._encode_piece(text[start:end], start)
+                mine = owners == piece
+                for column, known in zip(columns, of_piece, strict=True):
+                    column[mine] = known[tokens[mine] - edges[piece]]
+            return columns[0], columns[1]
+
+        return EncodedText(np.concatenate(found), places)
+
+    def ids(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Integers]:
+        """Ids of all texts, one after the other, and where those of each begin, [T + 1]."""
+        if self.encoder is not None:
+            ids, edges = self.encoder.encode([text.encode() for text in texts])
+            return ids.astype(np.int32), edges
+        found = [each.ids for each in self.library.encode_batch_fast(texts, add_special_tokens=False)]
+        edges = np.concatenate([[0], np.cumsum([len(ids) for ids in found])])
+        return np.array(list(chain.from_iterable(found)), dtype=np.int32), edges
 
     def _pieces(self, text: str) -> Iterable[tuple[int, int]]:
-        return pieces_of_words(text) if self._cuts else [(0, len(text))]
+        return pieces_of_words(text, PLACED_TEXT) if self._cuts else [(0, len(text))]
 
     @cached_property
     def _cuts(self) -> bool:
