@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
@@ -97,7 +97,9 @@ def spread(model: Transformer, ranks: Ranks, settings: ParallelSettings, half: t
         cast = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
         uncast = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
         for block in model.blocks:
-            norms = [module for module in block.modules() if isinstance(module, Norm) and module.weight is not None]
+            norms: list[nn.Module] = [
+                module for module in block.modules() if isinstance(module, Norm) and module.weight is not None
+            ]
             if half is not None and norms:
                 fully_shard(norms, mesh=data, mp_policy=uncast, reshard_after_forward=False)
             fully_shard(block, mesh=data, mp_policy=cast, reshard_after_forward=settings.reshard_after_forward)
