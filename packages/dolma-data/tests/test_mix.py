@@ -358,3 +358,14 @@ def test_a_replacement_without_bounds_is_refused_by_the_function_too():
     )
     with pytest.raises(UserError, match="neither"):
         compile_rules(stream)
+
+
+def test_a_file_that_is_not_packed_as_it_is_called_is_one_failed_line(dolma, tmp_path, capsys):
+    documents = tmp_path / "corpus" / "documents"
+    documents.mkdir(parents=True)
+    (documents / "a.jsonl.zst").write_bytes(b'{"id": "1", "text": "x", "source": "s"}\n')
+    stream = {"name": "s", "documents": [str(documents / "*")], "filter": {"include": ["$.id"]}}
+    stream["output"] = {"path": str(tmp_path / "out"), "max_size_in_bytes": 1000}
+    (tmp_path / "mix.json").write_text(json.dumps({"streams": [stream]}))
+    assert dolma("mix", "-c", tmp_path / "mix.json") == 2
+    assert "1 records failed" in capsys.readouterr().err

@@ -100,12 +100,29 @@ def test_what_follows_a_member_and_is_none_is_damage(tmp_path: Path, junk: bytes
     assert error.value.line == len(LINES) + 1
 
 
-def test_a_changed_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
-    packed = bytearray(gzip.compress(CONTENT))
+@pytest.mark.parametrize("before", [[], [b"a member that is whole"]])
+@pytest.mark.parametrize("size", [0, 1000, 3 << 20])
+def test_everything_before_a_wrong_checksum_is_read(tmp_path: Path, before: list[bytes], size: int) -> None:
+    content = b"".join(b"line %d of many\n" % number for number in range(size // 16)) + CONTENT
+    packed = bytearray(b"".join(gzip.compress(line + b"\n") for line in before) + gzip.compress(content))
     packed[-8] ^= 1
     path = tmp_path / "a.gz"
     path.write_bytes(packed)
-    assert "damaged" in blocks(path)[-1].failed[0][1]
+    found = blocks(path)
+    assert "damaged" in found[-1].failed[0][1]
+    lines = [line for block in found for line in split_lines(block.data)]
+    assert lines == [*before, *content.splitlines(), b""]
+
+
+def test_everything_before_a_damage_inside_a_member_is_read(tmp_path: Path) -> None:
+    content = b"".join(b"line %d of many\n" % number for number in range(200_000))
+    packer = zlib.compressobj(wbits=31)
+    no_block = b"\xff" * 20
+    path = tmp_path / "a.gz"
+    path.write_bytes(packer.compress(content) + packer.flush(zlib.Z_FULL_FLUSH) + no_block)
+    found = blocks(path, 1 << 20)
+    assert b"".join(block.data for block in found) == content + b"\n"
+    assert "damaged" in found[-1].failed[0][1]
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])

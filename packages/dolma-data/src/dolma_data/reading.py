@@ -87,6 +87,8 @@ def _gunzip(source: BinaryIO) -> Iterator[bytes]:
             packed = b""
             continue
         first = False
+        begin = source.tell() - len(packed)
+        given = 0
         member = isal_zlib.decompressobj(wbits=31)
         while not member.eof:
             packed = packed or source.read(PACKED_BYTES)
@@ -95,10 +97,32 @@ def _gunzip(source: BinaryIO) -> Iterator[bytes]:
             try:
                 piece = member.decompress(packed, PIECE_BYTES)
             except GzipError as error:
+                yield _before_damage(source, begin, source.tell() - len(packed), given)
                 raise gzip.BadGzipFile(str(error)) from error
             packed = member.unconsumed_tail
+            given += len(piece)
             yield piece
         packed = member.unused_data
+
+
+def _before_damage(source: BinaryIO, begin: int, at: int, given: int) -> bytes:
+    """What the member from ``begin`` on holds behind its first ``given`` bytes and before its damage.
+
+    The decompressor keeps nothing of a step that fails: here those from ``at`` on are of one packed byte.
+    """
+    member = isal_zlib.decompressobj(wbits=31)
+    source.seek(begin)
+    rest = bytearray()
+    try:
+        while packed := source.read(min(PACKED_BYTES, max(1, at - source.tell()))):
+            while packed:
+                piece = member.decompress(packed, PIECE_BYTES)
+                packed = member.unconsumed_tail
+                rest += piece[given:]
+                given = max(0, given - len(piece))
+    except GzipError:
+        return bytes(rest)
+    raise AssertionError("a damage that is not there again")
 
 
 def _unzstandard(source: BinaryIO) -> Iterator[bytes]:

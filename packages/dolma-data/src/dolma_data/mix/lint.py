@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path as FilePath
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from ..config.mix import MixConfig, MixStream
 from ..documents import ATTRIBUTES, DocumentFile, check_attributes_manifest
 from ..errors import UserError
-from ..reading import open_read
+from ..reading import PIECE_BYTES, read_blocks, split_lines
 from ..select.jsonpath import Selector
 from ..select.jsonpath_syntax import All, Compare, Exists, Field, Filter, Index, Length, Literal, Not, Path, Some, Test
 from .rules import Rule, Rules
@@ -92,28 +92,26 @@ def _known(stream: MixStream, files: Sequence[DocumentFile]) -> Known:
     for place in places:
         if not place.is_file():
             continue
-        with ExitStack() as stack:
-            for row in _first_rows(stack.enter_context(open_read(place, stream.compression.input))):
-                own = row.get("attributes")
-                if isinstance(own, dict) and own:
-                    known.certain = known.certain and place != files[0].path
-                    known.keys.update(own)
-                    for key, spans in own.items():
-                        known.scores.setdefault(key, set()).update(_kinds(spans))
+        for row in _first_rows(place, stream.compression.input):
+            own = row.get("attributes")
+            if isinstance(own, dict) and own:
+                known.certain = known.certain and place != files[0].path
+                known.keys.update(own)
+                for key, spans in own.items():
+                    known.scores.setdefault(key, set()).update(_kinds(spans))
     return known
 
 
-def _first_rows(stream: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    try:
-        for line in islice(stream, ROWS_TO_PEEK):
-            try:
-                row = msgspec.json.decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                continue  # the pass over the documents says what is wrong with it
-            if isinstance(row, dict):
-                yield row
-    except (EOFError, OSError):
-        return
+def _first_rows(place: FilePath, packing: str | None) -> Iterator[dict[str, Any]]:
+    """The first rows that can be read; the pass over the documents says what is wrong with others."""
+    lines = (line for block in read_blocks(place, PIECE_BYTES, packing) for line in split_lines(block.data))
+    for line in islice(lines, ROWS_TO_PEEK):
+        try:
+            row = msgspec.json.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield row
 
 
 def _kinds(spans: Any) -> set[type]:
