@@ -196,10 +196,11 @@ def read_blocks(path: str | Path, size: int, packing: str | None = None) -> Iter
     damaged or cut off takes the place of the line there; both are failed rows. The last block may be empty. For
     ``packing`` see :func:`pieces`.
     """
-    pending = bytearray()
+    parts: list[bytes] = []  # of the block that is not full yet
+    held = 0  # bytes of them
+    begin = 0  # of the line that is not ended yet
     failed: list[tuple[int, str]] = []
     first_line = 1
-    begin = 0  # of the line that is not ended yet
     skipping = False
     damage: Exception | None = None
     source = pieces(path, packing)
@@ -215,30 +216,31 @@ def read_blocks(path: str | Path, size: int, packing: str | None = None) -> Iter
             if at < 0:
                 continue
             piece, skipping = piece[at:], False
-        before = len(pending)
-        pending += piece
-        newline = pending.rfind(b"\n", before)
-        begin = newline + 1 if newline >= 0 else begin
-        at = pending.find(b"\n", max(before, size - 1))
-        while at >= 0:
-            block = Block(first_line, bytes(memoryview(pending)[: at + 1]), tuple(failed), last=False)
-            del pending[: at + 1]
-            begin -= at + 1
+        end = piece.find(b"\n", max(0, size - 1 - held)) + 1
+        while end:
+            block = Block(first_line, b"".join([*parts, memoryview(piece)[:end]]), tuple(failed), last=False)
+            parts, held, begin, failed = [], 0, 0, []
+            piece = piece[end:]
             first_line += block.rows
-            failed = []
             yield block
-            at = pending.find(b"\n", size - 1)
-        if len(pending) - begin > MAX_LINE_BYTES:
-            del pending[begin:]
-            failed.append((pending.count(b"\n"), f"a line of more than {MAX_LINE_BYTES >> 20} MiB"))
+            end = piece.find(b"\n", size - 1) + 1
+        newline = piece.rfind(b"\n")
+        begin = held + newline + 1 if newline >= 0 else begin
+        parts.append(piece)
+        held += len(piece)
+        if held - begin > MAX_LINE_BYTES:
+            parts, held = [b"".join(parts)[:begin]], begin
+            failed.append((parts[0].count(b"\n"), f"a line of more than {MAX_LINE_BYTES >> 20} MiB"))
             skipping = True
+    pending = b"".join(parts)
+    del parts
     if damage is not None:
-        del pending[begin:]
+        pending = pending[:begin]
         if not skipping:
             failed.append((pending.count(b"\n"), f"the compressed file is damaged or cut off here: {damage}"))
     if skipping or damage is not None:
         pending += b"\n"
-    block = Block(first_line, bytes(pending), tuple(failed), last=True)
+    block = Block(first_line, pending, tuple(failed), last=True)
     del pending
     yield block
 
