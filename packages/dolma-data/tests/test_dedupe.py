@@ -503,3 +503,14 @@ def test_words_that_count_hold_a_letter_or_digit() -> None:
 def test_few_words_are_fewer_than_the_library_counts(text: str) -> None:
     words = sum(1 for piece in regex.splititer(r"(?w)\b", text) if regex.search(r"[\p{L}\p{N}]", piece))
     assert [have_fewer(text, count) for count in range(words + 3)] == [count > words for count in range(words + 3)]
+
+
+def test_the_record_states_the_digest_of_the_attributes_as_they_lie(write_documents: Any) -> None:
+    rows = [document("a", "One.\nTwo."), document("b", "Two.\nThree."), document("c", "One.\nThree.")]
+    write_documents(rows)
+    root = write_documents(rows, "b.jsonl")
+    assert dedupe(root, "--dedupe.name", "dup", "--dedupe.paragraphs.attribute-name", "dup") == 0
+    written = root / "attributes/dup"
+    (record,) = (json.loads(path.read_bytes()) for path in (written / "provenance").iterdir())
+    assert record["outputs"] == {str(written): digest(written)}
+    assert (written / "matches.jsonl.gz").stat().st_size > 0

@@ -7,6 +7,7 @@ unit of resumption is a file.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -183,6 +184,24 @@ class FinishedFile(msgspec.Struct):
     failures: list[tuple[int, str]]
 
 
+class DigestedWriter:
+    """Writes to a stream and digests what it writes, so that nobody has to read it again for that."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        """Write bytes."""
+        self._stream.write(data)
+        self._hash.update(data)
+
+    @property
+    def digest(self) -> str:
+        """What :func:`files.digest_file` says of a file that holds all that was written."""
+        return "sha256:" + self._hash.hexdigest()
+
+
 class Output:
     """One attributes folder on its way: ``NAME.progress.partial`` holds its content and what is finished of it."""
 
@@ -193,6 +212,7 @@ class Output:
         self.folder = self.progress / "content"
         self.folder.mkdir(exist_ok=True)
         self.finished: dict[str, FinishedFile] = {}
+        self.digests: dict[str, str] = {}  # of what lies in the folder at the end, by its path there
         self._open: ExitStack | None = None
         journal = self.progress / FINISHED
         for _, line in read_lines(journal) if journal.is_file() else ():
@@ -221,7 +241,7 @@ class Output:
     def begin(self, file: DocumentFile) -> None:
         """Open the attributes and notes of a file; they get their names when :meth:`end` is called."""
         self._open = ExitStack()
-        self._rows: BinaryIO = self._open.enter_context(atomic_write(self.folder / file.tree, packed=True))
+        self._rows = DigestedWriter(self._open.enter_context(atomic_write(self.folder / file.tree, packed=True)))
         self._notes: BinaryIO = self._open.enter_context(atomic_write(self.notes_path(file.tree)))
 
     def write(self, lines: bytes, notes: list[Note]) -> None:
@@ -235,8 +255,7 @@ class Output:
         assert self._open is not None
         self._open.close()
         self._open = None
-        digest = digest_file(self.folder / file.tree)
-        row = FinishedFile(file.tree, document_digest, digest, rows, failures)
+        row = FinishedFile(file.tree, document_digest, self._rows.digest, rows, failures)
         self.finished[file.tree] = row
         path = self.progress / FINISHED
         with writing(path), open(path, "ab") as journal:
@@ -261,6 +280,7 @@ class Output:
         files = [(tree, self.finished[tree].rows, len(self.finished[tree].failures)) for tree in sorted(trees)]
         write_json(self.folder / MANIFEST, make_manifest(self.target.name, files, taggers))
         replace_artifact(self.folder, self.target)
+        self.digests.update((tree, self.finished[tree].digest) for tree in trees)
         shutil.rmtree(self.progress, ignore_errors=True)
 
     def clear_unfinished(self, keep: set[str]) -> None:
@@ -389,8 +409,14 @@ class Annotation:
         with self._recorded(command, config, inputs, self.targets) as records:
             self.outputs = {target: Output(target, self.state) for target in self.targets}
             yield
+            written = {
+                str(output.target / tree): known
+                for output in self.outputs.values()
+                for tree, known in output.digests.items()
+            }
             for record in records:
                 record.counts.update(self.counts())
+                record.digests.update(written)
 
     def record_again(self, command: str, config: Any, inputs: Sequence[Path], counts: dict[str, int]) -> None:
         """Write the records for folders that are finished, since the run may have been killed before it did."""

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ..annotate import Annotation
+from ..annotate import Annotation, DigestedWriter
 from ..attributes import MATCHES, encode_json
 from ..batch import Integers
 from ..documents import DocumentFile
@@ -108,7 +108,8 @@ def write_attributes(
         streams = {}
         if matches:
             for output in work.outputs.values():
-                streams[output.target] = stack.enter_context(atomic_write(output.folder / MATCHES, packed=True))
+                stream = stack.enter_context(atomic_write(output.folder / MATCHES, packed=True))
+                streams[output.target] = DigestedWriter(stream)
         progress = stack.enter_context(Progress("dedupe: attributes"))
         current = -1
         for made in map_ordered(partial(make_rows, settings), units(), processes):
@@ -127,6 +128,8 @@ def write_attributes(
             progress.advance(meta.documents)
             if meta.last:
                 output.end(file, work.digests[meta.file - old], rows, failures)
+    for target, written in streams.items():
+        work.outputs[target].digests[MATCHES] = written.digest
     return total
 
 
