@@ -280,3 +280,11 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_nothing_half_written(
         save(tmp_path, model, update, tokens_folder, 2, asynchronous=asynchronous)
     assert newest_whole_checkpoint(tmp_path, ALONE) == (1, tmp_path / "step1")
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_what_a_first_checkpoint_left_half_written_is_removed(tmp_path):
+    (tmp_path / "step4.partial").mkdir()
+    assert newest_whole_checkpoint(tmp_path, ALONE, tidy=False) is None
+    assert (tmp_path / "step4.partial").is_dir()
+    assert newest_whole_checkpoint(tmp_path, ALONE) is None
+    assert not list(tmp_path.iterdir())

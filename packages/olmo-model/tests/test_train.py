@@ -504,3 +504,13 @@ def test_a_run_is_removed_only_when_asked_and_nothing_else_is(config, tmp_path):
     with pytest.raises(UserError, match="no run here"):
         train(change(config, save_folder=str(tmp_path / "mine")), overwrite=True)
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def test_the_micro_batch_decides_where_labels_are_left_out_of_the_loss_of_v1(config):
+    data = dataclasses.replace(config.data, instance_filter=InstanceFilterSettings(enabled=True))
+    config = change(config, data=data, max_duration="4", evaluation=EvaluationSettings())
+    longer = change(config, max_duration="6", scheduler=SchedulerSettings(warmup="3", t_max="4"))
+    assert train(config) == 0
+    with pytest.raises(UserError, match=r"micro_batch_size \(was 8, is 4\)"):
+        train(change(longer, micro_batch_size=4))
+    assert train(longer) == 0

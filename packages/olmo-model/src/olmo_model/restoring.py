@@ -51,6 +51,8 @@ def newest_whole_checkpoint(run: Path, ranks: Ranks, *, tidy: bool = True) -> tu
             where=run,
             fix="restore one, or begin again in another save_folder",
         )
+    if tidy and ranks.first:
+        _tidy(run, [])
     return None
 
 

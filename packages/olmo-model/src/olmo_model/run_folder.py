@@ -42,7 +42,7 @@ FREE = (
     "guard.",  # decides about steps to come alone: a run that it stopped may go on with such steps skipped
 )
 ANNEAL = "scheduler.anneal."  # may change as long as all of it is still to come
-# What changes weights by rounding alone.
+# What changes weights by rounding alone; of micro_batch_size see ``weighs_by_micro_batch``.
 ROUNDING = ("micro_batch_size", "threads", "device", "parallel.")
 # Of FREE, what a run that is complete would have had to do differently: nothing is measured or reported afterwards.
 DONE_ONCE = (
@@ -179,7 +179,10 @@ class RunFolder:
                 )
 
     def _refuse_other_training(self, differing: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        deciding = [key for key in differing if not key.startswith(FREE) and not key.startswith(ROUNDING)]
+        harmless: tuple[str, ...] = (*FREE, *ROUNDING)
+        if weighs_by_micro_batch(new):
+            harmless = tuple(key for key in harmless if key != "micro_batch_size")
+        deciding = [key for key in differing if not key.startswith(harmless)]
         if not deciding:
             return
         hint = ""
@@ -215,6 +218,13 @@ class Standing:
     checkpoint: Path | None
     complete: bool
     rounding: tuple[str, ...]
+
+
+def weighs_by_micro_batch(config: Mapping[str, Any]) -> bool:
+    """Whether a flat configuration minimises means over the counted labels of each micro-batch, of which some have more
+    than others, so that the size of a micro-batch decides how much a label weighs."""
+    some_left_out = config["data.instance_filter.enabled"] or config["data.label_masks"]
+    return config["loss.semantics"] == "v1" and bool(some_left_out)
 
 
 def anneal_is_ahead(config: Mapping[str, Any], step: int, checkpoint: Path) -> bool:

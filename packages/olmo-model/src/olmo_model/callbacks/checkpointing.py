@@ -48,12 +48,14 @@ class Checkpointing:
 
     def step(self, trainer: Trainer, row: Row) -> None:
         """Save where it is time; a failure of the last one ends the run."""
-        if self.writing.failed:
-            trainer.stop_requested = True
-        elif trainer.due(self.interval):
+        if trainer.due(
+            self.interval
+        ):  # also behind a failure that not all ranks know of yet: all of them wait and raise
             self._save(trainer, ephemeral=False)
         elif self.ephemeral_interval is not None and trainer.due(self.ephemeral_interval):
             self._save(trainer, ephemeral=True)
+        elif self.writing.failed:
+            trainer.stop_requested = True
 
     def finish(self, trainer: Trainer) -> None:
         """Save what is not saved yet, and see it all on disk."""
