@@ -10,7 +10,7 @@ import pytest
 import torch
 from ranks import on_ranks
 
-from olmo_model.config.data import DataSettings
+from olmo_model.config.data import DataSettings, InstanceFilterSettings
 from olmo_model.config.model import ModelSettings
 from olmo_model.config.optimization import OptimizerSettings, SchedulerSettings
 from olmo_model.config.parallel import ParallelSettings
@@ -163,3 +163,21 @@ def test_a_run_leaves_at_its_time_limit_and_goes_on(config):
     assert on_ranks(2, train, config) == [0, 0]
     assert not (Path(config.save_folder) / "step1").exists()
     assert [row["step"] for row in rows(config)] == list(range(1, 21))
+
+
+def test_instances_left_out_are_counted_once_whatever_the_ranks(config, write_tokens, tmp_path):
+    wanted = InstanceFilterSettings(enabled=True, min_period=1, max_period=8, max_count=3)
+    every_third = [(str(n), [5] * 15 if n % 3 == 0 else list(range(2, 17))) for n in range(40)]  # an instance each
+    data = DataSettings(tokens=str(write_tokens(tmp_path / "tokens", [every_third])), instance_filter=wanted)
+    config = dataclasses.replace(config, data=data, max_duration="2", evaluation=EvaluationSettings())
+    counts = []
+    for number, (world, parallel) in enumerate([(1, ParallelSettings()), (2, ParallelSettings(tensor=2))]):
+        own = dataclasses.replace(config, save_folder=str(tmp_path / str(number)), parallel=parallel)
+        assert on_ranks(world, train, own) == [0] * world
+        counts.append([row["train/masked_instances"] for row in whole_rows(own)])
+    assert counts[0] == counts[1]
+    assert sum(counts[0]) > 0
+
+
+def whole_rows(config: TrainConfig) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (Path(config.save_folder) / "metrics.jsonl").read_text().splitlines()]

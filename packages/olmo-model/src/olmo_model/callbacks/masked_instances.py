@@ -20,8 +20,10 @@ class MaskedInstances:
     def step(self, trainer: Trainer, row: Row) -> None:
         """Count where it is time."""
         if trainer.due(self.interval) or trainer.current_step == 1:
-            done = [step for step in self.of_step if step <= trainer.current_step]
-            row["train/masked_instances"] = sum(self.ranks.gather(sum(self.of_step.pop(step) for step in done)))
+            read = list(self.of_step)  # a copy made at once: the reader adds to it meanwhile
+            done = sum(self.of_step.pop(step) for step in read if step <= trainer.current_step)
+            # all of a tensor group read the same instances; its first speaks for it
+            row["train/masked_instances"] = sum(self.ranks.gather(done)[:: self.ranks.tensor])
 
     def finish(self, trainer: Trainer) -> None:
         """Nothing is left to count."""
