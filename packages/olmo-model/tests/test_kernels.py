@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from olmo_model.config.model import ModelConfig
-from olmo_model.kernels import rms_norm, rotate, swiglu
+from olmo_model.kernels import rms_norm, rotate, swiglu, tied
 from olmo_model.model import rotary_tables
 
 
@@ -57,3 +57,24 @@ def test_root_mean_square_norm_and_its_gradients_are_torchs():
         results.append((out, *torch.autograd.grad(out, (x, weight), pull)))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_tied_weights_get_the_gradient_of_rows_and_head_without_a_second_matrix():
+    ids = torch.tensor([[1, 2], [2, 0]])
+    weight = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda matrix: tied(ids, matrix), weight)
+    embedded, head = tied(ids, weight)
+    (F.linear(embedded, head).square().sum()).backward()
+    expected = weight.detach().clone().requires_grad_()
+    F.linear(F.embedding(ids, expected), expected).square().sum().backward()
+    torch.testing.assert_close(weight.grad, expected.grad)
+
+
+def test_either_use_of_tied_weights_alone():
+    ids = torch.tensor([[1, 1]])
+    weight = torch.zeros(3, 2, requires_grad=True)
+    tied(ids, weight)[0].sum().backward()
+    assert weight.grad.tolist() == [[0, 0], [2, 2], [0, 0]]
+    weight.grad = None
+    tied(ids, weight)[1].sum().backward()
+    assert weight.grad.tolist() == [[1, 1]] * 3

@@ -22,7 +22,7 @@ def test_statistics_are_of_magnitudes_but_for_the_mean():
 def test_every_weight_its_gradient_and_its_state_have_a_row(make_model, make_update):
     model = make_model(n_layers=1)
     update = make_update(model)
-    model.hidden(torch.arange(8).reshape(1, 8)).square().mean().backward()
+    model(torch.arange(8).reshape(1, 8), read_out=lambda hidden, head: hidden).square().mean().backward()
     update.apply(1, torch.tensor(1.0))
     callback = WeightMetrics(interval=2)
     row: dict[str, float] = {}

@@ -90,3 +90,30 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension, the norm in float32, the rest and the result in
     the type of ``x`` [..., D]; ``weight`` [D] (Zhang and Sennrich 2019)."""
     return _RootMeanSquare.apply(x, weight, eps)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Tied(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(ids)
+        ctx.shape = weight.shape
+        ctx.set_materialize_grads(False)
+        return torch.nn.functional.embedding(ids, weight), weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, for_embedded: Tensor | None, for_head: Tensor | None) -> tuple[None, Tensor | None]:
+        (ids,) = ctx.saved_tensors
+        if for_embedded is None:
+            return None, for_head
+        if for_head is None:
+            for_head = for_embedded.new_zeros(ctx.shape)
+        # sums in a fixed order on every device, unlike index_add_
+        return None, for_head.index_put_((ids,), for_embedded.to(for_head.dtype), accumulate=True)
+
+
+def tied(ids: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of ``weight`` [V, D] for ``ids`` [B, T], [B, T, D], and ``weight`` itself for the output head.
+
+    What the rows give to the gradient is added to what the head gives, where it lies: no second [V, D] is made.
+    """
+    return _Tied.apply(ids, weight)  # type: ignore[no-any-return, no-untyped-call]

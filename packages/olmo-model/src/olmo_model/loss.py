@@ -11,9 +11,8 @@ from torch import Tensor
 from .config.optimization import LossSettings
 
 IGNORED = -100  # label of a position that does not count
-# Positions whose logits exist at the same time: on a processor few enough for its cache with a small vocabulary, enough
-# for fast products with a large one; on a GPU enough to fill it.
-CHUNK_ROWS = {"cpu": 256, "cuda": 2048}
+# Positions whose logits exist at the same time: enough for fast products.
+CHUNK_ROWS = {"cpu": 512, "cuda": 2048}
 
 
 class Loss(NamedTuple):
@@ -51,21 +50,26 @@ def documents_of(input_ids: Tensor, eos_token_id: int) -> Tensor:
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, chunk: int, settings: LossSettings
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, chunk: int, settings: LossSettings, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, Tensor]:
+        # cast here and not before, so that the gradient of the weight stays what it is summed in
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
         # The gradient of the logits is known as soon as the logits are, so both gradients are made here, chunk by
         # chunk, and backward only scales them.
         late, multiplier = settings.semantics == "late", settings.z_loss
         everything = torch.full((), hidden.shape[0], device=hidden.device)
         divisor = everything if late else (labels != IGNORED).sum().clamp(min=1)
-        wanted = ctx.needs_input_grad
+        wanted, narrow = ctx.needs_input_grad, dtype == torch.float32
         for_hidden = torch.empty_like(hidden) if wanted[0] else None
         for_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         squares = torch.zeros_like(total)
+        # one buffer for the logits of all chunks: fresh memory is slow where every page of it has to be made first
+        products = torch.empty(min(chunk, hidden.shape[0]), weight.shape[0], dtype=hidden.dtype, device=hidden.device)
         for start in range(0, hidden.shape[0], chunk):
             rows = slice(start, start + chunk)
-            logits = (hidden[rows] @ weight.T).float()  # [chunk, V]
+            read = hidden[rows]
+            logits = torch.mm(read, weight.T, out=products[: read.shape[0]]).float()  # [chunk, V]
             ignored = labels[rows] == IGNORED
             target = labels[rows].masked_fill(ignored, 0).unsqueeze(1)
             peak = logits.amax(dim=1, keepdim=True)
@@ -83,19 +87,28 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 squares += normalizer.square().sum()
             if for_hidden is None and for_weight is None:
                 continue
-            share = counted / divisor  # of the cross-entropy's gradient
-            # d/dlogits of m z^2 / n is 2 m z / n times the softmax, which is exponentials / denominator
-            outer = share + normalizer * (2 * multiplier / everything) if multiplier else share
-            gradient = exponentials.mul_(outer / denominator)
-            gradient.scatter_add_(1, target, -share)
-            gradient = gradient.to(hidden.dtype)
+            # The gradient of the logits is share * (softmax - 1 at the target), and with z-loss m z^2 / n another
+            # 2 m z / n * softmax. What a whole row is multiplied by goes to the narrow sides of the products, unless
+            # that would round twice.
+            share = counted / divisor
+            if multiplier:
+                exponentials.mul_(share + normalizer * (2 * multiplier / everything))
+                factor, at_target = 1 / denominator, share * denominator
+            else:
+                factor, at_target = share / denominator, denominator
+            gradient = exponentials.scatter_add_(1, target, -at_target)
+            if not narrow:
+                gradient = gradient.mul_(factor).to(dtype)
             if for_hidden is not None:
                 torch.mm(gradient, weight, out=for_hidden[rows])
+                if narrow:
+                    for_hidden[rows].mul_(factor)
             if for_weight is not None:
+                read = read * factor if narrow else read
                 if for_weight.dtype == gradient.dtype:
-                    for_weight.addmm_(gradient.T, hidden[rows])
+                    for_weight.addmm_(gradient.T, read)
                 else:
-                    for_weight += gradient.T @ hidden[rows]
+                    for_weight += gradient.T @ read
         ctx.gradients = for_hidden, for_weight
         cross_entropy = total / divisor
         z_loss = multiplier * squares / everything
@@ -103,12 +116,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return cross_entropy + z_loss, cross_entropy, z_loss
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         for_hidden, for_weight = ctx.gradients
+        ctx.gradients = None, None  # so that autograd may add another gradient of the weight in place
         for gradient in (for_hidden, for_weight):
             if gradient is not None:
                 gradient.mul_(scale)
-        return for_hidden, for_weight, None, None, None
+        return for_hidden, for_weight, None, None, None, None
 
 
 V1 = LossSettings()
@@ -122,10 +136,10 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, setting
     run in its type, sums and exponentials in float32.
     """
     kind = hidden.device.type
-    if torch.is_autocast_enabled(kind):
-        hidden, weight = hidden.to(torch.get_autocast_dtype(kind)), weight.to(torch.get_autocast_dtype(kind))
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    chunk = CHUNK_ROWS[kind]
     with torch.autocast(kind, enabled=False):
-        total, cross_entropy, z_loss = _LinearCrossEntropy.apply(hidden, weight, labels, CHUNK_ROWS[kind], settings)  # type: ignore[no-untyped-call]
+        total, cross_entropy, z_loss = _LinearCrossEntropy.apply(hidden, weight, labels, chunk, settings, dtype)  # type: ignore[no-untyped-call]
     return Loss(total, cross_entropy, z_loss if settings.z_loss else None)
 
 

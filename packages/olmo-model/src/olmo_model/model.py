@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config.model import ModelConfig
-from .kernels import rms_norm, rotate, swiglu
+from .kernels import rms_norm, rotate, swiglu, tied
 
 Read = TypeVar("Read")
 
@@ -125,17 +125,16 @@ class Transformer(nn.Module):
         assert isinstance(weight, Tensor)
         return weight
 
-    def hidden(self, input_ids: Tensor, documents: Tensor | None = None) -> Tensor:
-        """What the head reads: [B, T] ids to [B, T, D]. With ``documents`` [B, T], numbers of the documents that the
-        positions belong to, none sees what is not of its own."""
-        if self.tables is None or self.tables[0].device != input_ids.device:
-            self.tables = rotary_tables(self.config, input_ids.device)
-        cosine, sine = (table[: input_ids.shape[1]] for table in self.tables)
+    def hidden(self, x: Tensor, documents: Tensor | None = None) -> Tensor:
+        """What the head reads, [B, T, D], of embedded ids [B, T, D]. With ``documents`` [B, T], numbers of the
+        documents that the positions belong to, none sees what is not of its own."""
+        if self.tables is None or self.tables[0].device != x.device:
+            self.tables = rotary_tables(self.config, x.device)
+        cosine, sine = (table[: x.shape[1]] for table in self.tables)
         mask = None
         if documents is not None:
             same = documents.unsqueeze(2) == documents.unsqueeze(1)
             mask = same.tril().unsqueeze(1)  # [B, 1, T, T]
-        x = self.transformer["wte"](input_ids)  # [B, T, D]
         for block in self.blocks:
             x = block(x, cosine, sine, mask)
         out = self.transformer["ln_f"](x)
@@ -154,4 +153,8 @@ class Transformer(nn.Module):
         Whoever wants less than all logits reads out here and not behind the model's back: a sharded head is whole only
         while the model runs.
         """
-        return read_out(self.hidden(input_ids, documents), self.head)
+        if self.config.weight_tying:
+            embedded, head = tied(input_ids, self.head)
+        else:
+            embedded, head = self.transformer["wte"](input_ids), self.head
+        return read_out(self.hidden(embedded, documents), head)
