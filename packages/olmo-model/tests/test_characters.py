@@ -16,12 +16,12 @@ class Held(Tokens):
     """One file with one document, without anything on disk."""
 
     def __init__(self, ids: list[int]) -> None:
-        self.arrays = [np.array(ids, dtype="<u2")]
+        self.held = np.array(ids, dtype="<u2")
         self.dtype = np.dtype("<u2")
         self.vocab_size, self.eos_token_id = 300, 0
 
     def ids(self, file: int, start: int, end: int) -> np.ndarray:
-        return self.arrays[file][start:end]
+        return self.held[start:end]
 
 
 def spans_of(tokenizer: Tokenizer, ids: list[int]) -> tuple[TextSpans, Document]:

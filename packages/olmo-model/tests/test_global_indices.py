@@ -8,7 +8,7 @@ import yaml
 
 from olmo_model.config.commands import WhichDataConfig, WhichStepsConfig
 from olmo_model.errors import UserError
-from olmo_model.lookup import sources, which_data, which_steps
+from olmo_model.lookup import open_run, which_data, which_steps
 from olmo_model.tokens import Tokens
 
 T, B = 16, 4
@@ -84,7 +84,7 @@ def test_a_file_elsewhere_and_a_later_epoch(olmo_run, tmp_path):
     config = WhichDataConfig(step=(101,), global_indices=str(moved), first_step=100)
     (found,) = which_data(olmo_run, config)["steps"]
     assert found["instances"] == np.fromfile(moved, dtype="<u4")[4:8].tolist()
-    assert sources(olmo_run, config)[:2] == [moved, olmo_run / "config.yaml"]
+    assert list(open_run(olmo_run, config).sources)[:2] == [moved, olmo_run / "config.yaml"]
     with pytest.raises(UserError, match="step 99 is not among the steps 100 to"):
         which_data(olmo_run, WhichDataConfig(step=(99,), global_indices=str(moved), first_step=100))
 

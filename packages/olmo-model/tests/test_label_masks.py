@@ -41,7 +41,7 @@ def test_masks_that_do_not_fit_are_refused(instances, tmp_path):
         LabelMasks(masks(tmp_path, b"\1" * 8), instances)
     with pytest.raises(UserError, match="the file has 3 bytes for 4 ids"):
         LabelMasks(masks(tmp_path, b"\1" * 8, b"\1" * 3), instances)
-    with pytest.raises(UserError, match="the file of label masks is missing"):
+    with pytest.raises(UserError, match="the file is missing"):
         LabelMasks([str(tmp_path / "a"), str(tmp_path / "b")], instances)
 
 

@@ -119,7 +119,7 @@ def test_characters_are_those_of_the_stories(run, tokens_folder, tmp_path):
     for file, count in enumerate((70, 50)):
         lines = []
         for row in tokens.rows(file, range(count)):
-            texts[row.id] = tokenizer.decode(tokens.arrays[file][row.start : row.end - 1].tolist())
+            texts[row.id] = tokenizer.decode(tokens.ids(file, row.start, row.end - 1).tolist())
             lines.append(json.dumps({"id": row.id, "text": texts[row.id], "source": "tales"}).encode() + b"\n")
         (tmp_path / "documents" / f"part-{file}.jsonl.gz").write_bytes(gzip.compress(b"".join(lines)))
     counted = which_data(run, WhichDataConfig(step=(1, 2)))

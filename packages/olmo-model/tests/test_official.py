@@ -433,7 +433,6 @@ def test_token_units_and_a_warm_up_longer_than_the_run():
         ({"load_path": "/x"}, r"load_path is '/x'"),
         ({"reset_optimizer_state": True}, "reset_optimizer_state is True"),
         ({"device_train_microbatch_size": 3}, "device_train_microbatch_size 3 does not divide"),
-        ({"data__paths": ["s3://b/a.npy"]}, "s3://b/a.npy is not on this machine"),
         ({"data__datasets": {"a": ["b"]}}, "both set"),
         ({"evaluators": [{"type": "lm"}]}, r"evaluators\.0 has no label"),
         ({"evaluators": [{"label": "x", "tipe": "lm"}]}, r"did you mean evaluators\.type\?"),

@@ -14,6 +14,7 @@ from .command_line import make_app, run
 from .config.commands import ConvertConfig, GenerateConfig, PlanOptions, WhichDataConfig, WhichStepsConfig
 from .config.training import TrainConfig
 from .official.command import prepare
+from .places import is_url
 
 app = make_app("olmo-model", "olmo-model", "Decoder-only transformer of the OLMo family and its trainer.")
 config_app = App(name="config", help="Look at a configuration of a training run, ours or of OLMo's own trainer.")
@@ -141,15 +142,16 @@ def which_data(run_folder: str, /, *, config: Annotated[WhichDataConfig, Paramet
         Folder of the run.
     """
     from .answers import answered
-    from .lookup import sources
+    from .lookup import open_run
     from .lookup import which_data as look_up
 
+    opened = open_run(run_folder, config)
     result = answered(
         "which-data",
         config,
-        lambda: look_up(run_folder, config),
+        lambda: look_up(run_folder, config, opened),
         output=config.output,
-        inputs=lambda: sources(run_folder, config),
+        inputs=lambda: list(opened.sources),
         counts=lambda answer: {
             "steps": len(answer["steps"]),
             "documents": sum(len(row["documents"]) for row in answer["steps"]),
@@ -169,15 +171,16 @@ def which_steps(run_folder: str, /, *, config: Annotated[WhichStepsConfig, Param
         Folder of the run.
     """
     from .answers import answered
-    from .lookup import sources
+    from .lookup import open_run
     from .lookup import which_steps as look_up
 
+    opened = open_run(run_folder, config)
     result = answered(
         "which-steps",
         config,
-        lambda: look_up(run_folder, config),
+        lambda: look_up(run_folder, config, opened),
         output=config.output,
-        inputs=lambda: sources(run_folder, config),
+        inputs=lambda: list(opened.sources),
         counts=lambda answer: {
             "documents": len(answer["documents"]),
             "seen": sum(len(row["seen"]) for row in answer["documents"]),
@@ -202,7 +205,7 @@ def show(file: str, /, *options: Options) -> None:
     from .explain import show as lines
 
     found = read(file, options)
-    if not all(Path(folder).exists() for folder in found.config.data.folders):
+    if not all(is_url(folder) or Path(folder).exists() for folder in found.config.data.folders):
         print("# data.tokens is not here: what follows from the data is left open")
         print("\n".join(lines(found, None)))
         return

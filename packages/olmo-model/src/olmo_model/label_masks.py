@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import UserError
+from .pieces import Pieces, open_files
 from .tokens import Instances
 
 
@@ -26,24 +25,18 @@ class LabelMasks:
                 where="data.label_masks",
                 fix="give one for each, in the same order",
             )
-        self.arrays = [_opened(Path(file), length) for file, length in zip(files, lengths, strict=True)]
+        opened = open_files(files, np.bool_)
+        for file, length in zip(opened, lengths, strict=True):
+            if file.size != length:
+                raise UserError(
+                    f"the file has {file.size} bytes for {length} ids",
+                    where=file.name,
+                    fix="give a byte for each id of its token file",
+                )
+        self.pieces = Pieces(opened, instances.sequence_length, instances.tokens.cache_bytes)
 
     def batch(self, numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
         """Of several instances, whether each id is a label: [B, T]."""
-        length = self.instances.sequence_length
-        out = np.empty((len(numbers), length), dtype=np.bool_)
-        for row, number in enumerate(numbers):
-            file, start = self.instances.place(int(number))
-            out[row] = self.arrays[file][start : start + length]
-        return out
-
-
-def _opened(file: Path, length: int) -> npt.NDArray[Any]:
-    if not file.is_file():
-        raise UserError("the file of label masks is missing", where=file, fix="check data.label_masks")
-    size = file.stat().st_size
-    if size != length:
-        raise UserError(
-            f"the file has {size} bytes for {length} ids", where=file, fix="give a byte for each id of its token file"
-        )
-    return np.memmap(file, dtype=np.bool_, mode="r") if length else np.empty(0, dtype=np.bool_)
+        found = self.pieces.read(self.instances.places(numbers))
+        labels: npt.NDArray[np.bool_] = np.stack(found)
+        return labels

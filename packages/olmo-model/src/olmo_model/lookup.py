@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +43,16 @@ class Positions(Protocol):
 
 
 OrderOf = Callable[[LedgerRow], Positions]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a run took, its tokens, the order of each row of its history, and the files that answers come from."""
+
+    history: list[Segment]
+    tokens: Tokens
+    order_of: OrderOf
+    sources: tuple[Path, ...]
 
 
 def documents_of_instances(instances: Instances, numbers: Sequence[int], documents: str | None = None) -> list[Row]:
@@ -125,9 +136,10 @@ def _characters(tokens: Tokens, parts: Sequence[tuple[Document, int, int]], docu
     return rows
 
 
-def which_data(run: str | Path, config: WhichDataConfig) -> Row:
+def which_data(run: str | Path, config: WhichDataConfig, opened: Opened | None = None) -> Row:
     """The instances and documents of steps of a run. A step that the run has not taken is a UserError."""
-    history, tokens, order_of = _opened(Path(run), config)
+    found = opened or open_run(run, config)
+    history, tokens, order_of = found.history, found.tokens, found.order_of
     taken = []
     cuts: dict[int, Instances] = {}  # by tokens of an instance
     for step in _steps(config.ranges(), history, run):
@@ -173,9 +185,10 @@ def _no_such_step(step: int, history: Sequence[Segment], run: str | Path) -> Use
     return UserError(what, where=run, fix="give one of them")
 
 
-def which_steps(run: str | Path, config: WhichStepsConfig) -> Row:
+def which_steps(run: str | Path, config: WhichStepsConfig, opened: Opened | None = None) -> Row:
     """The steps at which a document was seen, and how many of its tokens each time."""
-    history, tokens, order_of = _opened(Path(run), config)
+    whole = opened or open_run(run, config)
+    history, tokens, order_of = whole.history, whole.tokens, whole.order_of
     documents = tokens.find(config.doc)
     if not documents:
         raise UserError(f"no document {config.doc!r} in the tokens", where=tokens.folder, fix="check the id")
@@ -222,15 +235,20 @@ def _seen(
             }
 
 
-def _opened(run: Path, config: WhichDataConfig | WhichStepsConfig) -> tuple[list[Segment], Tokens, OrderOf]:
-    """What a run took, its tokens, and the order of each row of its history."""
+def open_run(run: str | Path, config: WhichDataConfig | WhichStepsConfig) -> Opened:
+    """A run of ours, or one of OLMo's own trainer with the order it wrote; what is none is a UserError."""
+    run = Path(run)
     indices = indices_of(run, config.global_indices)
     if indices is not None:
         found = open_olmo_run(run, indices, config.tokens, config.first_step)
-        return found.history, found.tokens, lambda row: found.order
+        described = (part.description for part in found.tokens.parts)
+        return Opened(
+            found.history, found.tokens, lambda row: found.order, (indices, RunFolder(run).config, *described)
+        )
     history = _history(run)
     tokens = tokens_of(run, config.tokens)
-    return history, tokens, _order_of
+    described = (part.description for part in tokens.parts)
+    return Opened(history, tokens, _order_of, (RunFolder(run).data_order, *described))
 
 
 def _order_of(row: LedgerRow) -> Positions:
@@ -311,16 +329,6 @@ def _bare(config: Mapping[str, Any], folder: str, where: Path) -> Tokens:
     except (KeyError, TypeError) as error:
         raise UserError(f"the settings of data.files are not whole: {error}", where=where, fix="restore it") from error
     return open_tokens(settings, facts)
-
-
-def sources(run: str | Path, config: WhichDataConfig | WhichStepsConfig) -> list[Path]:
-    """Files that an answer comes from: the data order of the run and what stands for its tokens."""
-    indices = indices_of(Path(run), config.global_indices)
-    if indices is not None:
-        found = open_olmo_run(Path(run), indices, config.tokens, config.first_step)
-        return [indices, RunFolder(Path(run)).config, *(part.description for part in found.tokens.parts)]
-    parts = tokens_of(run, config.tokens).parts
-    return [RunFolder(Path(run)).data_order, *(part.description for part in parts)]
 
 
 def _instances(row: LedgerRow, tokens: Tokens, run: Path) -> Instances:

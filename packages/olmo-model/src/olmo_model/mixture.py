@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -118,7 +117,7 @@ class SeveralTokens(Tokens):
         self.paths = [str(part.folder / path) for part in parts for path in part.paths]
         self.lengths = [length for part in parts for length in part.lengths]
         self.documents = [count for part in parts for count in part.documents]
-        self.arrays = [array for part in parts for array in part.arrays]
+        self.files = [file for part in parts for file in part.files]
         prints = "".join(f"{part.fingerprint}\n" for part in parts)
         self.fingerprint = "sha256:" + hashlib.sha256(prints.encode()).hexdigest()
         self._files = [len(part.paths) for part in parts]
@@ -126,10 +125,6 @@ class SeveralTokens(Tokens):
     @property
     def parts(self) -> list[Tokens]:
         return self._parts
-
-    def ids(self, file: int, start: int, end: int) -> npt.NDArray[Any]:
-        part, within = self._place(file)
-        return self.parts[part].ids(within, start, end)
 
     def find(self, document_id: str) -> list[Document]:
         """All documents with this id in all parts."""

@@ -5,22 +5,29 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import io
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .config.data import DataSettings
 from .config.model import ModelSettings
 from .errors import UserError
 from .files import digest_file
 from .mixture import open_sources
+from .pieces import open_files
+from .places import is_url, join
 from .presets import find_preset
+from .remote import RemoteFile, open_all, read_whole
+from .token_files import NumberFile
 from .tokens import REMAKE, Document, Tokens
 
 HEADER = b"\x93NUMPY"
+log = logging.getLogger(__name__)
 SAMPLE = 1 << 16  # bytes at both ends of a file that its fingerprint holds
+SCANNED = 1 << 22  # ids looked through at once
 
 
 def open_tokens(data: DataSettings, model: ModelSettings) -> Tokens:
@@ -28,6 +35,13 @@ def open_tokens(data: DataSettings, model: ModelSettings) -> Tokens:
     if data.sources:
         return open_sources(data)
     return RawTokens(data, model) if data.files else Tokens(data.tokens)
+
+
+def _content(place: str) -> bytes | None:
+    """Content of a file or an object; None where there is none."""
+    if is_url(place):
+        return read_whole(place)
+    return Path(place).read_bytes() if Path(place).is_file() else None
 
 
 class RawTokens(Tokens):
@@ -48,7 +62,9 @@ class RawTokens(Tokens):
                 where="configuration",
                 fix="give model.vocab_size, model.eos_token_id and model.pad_token_id",
             )
+        self.place = data.tokens  # a path, or a URL
         self.folder = Path(data.tokens)
+        self.cache_bytes = data.remote_cache
         self.dtype_name = data.dtype or "uint16"
         self.dtype = np.dtype(self.dtype_name).newbyteorder("<")
         self.vocab_size, self.eos_token_id, self.pad_token_id = (int(fact or 0) for fact in facts)
@@ -67,8 +83,9 @@ class RawTokens(Tokens):
             )
         self.tokenizer_digest = digest_file(self.tokenizer_path)
         self.paths = list(data.files)
-        self.arrays = [self._bare(path) for path in self.paths]
-        self.lengths = [len(array) for array in self.arrays]
+        self.files = open_files([join(self.place, path) for path in self.paths], self.dtype)
+        self._check_sizes()
+        self.lengths = [len(file) for file in self.files]
         self.documents = [0] * len(self.paths)  # not known without reading all of it
         self.fingerprint = self._fingerprint()
         self._listed: dict[int, list[Document]] = {}
@@ -82,59 +99,66 @@ class RawTokens(Tokens):
     def description(self) -> Path:
         return self.folder / self.paths[0]
 
-    def _bare(self, path: str) -> npt.NDArray[Any]:
-        file = self.folder / path
-        if not file.is_file():
-            raise UserError("the file of token ids is missing", where=file, fix="check data.paths or data.files")
-        size = file.stat().st_size
-        if size == 0 or size % self.dtype.itemsize:
-            raise UserError(
-                f"the file has {size} bytes, no whole number of {self.dtype_name} ids",
-                where=file,
-                fix="check the file and data.dtype (data.memmap_dtype in OLMo's configuration)",
-            )
-        with open(file, "rb") as stream:
-            if stream.read(len(HEADER)) == HEADER:
+    def _check_sizes(self) -> None:
+        for file in self.files:
+            if file.size == 0 or file.size % self.dtype.itemsize:
                 raise UserError(
-                    "the file has NumPy's header, which would be read as ids", where=file, fix="write the bare ids"
+                    f"the file has {file.size} bytes, no whole number of {self.dtype_name} ids",
+                    where=file.name,
+                    fix="check the file and data.dtype (data.memmap_dtype in OLMo's configuration)",
                 )
-        return np.memmap(file, dtype=self.dtype, mode="r")
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
-        for path, length in zip(self.paths, self.lengths, strict=True):
-            digest.update(f"{path}\0{self.dtype_name}\0{length}\n".encode())
-            with open(self.folder / path, "rb") as stream:
-                digest.update(stream.read(SAMPLE))
-                stream.seek(max(0, length * self.dtype.itemsize - SAMPLE))
-                digest.update(stream.read(SAMPLE))
+        ends = open_all(self._ends, self.files) if self.remote else map(self._ends, self.files)
+        for path, file, (first, last) in zip(self.paths, self.files, ends, strict=True):
+            if first.startswith(HEADER):
+                raise UserError(
+                    "the file has NumPy's header, which would be read as ids", where=file.name, fix="write the bare ids"
+                )
+            digest.update(f"{path}\0{self.dtype_name}\0{len(file)}\n".encode() + first + last)
         return "sha256:" + digest.hexdigest()
+
+    def _ends(self, file: NumberFile) -> tuple[bytes, bytes]:
+        count = min(len(file), SAMPLE // self.dtype.itemsize)
+        first = file.read(0, count).tobytes()
+        return first, first if count == len(file) else file.read(len(file) - count, len(file)).tobytes()
 
     def documents_of(self, file: int) -> list[Document]:
         """Every document of a file, in order."""
         if file not in self._listed:
-            listed = (self.folder / self.paths[file]).with_suffix(".csv.gz")
-            self._listed[file] = self._from_list(file, listed) if listed.is_file() else self._from_ends(file)
+            name = self.files[file].name
+            list_name = name.removesuffix(Path(name).suffix) + ".csv.gz"
+            listed = _content(list_name)
+            self._listed[file] = self._from_ends(file) if listed is None else self._from_list(file, listed, list_name)
         return self._listed[file]
 
-    def _from_list(self, file: int, path: Path) -> list[Document]:
+    def _from_list(self, file: int, content: bytes, path: str) -> list[Document]:
         try:
-            with gzip.open(path, "rt", encoding="utf-8", newline="") as stream:
+            with gzip.open(io.BytesIO(content), "rt", encoding="utf-8", newline="") as stream:
                 rows = list(csv.reader(stream))
         except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"the list of documents is damaged: {error}", where=path, fix=REMAKE) from error
         return [self._document(file, number, row, path, number + 1) for number, row in enumerate(rows)]
 
     def _from_ends(self, file: int) -> list[Document]:
-        array, path = self.arrays[file], self.paths[file]
-        ends = (np.flatnonzero(array == self.eos_token_id) + 1).tolist()
-        if not ends or ends[-1] != len(array):
-            ends.append(len(array))
+        path, numbers = self.paths[file], self.files[file]
+        if isinstance(numbers, RemoteFile):
+            log.info("reading all of %s, for beside it there is no list of its documents", numbers.name)
+        parts = [range(start, min(start + SCANNED, len(numbers))) for start in range(0, len(numbers), SCANNED)]
+        found = open_all(lambda part: self._ends_in(file, part), parts)
+        ends = [end for part in found for end in part]
+        if not ends or ends[-1] != len(numbers):
+            ends.append(len(numbers))
         starts = [0, *ends[:-1]]
         return [
             Document(file, row, start, end, f"{path}:{start}", path, row + 1)
             for row, (start, end) in enumerate(zip(starts, ends, strict=True))
         ]
+
+    def _ends_in(self, file: int, part: range) -> list[int]:
+        ids = self.files[file].read(part.start, part.stop)
+        return (np.flatnonzero(ids == self.eos_token_id) + part.start + 1).tolist()
 
     def find(self, document_id: str) -> list[Document]:
         """All documents with this id, by a look at every list."""

@@ -26,6 +26,7 @@ FREE = (
     "data.tokens",
     "data.files",
     "data.tokenizer",
+    "data.remote_cache",
     "max_duration",
     "stop_at",
     "early_stopping_factor",
@@ -176,6 +177,15 @@ class RunFolder:
                     f"the run was begun on other data ({key} differs)",
                     where="data.tokens",
                     fix="give the tokens it was begun with, or another save_folder",
+                )
+
+        for place, version in manifest.get("remote", {}).items():
+            then = before.get("remote", {}).get(place, version)
+            if then != version:
+                raise UserError(
+                    f"the object is not the one that the run was begun with ({version}; then {then})",
+                    where=place,
+                    fix="restore it, or give another save_folder",
                 )
 
     def _refuse_other_training(self, differing: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ import numpy.typing as npt
 from .document_table import rows_at
 from .errors import UserError
 from .files import DAMAGE, digest_file, open_read, read_json
+from .pieces import CACHE_BYTES, Pieces
+from .places import is_url
+from .remote import RemoteFile
+from .token_files import LocalFile, NumberFile
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -41,14 +46,21 @@ class Document:
 
 
 class Tokens:
-    """An opened and verified tokens artifact. Files are memory-mapped; nothing is read until it is asked for."""
+    """An opened and verified tokens artifact; of its files nothing but their ends is read until it is asked for."""
 
     bos_token_id: int | None = None
     text_field = "text"  # key of the text in the documents, dots lead into objects
+    cache_bytes = CACHE_BYTES  # of memory for what is behind URLs
     stripped = False  # whether what was encoded is the text without white space at both ends
 
     def __init__(self, folder: str | Path) -> None:
         """Verify the manifest against the files; every disagreement is a UserError that names the mend."""
+        if is_url(folder):
+            raise UserError(
+                "a tokens artifact has to lie on this machine",
+                where=folder,
+                fix="fetch its folder; of data.files, token files alone, ranges are read from URLs",
+            )
         self.folder = Path(folder)
         place = self.folder / "manifest.json"
         if not place.is_file():
@@ -103,13 +115,20 @@ class Tokens:
                 raise UserError(f"{name} {value} is not below vocab_size {self.vocab_size}", where=place, fix=REMAKE)
         self.dtype = np.dtype("<u2" if expected == "uint16" else "<u4")
         self._check_tokenizer()
-        self.arrays = [self._open(path, length) for path, length in zip(self.paths, self.lengths, strict=True)]
+        self.files: list[NumberFile] = [
+            self._open(path, length) for path, length in zip(self.paths, self.lengths, strict=True)
+        ]
         self._index: npt.NDArray[np.void] | None = None
         self._places: npt.NDArray[np.uint64] | None = None
 
     @property
     def tokenizer_file(self) -> Path:
         return self.folder / "tokenizer.json"
+
+    @property
+    def remote(self) -> dict[str, str]:
+        """Size and version of every object behind a URL."""
+        return {file.name: file.version for file in self.files if isinstance(file, RemoteFile)}
 
     @property
     def parts(self) -> list[Tokens]:
@@ -127,33 +146,30 @@ class Tokens:
         if digest_file(self.tokenizer_file) != self.tokenizer_digest:
             raise UserError("the tokenizer is not the one in the manifest", where=self.tokenizer_file, fix=REMAKE)
 
-    def _open(self, path: str, length: int) -> npt.NDArray[Any]:
+    def _open(self, path: str, length: int) -> LocalFile:
         file = self.folder / path
         if not file.is_file():
             raise UserError("a file of the tokens artifact is missing", where=file, fix=REMAKE)
-        size = file.stat().st_size
-        if size != length * self.dtype.itemsize:
+        found = LocalFile(file, self.dtype)
+        if found.size != length * self.dtype.itemsize:
             raise UserError(
-                f"the file has {size} bytes, not {length} tokens of {self.dtype_name} ({length * self.dtype.itemsize})",
+                f"the file has {found.size} bytes, not {length} tokens of {self.dtype_name} "
+                f"({length * self.dtype.itemsize})",
                 where=file,
                 fix=REMAKE,
             )
-        if length == 0:
-            return np.empty(0, dtype=self.dtype)
-        array = np.memmap(file, dtype=self.dtype, mode="r")
-        if array[-1] != self.eos_token_id:
+        last = found.read(length - 1, length).tolist() if length else [self.eos_token_id]
+        if last != [self.eos_token_id]:
             raise UserError(
-                f"the file ends in id {array[-1]}, not in the end of a document ({self.eos_token_id})",
+                f"the file ends in id {last[0]}, not in the end of a document ({self.eos_token_id})",
                 where=file,
                 fix=REMAKE,
             )
-        return array
+        return found
 
     def ids(self, file: int, start: int, end: int) -> npt.NDArray[Any]:
         """The ids of a file from ``start`` to ``end``, read without what lies around them."""
-        return np.fromfile(
-            self.folder / self.paths[file], dtype=self.dtype, count=end - start, offset=start * self.dtype.itemsize
-        )
+        return self.files[file].read(start, end)
 
     def index(self) -> npt.NDArray[np.void]:
         """``documents.idx``: records ``hash, file, row, offset``, sorted by hash."""
@@ -249,7 +265,9 @@ class Tokens:
             raise UserError(f"row {current} is in documents.idx but not here", where=path, fix=REMAKE)
         return found
 
-    def _document(self, file: int, number: int, row: Sequence[str], path: Path, line: int | None = None) -> Document:
+    def _document(
+        self, file: int, number: int, row: Sequence[str], path: Path | str, line: int | None = None
+    ) -> Document:
         try:
             start, end, name, src, loc = row
             document = Document(file, number, int(start), int(end), name, src, int(loc))
@@ -286,6 +304,11 @@ class Instances:
         counts = np.array([length // sequence_length for length in tokens.lengths], dtype=np.int64)
         self.ends = np.cumsum(counts)  # instances up to and with each file
 
+    @cached_property
+    def pieces(self) -> Pieces:
+        """The instances as pieces of the files."""
+        return Pieces(self.tokens.files, self.sequence_length, self.tokens.cache_bytes)
+
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
@@ -300,6 +323,10 @@ class Instances:
         file = int(np.searchsorted(self.ends, instance, side="right"))
         return file, (instance - self.first_of(file)) * self.sequence_length
 
+    def places(self, instances: npt.NDArray[np.uint32]) -> list[tuple[int, int]]:
+        """File number and first token of several instances."""
+        return [self.place(int(instance)) for instance in instances]
+
     def covering(self, document: Document) -> range:
         """Instances that hold tokens of a document; none where it lies in the dropped tail of its file."""
         first = self.first_of(document.file)
@@ -309,13 +336,13 @@ class Instances:
     def batch(self, instances: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """Ids of several instances, [B, T]. An id outside the vocabulary is a UserError."""
         out = np.empty((len(instances), self.sequence_length), dtype=np.int64)
-        for row, instance in enumerate(instances):
-            file, start = self.place(int(instance))
-            out[row] = self.tokens.arrays[file][start : start + self.sequence_length]
+        places = self.places(instances)
+        for row, ((file, start), ids) in enumerate(zip(places, self.pieces.read(places), strict=True)):
+            out[row] = ids
             if out[row].max() >= self.tokens.vocab_size:
                 raise UserError(
                     f"id {out[row].max()} near token {start} is not below vocab_size {self.tokens.vocab_size}",
-                    where=self.tokens.folder / self.tokens.paths[file],
+                    where=self.tokens.files[file].name,
                     fix=REMAKE,
                 )
         return out

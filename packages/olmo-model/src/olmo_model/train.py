@@ -143,6 +143,8 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
         "tokens_fingerprint": plan.tokens.fingerprint,
         "tokenizer_digest": plan.tokens.tokenizer_digest,
     }
+    if plan.tokens.remote:
+        manifest["remote"] = plan.tokens.remote
     newest = ranks.together(lambda: newest_whole_checkpoint(run.root, ranks))
     standing = ranks.together(lambda: run.check(manifest, resolved, plan.max_steps, newest))
     if standing.complete:
@@ -213,10 +215,13 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
         finally:
             batches.close()
             checkpoints.close()
+        log.info("of %.1f s the steps waited %.2f s for their data", trainer.seconds, batches.waited)
         record.counts = {
             "first_step": standing.step + 1,
             "last_step": trainer.current_step,
             "tokens_seen": plan.tokens_seen(trainer.current_step),
+            "seconds": round(trainer.seconds, 3),
+            "seconds_waiting_for_data": round(batches.waited, 3),
         }
         record.outputs.append(run.root / f"step{trainer.current_step}")
     if trainer.complete:

@@ -20,7 +20,11 @@ def validate(config: TrainConfig) -> str:
     Returns a line that says what would be trained. Whatever does not hold is a UserError.
     """
     plan = make_plan(config)
-    facts = {"tokens_fingerprint": plan.tokens.fingerprint, "tokenizer_digest": plan.tokens.tokenizer_digest}
+    facts = {
+        "tokens_fingerprint": plan.tokens.fingerprint,
+        "tokenizer_digest": plan.tokens.tokenizer_digest,
+        "remote": plan.tokens.remote,
+    }
     run = RunFolder(Path(config.save_folder))
     newest = newest_whole_checkpoint(run.root, ALONE, tidy=False)
     standing = run.check(facts, plan.resolved(), plan.max_steps, newest)

@@ -50,20 +50,24 @@ class DataSettings:
     """What to train on."""
 
     tokens: str = ""
-    """Folder of the tokens artifact, or, with files, the folder that they lie below."""
+    """Folder of the tokens artifact, or, with files, the folder or URL that they lie below."""
 
     sources: tuple[SourceSettings, ...] = ()
     """Several tokens artifacts in place of one, with how often each is taken in an epoch."""
 
     files: tuple[str, ...] = ()
     """Files of bare token ids, as OLMo's trainer reads them, in this order, where there is no artifact; a file may
-    come several times. Their vocabulary and the id that ends a document are then those of the model settings."""
+    come several times. Of URLs (s3:// with olmo-model[s3], and what else fsspec opens) ranges are read. Their
+    vocabulary and the id that ends a document are then those of the model settings."""
 
     dtype: TokenType | None = None
     """Type of an id in files; uint16 where unset."""
 
     tokenizer: str | None = None
     """The tokenizer.json of files, which every checkpoint gets."""
+
+    remote_cache: int = field(default=1 << 28, metadata=whole(1 << 16))
+    """Bytes of memory, in each process, for ids of files that are read from URLs (s3:// and others)."""
 
     label_masks: tuple[str, ...] | None = None
     """Files with a byte for every id, one file for each token file in their order: 0 where nothing has to predict the

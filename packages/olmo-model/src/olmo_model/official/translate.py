@@ -13,6 +13,7 @@ from ..config.model import Initialization, ModelConfig, ModelSettings
 from ..config.optimization import WITHOUT_END
 from ..convert.official import from_official_config
 from ..errors import UserError
+from ..places import is_url
 from ..presets import PRESETS, model_config
 from .evaluators import wanted
 from .fields import OfficialField
@@ -203,7 +204,7 @@ def _data(values: Mapping[str, Any], found: Translation, where: str) -> None:
     for name in sorted(datasets or {}):
         value = datasets[name]
         files += value if isinstance(value, list) else [value]
-    place = place_of_files([str(file) for file in files], where)
+    place = place_of_files([str(file) for file in files])
     found.put("data.tokens", place[0])
     if place[1]:
         found.put("data.files", place[1])
@@ -225,19 +226,23 @@ def _data(values: Mapping[str, Any], found: Translation, where: str) -> None:
             found.put(f"data.instance_filter.{name}", values[f"data.instance_filter.{theirs}"])
 
 
-def place_of_files(files: list[str], where: str) -> tuple[str, list[str]]:
-    """The folder of a tokens artifact alone, or a folder and the files below it, in their order."""
-    remote = [file for file in files if "://" in file]
-    if remote:
-        raise UserError(
-            f"{remote[0]} is not on this machine",
-            where=where,
-            fix="fetch the files and give their paths, or a folder made by `dolma-data tokens`: --data.paths=[TOKENS]",
-        )
+def place_of_files(files: list[str]) -> tuple[str, list[str]]:
+    """The folder of a tokens artifact alone, or a folder (or URL) and the files below it, in their order."""
+    if any(map(is_url, files)):
+        return _place_with_urls(files)
     if len(files) == 1 and (Path(files[0]).is_dir() or not Path(files[0]).suffix):
         return files[0], []
     folder = os.path.commonpath([Path(file).parent for file in files]) or "."
     return folder, [os.path.relpath(file, folder) for file in files]
+
+
+def _place_with_urls(files: list[str]) -> tuple[str, list[str]]:
+    """The URL that all files lie below; where they lie in several places, the folder at hand and all of each name."""
+    roots = {file.rpartition("/")[0] for file in files}
+    common = os.path.commonpath(roots).replace(":/", "://", 1) if all(map(is_url, files)) else ""
+    if not is_url(f"{common}/") or common.endswith(("/", ":")):
+        return ".", [file if is_url(file) else str(Path(file).absolute()) for file in files]
+    return common, [file.removeprefix(f"{common}/") for file in files]
 
 
 def _batch(values: Mapping[str, Any], found: Translation, where: str) -> None:
