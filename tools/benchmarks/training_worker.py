@@ -21,11 +21,13 @@ Step = Callable[[torch.Tensor], float]
 
 
 def ours(folder: Path) -> tuple[torch.nn.Module, Step]:
+    from olmo_model.allocator import keep_freed_memory
     from olmo_model.config.optimization import GuardSettings, OptimizerSettings
     from olmo_model.loss import language_model_loss
     from olmo_model.model_folder import load_model
     from olmo_model.update import Update
 
+    keep_freed_memory()  # as the train command does on a processor
     model = load_model(folder)
     settings = OptimizerSettings(betas=BETAS, eps=EPS, weight_decay=DECAY, decay_embeddings=True, max_grad_norm=BOUND)
     update = Update(model, settings, GuardSettings(), learning_rate=lambda step: RATE)

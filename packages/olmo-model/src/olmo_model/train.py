@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .accelerators import peak_of, training_flops_per_token
+from .allocator import keep_freed_memory
 from .batches import Batches
 from .callbacks.checkpointing import Checkpointing
 from .callbacks.console import Console
@@ -125,6 +126,8 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> int:
     began = time.monotonic()
     threads = set_threads(config.threads)
     with joined(choose_device(config).type) as ranks:
+        if ranks.device.type == "cpu":
+            keep_freed_memory()
         if not ranks.first:
             logging.getLogger(__package__).setLevel(logging.WARNING)
         plan = ranks.together(lambda: make_plan(config, ranks.world))
