@@ -223,8 +223,6 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
             "first_step": standing.step + 1,
             "last_step": trainer.current_step,
             "tokens_seen": plan.tokens_seen(trainer.current_step),
-            "seconds": round(trainer.seconds, 3),
-            "seconds_waiting_for_data": round(batches.waited, 3),
         }
         record.outputs.append(run.root / f"step{trainer.current_step}")
     if trainer.complete:
