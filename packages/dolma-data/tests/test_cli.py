@@ -18,6 +18,13 @@ def test_the_command_line_imports_nothing_heavy():
     assert found.stdout.strip() == "[]"
 
 
+def test_the_package_runs_as_a_module():
+    found = subprocess.run(
+        [sys.executable, "-m", "dolma_data", "--version"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(dolma, capsys, command):
     assert dolma(command, "--help") == 0

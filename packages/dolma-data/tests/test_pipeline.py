@@ -143,6 +143,7 @@ def test_a_dry_run_prints_the_steps_and_writes_nothing(
         ({"steps": [{"tag": {"taggers": ["gopher_v3"]}}]}, "step tag: there is no tagger called 'gopher_v3'"),
         ({"steps": [{"tga": {}}]}, "a step has one command"),
         ({"steps": [{"tag": {"tagers": []}}]}, "tagers"),
+        ({"steps": [{"tokens": {"tokenizer": 5}}]}, "tokenizer is 5, not a mapping"),
         ({"steps": [{"when": "nothing", "tag": {}}]}, "unknown variable 'nothing'"),
         ({"steps": [{"tag": {"taggers": ["${nothing}"]}}]}, "unknown variable ${nothing}"),
         ({"steps": [{"tag": {"taggers": ["gopher_v2"]}}] * 2}, "two steps are called 'tag'"),

@@ -266,6 +266,7 @@ def test_wrong_spans_of_a_tagger_are_refused(
         (("--taggers", "char_length_v1", "--resources.char_length_v1", "x"), "char_length_v1 reads no file"),
         (("--taggers", "c4_v2", "--resources.c4_v2", "x"), "resources.c4_v2: no such file"),
         (("--taggers", "c4_v2", "--resources.c4_v2", "x", "--resources.c4_v2", "y"), "c4_v2 reads one"),
+        (("--taggers", "c4_v2", "--resources.c4_v2", "x", "y"), "c4_v2 reads one"),
         (("--taggers", "char_length_v1", "--profile.lines", "3"), "profile.enable is not set"),
         (("--taggers", "char_length_v1", "--profile.enable", "--profile.sort-key", "x"), "profile.sort_key"),
         (("--taggers", "char_length_v1", "--experiment", "a/b"), "cannot be"),

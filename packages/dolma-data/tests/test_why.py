@@ -34,7 +34,7 @@ def corpus(dolma: Any, write_documents: Any, tmp_path: Path) -> Path:
         "attributes": ["rules"],
         "output": {"path": str(tmp_path / "mixed")},
         "filter": {"exclude": [EXCLUDE]},
-        "span_replacement": [{"span": EMAIL, "min_score": 0.5, "replacement": "|||EMAIL|||"}],
+        "span_replacement": [{"span": EMAIL, "min_score": 0.5, "replacement": "|||EMAIL {}|||"}],
     }
     path = tmp_path / "mix.yaml"
     path.write_text(yaml.safe_dump({"streams": [stream]}))
@@ -56,7 +56,7 @@ def test_a_kept_document_is_told_with_its_replacements(dolma: Any, corpus: Path,
     ]
     (replaced,) = told["replaced"]
     assert (replaced["start"], replaced["end"], replaced["text"]) == (9, 23, "me@example.org")
-    assert replaced["replacement"] == "|||EMAIL|||"
+    assert replaced["replacement"] == "|||EMAIL me@example.org|||"
     assert dolma("mix", "-c", corpus) == 0
     (told,) = account(dolma, capsys, "1", "-c", corpus)
     assert told["written_to"] == f"{tmp_path}/mixed/documents/all-0000.jsonl.gz, line 1"

@@ -331,13 +331,16 @@ def bind(step: Step) -> Bound:
 
     from cyclopts.config import Dict
 
+    from .command_line import check_mappings
     from .recipe.pipeline import Bound
 
     settings = dict(step.settings)
     paths = [str(path) for path in settings.pop("paths", ())]
     settings = prepare_settings(step.command, settings)
     before = app.config
-    app.config = Dict({step.command: settings}, source=f"step {step.name}", use_commands_as_keys=True)
+    source = f"step {step.name}"
+    given = Dict({step.command: settings}, source=source, use_commands_as_keys=True)
+    app.config = (lambda _app, _commands, arguments: check_mappings(settings, source, arguments), given)
     try:
         command, arguments, _ = app.parse_args([step.command, *paths], exit_on_error=False, print_error=False)
     finally:

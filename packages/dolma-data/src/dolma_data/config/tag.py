@@ -48,7 +48,7 @@ class TagConfig:
     tagger_modules: Annotated[tuple[str, ...], Several, Place.READ] = ()
     """Taggers of your own: Python files, or names of modules that can be imported."""
 
-    resources: Annotated[dict[str, tuple[Path, ...]], Place.READ] = field(default_factory=dict)
+    resources: Annotated[dict[str, tuple[Path, ...]], Several, Place.READ] = field(default_factory=dict)
     """Files that taggers read, by name of tagger: `--resources.c4_v2 words.txt`; see `dolma-data list`."""
 
     seed: int = 0

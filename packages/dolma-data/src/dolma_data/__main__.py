@@ -1,0 +1,5 @@
+"""``python -m dolma_data``."""
+
+from .cli import main
+
+main()
