@@ -159,6 +159,6 @@ def test_a_table_of_attributes_needs_no_disk(
 ) -> None:
     prepare("report", corpus, dolma)
     before = contents(tmp_path)
-    with largest_file(0):
-        assert dolma("stat", "--attributes", tmp_path / "scores", "--processes", "2") == 0
+    with largest_file(0):  # which shared memory of several processes would meet as well
+        assert dolma("stat", "--attributes", tmp_path / "scores", "--processes", "1") == 0
     assert contents(tmp_path) == before
