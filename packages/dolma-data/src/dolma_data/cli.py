@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from .command_line import make_app, run
+from .command_line import given, make_app, run
 from .config.analyze import AnalyzeConfig
 from .config.decontaminate import DecontaminateConfig
 from .config.dedupe import DedupeConfig
@@ -329,18 +329,13 @@ def bind(step: Step) -> Bound:
     from dataclasses import asdict
     from functools import partial
 
-    from cyclopts.config import Dict
-
-    from .command_line import check_mappings
     from .recipe.pipeline import Bound
 
     settings = dict(step.settings)
     paths = [str(path) for path in settings.pop("paths", ())]
     settings = prepare_settings(step.command, settings)
     before = app.config
-    source = f"step {step.name}"
-    given = Dict({step.command: settings}, source=source, use_commands_as_keys=True)
-    app.config = (lambda _app, _commands, arguments: check_mappings(settings, source, arguments), given)
+    app.config = given(step.command, settings, f"step {step.name}")
     try:
         command, arguments, _ = app.parse_args([step.command, *paths], exit_on_error=False, print_error=False)
     finally:

@@ -173,11 +173,16 @@ def parse_and_run(
     if prepare is not None and tokens:
         tokens, settings = prepare(tokens, settings, config)
     if config is not None and tokens:
-        # the file belongs to the command named; at the top level cyclopts would pass over keys named like commands
-        given = Dict({tokens[0]: settings}, source=config, use_commands_as_keys=True)
-        app.config = (lambda _app, _commands, arguments: check_mappings(settings, config, arguments), given)
+        app.config = given(tokens[0], settings, config)
     result = app(tokens, exit_on_error=False, print_error=False)
     return result if isinstance(result, int) else 0
+
+
+def given(command: str, settings: dict[str, Any], source: str) -> tuple[Callable[..., None], Dict]:
+    """A configuration of cyclopts that takes ``settings`` of a command and checks them; errors name ``source``."""
+    # they belong to the command named; at the top level cyclopts would pass over keys named like commands
+    taken = Dict({command: settings}, source=source, use_commands_as_keys=True)
+    return (lambda _app, _commands, arguments: check_mappings(settings, source, arguments)), taken
 
 
 def named(error: CycloptsError) -> str:

@@ -204,7 +204,7 @@ def _replaced(rules: Rules, document: dict[str, Any]) -> list[dict[str, Any]]:
         told.append(
             {"rule": replacer.selector.text, "start": start, "end": end, "score": score}
             | {name: limit for name, limit in limits.items() if math.isfinite(limit)}
-            | {"text": text[start:end], "replacement": replacer.replacement(document).replace("{}", text[start:end])}
+            | {"text": text[start:end], "replacement": replacer.replacement(document, text[start:end])}
             | {"overlaps": start < at}
         )
         at = at if start < at else end

@@ -61,14 +61,14 @@ class Replacer:
         """Whether every span becomes :attr:`text`."""
         return self.program is None and "{}" not in self.text
 
-    def replacement(self, document: dict[str, Any]) -> str:
-        """The text for a span, in which {} is still to be filled. ValueError where a program gives no string."""
+    def replacement(self, document: dict[str, Any], span: str) -> str:
+        """The text for a span, whose own text takes the place of {}. ValueError where a program gives no string."""
         if self.program is None:
-            return self.text
+            return self.text.replace("{}", span)
         found = self.program.find(document)
         if len(found) != 1 or type(found[0]) is not str:
             raise ValueError(f"the replacement {self.text} gives {found!r:.80} where one string is needed")
-        return found[0]
+        return found[0].replace("{}", span)
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ def replace_spans(document: dict[str, Any], rules: Rules, replaced: Counter) -> 
         if start > at:
             parts.append(text[at:start])
         if not replacer.is_constant:
-            parts.append(replacer.replacement(document).replace("{}", text[start:end]))
+            parts.append(replacer.replacement(document, text[start:end]))
         elif replacer.text:
             parts.append(replacer.text)
         at = end
@@ -298,7 +298,7 @@ def _replace_as_dolma(document: dict[str, Any], found: Sequence[tuple[int, int, 
     here = began = 0  # span under way, where the last span began
 
     def put(end: int) -> None:
-        parts.append(found[here][2].replacement(document).replace("{}", text[began:end]))
+        parts.append(found[here][2].replacement(document, text[began:end]))
         count(replaced, found[here][2].selector.text)
 
     for at, character in enumerate(text):

@@ -48,9 +48,8 @@ class Checkpointing:
 
     def step(self, trainer: Trainer, row: Row) -> None:
         """Save where it is time; a failure of the last one ends the run."""
-        if trainer.due(
-            self.interval
-        ):  # also behind a failure that not all ranks know of yet: all of them wait and raise
+        # also behind a failure that not all ranks know of yet: all of them wait and raise
+        if trainer.due(self.interval):
             self._save(trainer, ephemeral=False)
         elif self.ephemeral_interval is not None and trainer.due(self.ephemeral_interval):
             self._save(trainer, ephemeral=True)
