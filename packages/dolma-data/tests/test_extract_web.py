@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,17 @@ def test_pages_are_decoded_as_they_say(page, charset, text):
 
 def test_what_is_no_text_is_replaced():
     assert clean_text("a\0b\ud800c") == "a\ufffdb\ufffdc"
+
+
+def test_an_extraction_library_that_cannot_be_loaded_is_no_fault_of_the_pages(dolma, tmp_path, monkeypatch, capsys):
+    (tmp_path / "page.html").write_text(PAGE)
+    monkeypatch.setitem(sys.modules, "trafilatura", None)
+    status = dolma("extract", str(tmp_path / "page.html"), "--output", str(tmp_path / "out"))
+    assert status == 2
+    (message,) = capsys.readouterr().err.splitlines()
+    assert "trafilatura cannot be loaded" in message
+    assert "pip install" in message
+    assert not (tmp_path / "out").exists()
 
 
 def test_main_text_leaves_the_menu_out():

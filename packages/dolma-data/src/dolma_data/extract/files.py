@@ -153,6 +153,8 @@ def _read_whole(file: InputFile) -> Record:
         return Record(1, failed=f"the compressed file is damaged or cut off: {error}")
     except UnicodeDecodeError as error:
         return Record(1, failed=f"invalid UTF-8 at byte {error.start}")
+    except UserError:
+        raise
     except Exception as error:  # the extraction library may raise anything on an odd page
         return Record(1, failed=f"no text from the page: {type(error).__name__}: {error}")
     if file.kind == "html" and is_blank(text):

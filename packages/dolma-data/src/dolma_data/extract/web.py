@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..errors import UserError
 from ..reading import DAMAGE, open_read
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
@@ -79,8 +80,10 @@ def decode_html(page: bytes, charset: str | None = None) -> str | bytes:
 
 def main_text(page: str | bytes) -> str:
     """Return the main text of an HTML page, without menus, comments and notices; empty where there is none."""
-    from trafilatura import extract
-
+    try:
+        from trafilatura import extract
+    except ImportError as error:  # an installation that lacks a part of it
+        raise UserError(f"trafilatura cannot be loaded: {error}", fix="run pip install -U dolma-data") from error
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # what it cannot read is counted by the caller
     return clean_text(extract(page, include_comments=False) or "")
 
@@ -111,6 +114,8 @@ def with_text(record: WebRecord, linearize: Callable[[str | bytes], str]) -> Web
     assert record.page is not None
     try:
         text = linearize(record.page)
+    except UserError:
+        raise
     except Exception as error:  # the extraction library may raise anything on an odd page
         offset = record.metadata["uncompressed_offset"]
         problem = f"no text from the record at byte {offset}: {type(error).__name__}: {error}"
