@@ -66,8 +66,8 @@ def editable(*names: str, extras: str = "") -> list[str]:
 def tests(session: nox.Session, package: str) -> None:
     """Test each package in an environment that holds it and its test dependencies alone."""
     if package == "tools":
-        # The comparing code of the parity session is part of dolma-data's own environment.
-        install(session, "pytest", "cyclopts", *editable("dolma-data"), *dict.fromkeys([*CHECKER, *REPORT]))
+        install_everything(session)
+        install(session, "pytest")
         folder = ROOT / "tools"
     else:
         install(session, *editable(package, extras="[test]"))

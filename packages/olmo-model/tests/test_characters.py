@@ -74,6 +74,40 @@ def test_characters_of_the_source_are_those_before_the_normaliser(tokenizer):
         spans.in_source(document, text + "s", 0, 1)
 
 
+COMPOSING = "a e\u0301\u0323\u00e9\u212b\u1100\u1161\u11a8\uac00\u09c7\u09be\u0344\ufb1d\n"
+
+
+@given(st.text(st.sampled_from(COMPOSING), max_size=14))
+def test_every_token_has_what_it_was_composed_of(tokenizer, text):
+    """The normal form of what a run of tokens stands for is what they decode to, where it divides no character."""
+    composing = Tokenizer.from_str(tokenizer.to_str())
+    composing.normalizer = normalizers.NFC()
+    ids = composing.encode(text, add_special_tokens=False).ids
+    spans, document = spans_of(composing, ids)
+    places = [spans.in_source(document, text, place, place + 1) for place in range(len(ids))]
+    assert sorted({place for start, end in places for place in range(start, end)}) == list(range(len(text)))
+    for first in range(len(ids)):
+        for last in range(first + 1, len(ids) + 1):
+            start, end = spans.in_source(document, text, first, last)
+            assert (start, end) == (places[first][0], places[last - 1][1])
+            decoded = composing.decode(ids[first:last])
+            shared = (first and places[first - 1][1] > start) or (last < len(ids) and places[last][0] < end)
+            if "\ufffd" not in decoded and not shared:
+                assert composing.normalizer.normalize_str(text[start:end]) == decoded
+
+
+def test_spaces_before_a_word_are_its_own_also_where_marks_compose(tokenizer):
+    composing = Tokenizer.from_str(tokenizer.to_str())
+    composing.normalizer = normalizers.NFC()
+    text = "  cafe\u0301 the cat"
+    ids = composing.encode(text, add_special_tokens=False).ids
+    spans, document = spans_of(composing, ids)
+    place = ids.index(composing.token_to_id("\u0120the"))
+    assert spans.in_source(document, text, place, place + 1) == [7, 11]
+    assert spans.in_source(document, text, 0, place) == [0, 7]
+    assert spans.in_source(document, text, 0, 1)[0] == 0
+
+
 def test_white_space_that_was_left_out_counts_in_the_source(tokenizer):
     spans, document = spans_of(tokenizer, tokenizer.encode("cat", add_special_tokens=False).ids)
     spans.tokens.stripped = True

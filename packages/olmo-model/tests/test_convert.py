@@ -2,17 +2,27 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from olmo_model.convert.hugging_face import from_hugging_face_config, to_hugging_face_config
-from olmo_model.convert.layout import from_hugging_face, to_hugging_face
+from olmo_model.convert.layout import to_hugging_face
 from olmo_model.errors import UserError
+from olmo_model.files import write_json
+from olmo_model.model_folder import load_model
+
+
+def read_back(folder, weights, config):
+    """The state of a model whose folder holds these weights under their Hugging Face names."""
+    write_json(folder / "config.json", to_hugging_face_config(config, "float32"))
+    save_file({name: weight.clone() for name, weight in weights.items()}, folder / "model.safetensors")
+    return load_model(folder).state_dict()
 
 
 @pytest.mark.parametrize("weight_tying", [True, False])
-def test_weights_come_back_without_a_changed_byte(make_model, weight_tying):
+def test_weights_come_back_without_a_changed_byte(make_model, tmp_path, weight_tying):
     model = make_model(weight_tying=weight_tying)
     there = to_hugging_face(model.state_dict(), model.config)
-    back = from_hugging_face(there, model.config)
+    back = read_back(tmp_path, there, model.config)
     assert list(back) == list(model.state_dict())
     for name, weight in model.state_dict().items():
         assert back[name].numpy().tobytes() == weight.numpy().tobytes()
@@ -30,20 +40,20 @@ def test_parts_of_fused_weights_go_where_they_belong(make_model):
     assert torch.equal(there["model.layers.0.mlp.gate_proj.weight"], ours["transformer.blocks.0.ff_proj.weight"][128:])
 
 
-def test_old_writers_extras_are_accepted_and_other_weights_refused(make_model):
+def test_old_writers_extras_are_accepted_and_other_weights_refused(make_model, tmp_path):
     model = make_model()
     there = to_hugging_face(model.state_dict(), model.config)
     extras = {
         "lm_head.weight": there["model.embed_tokens.weight"],
         "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8),
     }
-    assert from_hugging_face(there | extras, model.config)
+    assert read_back(tmp_path, there | extras, model.config)
     with pytest.raises(UserError, match=r"model\.norm\.weight has no place"):
-        from_hugging_face(there | {"model.norm.weight": torch.ones(64)}, model.config)
+        read_back(tmp_path, there | {"model.norm.weight": torch.ones(64)}, model.config)
     with pytest.raises(UserError, match=r"q_proj\.weight is missing"):
-        from_hugging_face({name: w for name, w in there.items() if "layers.2.self_attn.q" not in name}, model.config)
+        read_back(tmp_path, {name: w for name, w in there.items() if "layers.2.self_attn.q" not in name}, model.config)
     with pytest.raises(UserError, match=r"shape \(2, 64\), not \(384, 64\)"):
-        from_hugging_face(there | {"model.embed_tokens.weight": torch.ones(2, 64)}, model.config)
+        read_back(tmp_path, there | {"model.embed_tokens.weight": torch.ones(2, 64)}, model.config)
 
 
 @pytest.mark.parametrize("changes", [{}, {"weight_tying": False, "clip_qkv": 8.0, "rope_theta": 5e5}])

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from .errors import UserError
 from .files import read_lines
+from .normalization import Places, normal_form
 from .tokens import Document, Tokens, load_tokenizer
 
 # In a byte-level vocabulary (Radford et al. 2019) the bytes that print as characters stand for themselves and the
@@ -22,6 +23,7 @@ from .tokens import Document, Tokens, load_tokenizer
 PRINTABLE = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
 HIDDEN = [byte for byte in range(256) if byte not in PRINTABLE]
 INSIDE = {byte if byte in PRINTABLE else 256 + HIDDEN.index(byte) for byte in range(0x80, 0xC0)}
+OTHER_TEXT = "the text in the source is not the one that was tokenised"
 ALPHABET = PRINTABLE | {256 + place for place in range(len(HIDDEN))}
 
 
@@ -30,6 +32,8 @@ class TextSpans:
 
     def __init__(self, tokens: Tokens) -> None:
         self.tokens = tokens
+        self._read: tuple[Document, str] | None = None  # the last document that was compared with its text
+        self._places: list[Places] | None = None  # in its text of each character of its normal form, where they differ
 
     def of_tokens(self, document: Document, first: int, last: int) -> list[int] | None:
         """Characters that tokens ``first`` to ``last`` (of the document, end exclusive) hold a byte of, end exclusive.
@@ -52,24 +56,48 @@ class TextSpans:
 
     def in_source(self, document: Document, text: str, first: int, last: int) -> list[int]:
         """The same in the text of the source, of which the tokens hold a normalised form; ValueError where they do
-        not hold it."""
-        tokenizer = self._tokenizer
-        before, ids = self._ids(document, document.end - document.start)
-        found = self.of_tokens(document, first, last)
-        first, last = max(0, first - before), min(last - before, len(ids))
+        not hold it. What composes to one character is never divided: tokens that share it have all of it."""
         held = text.strip() if self.tokens.stripped else text
         cut = text.find(held) if held else 0
-        if found is not None and tokenizer.decode(ids.tolist(), skip_special_tokens=False) == held:
-            return [found[0] + cut, found[1] + cut]
-        encoded = tokenizer.encode(held, add_special_tokens=False)
-        if encoded.ids != ids.tolist():
-            raise ValueError("the text in the source is not the one that was tokenised")
+        found = self.of_tokens(document, first, last)
+        before, ids = self._ids(document, document.end - document.start)
+        if found is None:
+            begin, end = self._by_offsets(held, ids.tolist(), max(0, first - before), last - before)
+            return [cut + begin, cut + end]
+        begin, end = self._places_in(document, held, ids, found)
+        return [cut + begin, cut + end]
+
+    def _places_in(
+        self, document: Document, held: str, ids: npt.NDArray[np.int64], normal: list[int]
+    ) -> tuple[int, int]:
+        """Characters of the source that a span of those of its normal form was made of."""
+        if self._read != (document, held):
+            decoded = self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+            self._places = None
+            if decoded != held:
+                form, *self._places = normal_form(held, self._tokenizer.normalizer)
+                if form != decoded:
+                    raise ValueError(OTHER_TEXT)
+            self._read = (document, held)
+        first, last = normal
+        if self._places is None:
+            return first, last
+        begins, ends = self._places
+        if first == len(begins):
+            return len(held), len(held)
+        return int(begins[first]), int(ends[last - 1] if last > first else begins[first])
+
+    def _by_offsets(self, held: str, ids: list[int], first: int, last: int) -> tuple[int, int]:
+        """The same by the library's own offsets, for tokenizers that are not byte-level ones."""
+        encoded = self._tokenizer.encode(held, add_special_tokens=False)
+        if encoded.ids != ids:
+            raise ValueError(OTHER_TEXT)
+        last = min(last, len(ids))
         if first >= last:
-            return [cut + len(held)] * 2
+            return len(held), len(held)
         start, end = encoded.offsets[first][0], encoded.offsets[last - 1][1]
         # offsets leave out the marks that a character was composed with: those lie before the next token
-        end = max(end, encoded.offsets[last][0]) if last < len(ids) else len(held)
-        return [cut + start, cut + end]
+        return start, max(end, encoded.offsets[last][0]) if last < len(ids) else len(held)
 
     def _ids(self, document: Document, last: int) -> tuple[int, npt.NDArray[np.int64]]:
         """How many tokens stand before a document's text, and the text's own up to token ``last`` of the document."""

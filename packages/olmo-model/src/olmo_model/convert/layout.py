@@ -119,16 +119,3 @@ def to_hugging_face(state: Mapping[str, Tensor], config: ModelConfig) -> dict[st
         for native, pieces in layout(config).items()
         for name, part in split(state[native], pieces).items()
     }
-
-
-def from_hugging_face(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """A whole state dict from Hugging Face's names to OLMo's; a weight missing, unknown or misshaped is a UserError."""
-    table = layout(config)
-    expected = {name: shape for pieces in table.values() for name, shape in pieces.items()}
-    check_weights(
-        {name: tuple(weight.shape) for name, weight in state.items()}, expected, "weights", superfluous(state, config)
-    )
-    return {
-        native: torch.cat([state[name] for name in pieces]) if len(pieces) > 1 else state[next(iter(pieces))]
-        for native, pieces in table.items()
-    }
