@@ -246,6 +246,25 @@ def test_a_path_names_fields() -> None:
             parse_key(key)
 
 
+@pytest.mark.parametrize("method", ["exact", "bloom", "minhash"])
+def test_documents_without_the_key_are_left_alone_and_told(
+    dolma: Any, write_documents: Any, tmp_path: Path, read_jsonl: Any, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    urls = [{"url": "a.org"}, {}, {"url": "a.org"}, {"url": None}, {"url": ""}, {"url": 5}]
+    write_documents([b"broken", *(document(str(k), "one text", **more) for k, more in enumerate(urls))])
+    options = ["--dedupe.documents.key", "$.metadata.url", "--dedupe.documents.attribute-name", "dup"]
+    options += ["--dedupe.skip-empty", "--dedupe.name", "dup", "--max-failed", "1"]
+    if method == "bloom":
+        options += ["--bloom-filter.file", tmp_path / "filter", "--bloom-filter.size-in-bytes", "1000"]
+    assert dolma("dedupe", "--documents", tmp_path / "corpus", "--dedupe.method", method, *options) == 0
+    rows = read_jsonl(tmp_path / "corpus/attributes/dup/a.jsonl.gz")
+    found = [row["attributes"] for row in rows]
+    assert found == [{}, {}, {"dup": []}, {"dup": [[0, 8, 1.0]]}, {"dup": []}, {"dup": []}, {"dup": []}]
+    (told,) = [line for line in caplog.messages if "no text at" in line]
+    assert "3 of 6 documents have no text at $.metadata.url" in told
+    assert told.endswith("a.jsonl.gz, line 3")
+
+
 def test_a_path_of_the_mixer_selects_the_key() -> None:
     row = document("1", "x", urls=["first.org", "second.org"])
     assert parse_key("$.metadata.urls[0]") is None

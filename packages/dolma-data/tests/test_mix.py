@@ -276,6 +276,13 @@ def test_a_bad_line_and_its_tombstone_are_one_failure(mix, write_documents, writ
     assert mix("--max-failed", 1, attributes=["t"]) == 2  # a bad line must be a tombstone
 
 
+def test_a_line_broken_where_another_tool_did_not_look_is_one_failure(mix, write_documents, write_attributes):
+    write_documents([document("1"), b'{"id": "2", "text": "x", "source": "s", "metadata": "\xff"}'])
+    write_attributes([attributes("1", {}), attributes("2", {})], keys=["k"])
+    assert mix(attributes=["t"]) == 2
+    assert mix("--max-failed", 1, attributes=["t"]) == 0
+
+
 def test_a_pattern_among_the_attributes_joins_every_folder_that_it_matches(
     mix, write_documents, write_attributes, read_jsonl, tmp_path, capsys
 ):

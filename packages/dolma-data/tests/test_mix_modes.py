@@ -7,16 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_data.config.mix import MixFilter, MixOutput, MixStream, SpanReplacement
+from dolma_data.config.mix import MixOutput, MixStream, SpanReplacement
 from dolma_data.documents import Shard
-from dolma_data.mix.chunks import compile_program
 from dolma_data.mix.finished import Data, Finished
 from dolma_data.mix.rules import Funnel, compile_rules, replace_spans
 from dolma_data.mix.shuffle import Spill, buckets_of, order_bucket
@@ -263,21 +261,6 @@ def test_fields_that_nothing_touches_come_out_as_they_went_in(mix, write_documen
     assert lines[0].startswith(b'{"id":"1","n":1.50e+2,"text":"a","source":"s","metadata":')
     assert b'"big":12345678901234567890123,' in lines[0]
     assert [json.loads(line)["metadata"]["provenance"] for line in lines] == [f"a.jsonl.gz:{k}" for k in (1, 2, 3)]
-
-
-@pytest.mark.parametrize(
-    ("rule", "decoded"),
-    [
-        ("$.attributes[?(@.a && @.b[0][2] < 1)]", {"attributes", "id", "source", "text"}),
-        ("$.metadata[?(@.url)]", {"attributes", "id", "metadata", "source", "text"}),
-        ("$..x", {"attributes", "created", "id", "metadata", "source", "text"}),
-    ],
-)
-def test_only_what_rules_look_at_is_decoded(rule, decoded):
-    stream = MixStream(name="m", documents=(), output=MixOutput(path="x"), filter=MixFilter(exclude=(rule,)))
-    row = document("1", metadata={"url": "u"}, created="now", attributes={})
-    pieces = msgspec.json.decode(json.dumps(row), type=dict[str, msgspec.Raw])
-    assert compile_program(stream, None).document(pieces).keys() == decoded
 
 
 class TestLint:

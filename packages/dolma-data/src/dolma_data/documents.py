@@ -216,20 +216,32 @@ def read_physical_lines(path: str | Path) -> Iterator[tuple[int, bytes, str | No
 
 def parse_document(raw: bytes) -> tuple[dict[str, Any] | None, str | None]:
     """Return ``(document, None)`` or ``(None, reason)`` for the bytes of one line."""
-    if not raw.strip():
-        return None, "blank line"
-    try:
-        document = _decode(raw)
-    except UnicodeDecodeError:
-        return None, "invalid UTF-8"
-    except (msgspec.DecodeError, RecursionError) as error:
-        return None, f"not JSON: {error}"
-    if type(document) is not dict:
-        return None, "not a JSON object"
+    document, reason = parse_object(raw)
+    if document is None:
+        return None, reason
     for name in ("id", "text", "source"):
         if type(document.get(name)) is not str:
             return None, f"no {name}" if name not in document else f"{name} is not a string"
     return document, None
+
+
+def parse_object(raw: bytes | memoryview) -> tuple[dict[str, Any] | None, str | None]:
+    """The object of one line, or the reason why it has none.
+
+    The whole line is decoded, also where a command looks at one field alone: what passes over a field takes bad UTF-8
+    and numbers out of range in it for good, and commands would not agree on which lines of a file are documents.
+    """
+    try:
+        value = _decode(raw)
+    except UnicodeDecodeError:
+        return None, "invalid UTF-8"
+    except msgspec.ValidationError:
+        return None, "a number out of range"
+    except RecursionError:
+        return None, "nested too deep"
+    except msgspec.DecodeError as error:
+        return None, f"not JSON: {error}" if bytes(raw).strip() else "blank line"
+    return (value, None) if type(value) is dict else (None, "not a JSON object")
 
 
 def is_blank(text: str) -> bool:

@@ -18,7 +18,8 @@ class DocumentKey:
     """Key of the attributes."""
 
     key: str = "$.text"
-    """What makes two documents the same: a field, such as $.text, $.id or $.metadata.url."""
+    """What makes two documents the same: a field, such as $.text, $.id or $.metadata.url. Documents without a text
+    there are compared with nothing, and counted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,7 @@ def _dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
     with work.recorded("dedupe", config, compared):
         scratch = Scratch(next(iter(work.outputs.values())).progress / "units")  # an interrupted run goes on there
         encode(score, [*old, *files], scratch, config.processes)
+        check_keys(scratch, [*old, *files], rule)
         found = find(config, scratch, held, digests, run or "")
         marked = write_attributes(
             work,
@@ -172,6 +173,21 @@ def encode(score: Encode, files: Sequence[DocumentFile], scratch: Scratch, proce
             for path, meta in stored:
                 scratch.adopt(path, meta)
                 progress.advance(meta.documents)
+
+
+def check_keys(scratch: Scratch, files: Sequence[DocumentFile], rule: DedupeRule) -> None:
+    """Tell of documents without a text at the key, which are compared with nothing; UserError where all are."""
+    missing = sum(meta.keyless for meta in scratch.metas)
+    if not missing or rule.documents is None:
+        return
+    first = next(meta for meta in scratch.metas if meta.keyless)
+    path, line = files[first.file].path, first.first_keyless
+    documents = sum(meta.documents for meta in scratch.metas)
+    if missing == documents:
+        problem = f"all {documents} documents have no text at {rule.documents.key}, the first in line {line}"
+        raise UserError(problem, where=path, fix="choose another dedupe.documents.key")
+    what = f"{missing} of {documents} documents have no text at {rule.documents.key} and are compared with nothing"
+    log.warning("dedupe: %s, the first: %s, line %d", what, path, line)
 
 
 def store(score: Encode, folder: Path, unit: Chunk | SmallFile) -> list[tuple[Path, Meta]]:

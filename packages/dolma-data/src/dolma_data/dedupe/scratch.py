@@ -35,6 +35,8 @@ class Meta(msgspec.Struct):
     documents: int
     spans: int
     hashes: int
+    keyless: int
+    first_keyless: int
 
 
 class Before(NamedTuple):
@@ -56,6 +58,8 @@ def write_chunk(folder: Path, chunk: UnitChunk, more: dict[str, npt.NDArray[Any]
         documents=chunk.documents,
         spans=len(chunk.starts),
         hashes=chunk.hashes,
+        keyless=chunk.keyless,
+        first_keyless=chunk.first_keyless,
     )
     columns: dict[str, Any] = {name: getattr(chunk, name) for name in ARRAYS if getattr(chunk, name) is not None}
     columns["meta"] = _bytes(encode_json(meta))

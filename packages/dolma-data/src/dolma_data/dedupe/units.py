@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -19,17 +18,16 @@ from ..annotate import Chunk
 from ..attributes import encode_json, encode_tombstone
 from ..batch import Integers
 from ..config.dedupe import DedupeRule, NgramKey
-from ..documents import parse_document
 from ..errors import UserError
 from ..hashes import Hashes
 from ..kernels.characters import character_classes
 from ..kernels.deduplication import ENOUGH, UNDECIDED, are_blank, count_points, find_words, judge_words, split_texts
 from ..kernels.hashing import hash_ranges, ngram_units
 from ..kernels.word_breaks import word_break_properties
-from ..reading import split_lines
 
 KEY_PATH = re.compile(r"\$((?:\.[\w-]+)+)")
 NORMAL, SKIPPED, NO_KEY = 0, 1, 2  # flags of documents: [] is written for what is skipped, no key without any text
+KEYLESS = 3  # has no text where the key of documents points: skipped, and counted
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,8 @@ class UnitChunk:
     hash_counts: Integers | None  # [S], None: one each
     counted: Integers | None  # [S]
     last_decides: npt.NDArray[np.bool_] | None  # [S]
+    keyless: int = 0  # documents without a text at the key
+    first_keyless: int = 0  # line of the first of them
 
     @property
     def documents(self) -> int:
@@ -99,8 +99,8 @@ def parse_key(key: str) -> tuple[str, ...] | None:
     return None
 
 
-def value_at(document: dict[str, Any], key: str) -> str:
-    """The first hit of ``key``; a document without a string there is a UserError, for it could pass as unique."""
+def value_at(document: dict[str, Any], key: str) -> str | None:
+    """The first hit of ``key``, None where that is no text."""
     names = _key_names(key)
     value: Any = document
     if names is None:
@@ -110,13 +110,7 @@ def value_at(document: dict[str, Any], key: str) -> str:
     else:
         for name in names:
             value = value.get(name) if isinstance(value, dict) else None
-    if not isinstance(value, str):
-        raise UserError(
-            f"document {document['id']!r} of {document['source']!r} has no text at {key}",
-            where="dedupe.documents.key",
-            fix="choose a key that all documents have",
-        )
-    return value
+    return value if isinstance(value, str) else None
 
 
 @cache
@@ -124,42 +118,14 @@ def _key_names(key: str) -> tuple[str, ...] | None:
     return parse_key(key)
 
 
-class TextOnly(msgspec.Struct, gc=False):
-    """What deduplication of paragraphs reads of a document; the rest is passed over."""
-
-    id: str
-    text: str
-    source: str
-
-
-TEXT_FIELDS = ("id", "text", "source")
-_decode_text = msgspec.json.Decoder(TextOnly).decode
-
-
-def read_texts(chunk: Chunk) -> tuple[list[TextOnly | str], list[str]]:
-    """Rows of a chunk (the reason in place of a document that cannot be read) and the texts of the documents."""
-    rows: list[TextOnly | str] = []
-    failed = dict(chunk.block.failed)
-    decode = _decode_text
-    for number, line in enumerate(split_lines(chunk.block.data)):
-        try:
-            rows.append(decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            document, reason = (None, failed[number]) if number in failed else parse_document(line)
-            rows.append(str(reason) if document is None else TextOnly(*(document[name] for name in TEXT_FIELDS)))
-    return rows, [row.text for row in rows if not isinstance(row, str)]
-
-
 def encode_units(rule: DedupeRule, compat: str | None, chunk: Chunk) -> tuple[UnitChunk, Hashes]:
     """Columns of a chunk and its hashes [H, 2]."""
     as_dolma = compat == "dolma"
-    rows: Sequence[Any]
+    rows, documents = chunk.documents()
     if rule.documents:
-        rows, documents = chunk.documents()
         spans = document_spans(rule, documents, as_dolma)
     else:
-        rows, texts = read_texts(chunk)
-        spans = paragraph_spans(rule, texts, as_dolma)
+        spans = paragraph_spans(rule, [document["text"] for document in documents], as_dolma)
     owners, starts, ends = spans.owners, spans.starts, spans.ends
     flags = spans.flags
     by_ngram = rule.paragraphs.by_ngram if rule.paragraphs else None
@@ -184,7 +150,7 @@ def encode_units(rule: DedupeRule, compat: str | None, chunk: Chunk) -> tuple[Un
     return replace(units, hash_counts=counts, counted=counted, last_decides=decides), hashes
 
 
-def make_chunk(chunk: Chunk, rows: Sequence[TextOnly | dict[str, Any] | str], spans: Spans) -> UnitChunk:
+def make_chunk(chunk: Chunk, rows: Sequence[dict[str, Any] | str], spans: Spans) -> UnitChunk:
     """The columns of a chunk but its hashes."""
     ids: list[bytes | None] = []
     sources: list[bytes] = []
@@ -192,12 +158,12 @@ def make_chunk(chunk: Chunk, rows: Sequence[TextOnly | dict[str, Any] | str], sp
         if isinstance(row, str):
             ids.append(None)
             sources.append(encode_tombstone(row))
-        elif isinstance(row, TextOnly):
-            ids.append(encode_json(row.id))
-            sources.append(encode_json(row.source))
         else:
             ids.append(encode_json(row["id"]))
             sources.append(encode_json(row["source"]))
+    keyless = np.flatnonzero(spans.flags == KEYLESS)
+    spans.flags[keyless] = SKIPPED
+    lines = [chunk.first_line + k for k, row in enumerate(rows) if not isinstance(row, str)] if len(keyless) else [0]
     return UnitChunk(
         file=chunk.file,
         first_line=chunk.first_line,
@@ -212,6 +178,8 @@ def make_chunk(chunk: Chunk, rows: Sequence[TextOnly | dict[str, Any] | str], sp
         hash_counts=None,
         counted=None,
         last_decides=None,
+        keyless=len(keyless),
+        first_keyless=lines[keyless[0] if len(keyless) else 0],
     )
 
 
@@ -221,9 +189,11 @@ def _in_partition(rule: DedupeRule, hashes: Hashes) -> npt.NDArray[np.bool_]:
 
 
 def document_spans(rule: DedupeRule, documents: Sequence[dict[str, Any]], as_dolma: bool) -> Spans:
-    """Whole documents with the bytes of their key."""
+    """Whole documents with the bytes of their key; those without a text there are left alone."""
     assert rule.documents is not None
-    keys = [value_at(document, rule.documents.key) for document in documents]
+    values = [value_at(document, rule.documents.key) for document in documents]
+    keyless = np.fromiter((value is None for value in values), dtype=np.bool_, count=len(values))
+    keys = [value or "" for value in values]
     buffer, offsets = lay_out(keys)
     begin, end = offsets[:-1], offsets[1:]
     count = len(documents)
@@ -239,11 +209,13 @@ def document_spans(rule: DedupeRule, documents: Sequence[dict[str, Any]], as_dol
     if rule.min_words > 0:
         if as_dolma:
             flags[np.diff(words_in(buffer, begin, end)[0]) < rule.min_words] = SKIPPED
+            flags[keyless] = KEYLESS
             nothing = np.zeros(0, dtype=np.int64)
             return Spans(flags, nothing, nothing, nothing, buffer, nothing, nothing)
         left_alone |= have_few_words(buffer, begin, end, rule.min_words)
     flags[left_alone] = SKIPPED
-    owners = np.flatnonzero(~left_alone)
+    flags[keyless] = KEYLESS
+    owners = np.flatnonzero(flags == NORMAL)
     return Spans(flags, owners, np.zeros_like(owners), lengths[owners], buffer, begin[owners], end[owners])
 
 

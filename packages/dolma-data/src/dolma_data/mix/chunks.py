@@ -1,7 +1,7 @@
 """One chunk of ``mix``: from lines of documents and attributes to the lines that are kept.
 
-A line is decoded as far as the rules look; only documents that are kept are put together anew, of the pieces of their
-line, so that fields which nothing touches come out as they went in.
+Attributes are decoded as far as the rules look. Only documents that are kept are put together anew, of the pieces of
+their line, so that fields which nothing touches come out as they went in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from ..config.mix import MixStream
-from ..documents import Failure, Shard, parse_document
+from ..documents import Failure, Shard, parse_document, parse_object
 from ..errors import UserError
 from ..reading import pack, split_lines
 from .finished import Digests, digests_of
@@ -39,16 +39,10 @@ class Program:
     """A stream, compiled: its rules, and what they look at."""
 
     rules: Rules
-    fields: frozenset[str] | None  # of documents; None: all
     looked_at: frozenset[str] | None  # keys of attributes; None: all
     spans: frozenset[str]  # keys of attributes that are looked at for their spans alone
     write_attributes: bool
     decode_looked_at: Callable[[bytes], AttributeRow] | None  # a row without anything else; None: all are looked at
-
-    def document(self, pieces: Pieces) -> Fields:
-        """Decode what the rules look at. DecodeError and UnicodeDecodeError for what is no JSON."""
-        fields = pieces if self.fields is None else self.fields
-        return {name: _decode(pieces[name]) for name in fields if name in pieces}
 
     def attributes(self, pieces: Pieces) -> Fields:
         """Decode what the rules look at; spans become tuples, whose types the decoder has looked at."""
@@ -96,13 +90,12 @@ def program_of(stream: MixStream, compat: str | None) -> Program:
 
 
 def compile_program(stream: MixStream, compat: str | None) -> Program:
-    """What chunks of a stream are worked on with: its rules, and which fields and attributes they look at."""
+    """What chunks of a stream are worked on with: its rules, and which attributes they look at."""
     rules = compile_rules(stream, compat)
     needs = rules.needs()
     write_attributes = "attributes" not in rules.discard
-    fields = None if needs.fields is None else needs.fields | {"id", "text", "source", "attributes"}
     spans = rules.keys_of_spans()
-    return Program(rules, fields, needs.attributes, spans, write_attributes, _row_decoder(needs.attributes, spans))
+    return Program(rules, needs.attributes, spans, write_attributes, _row_decoder(needs.attributes, spans))
 
 
 def _row_decoder(looked_at: frozenset[str] | None, spans: frozenset[str]) -> Callable[[bytes], AttributeRow] | None:
@@ -171,12 +164,12 @@ def mix_chunk(
     for place, raw in enumerate(lines):
         line = chunk.first_line + place
         reason = chunk.failed.get(place)
-        document, pieces, reason = (None, {}, reason) if reason else _parse(raw, program, dolma)
+        document, reason = (None, reason) if reason else _parse(raw, dolma)
         if document is None and dolma:
             raise UserError(reason or "", where=chunk.path, line=line, fix="mend the line")
         rows = [(path, column[place]) for path, column in columns if place < len(column)]  # all of them, but for compat
         try:
-            _join(chunk, line, rows, document, program)
+            _join(chunk, line, rows, raw if document is None else document, program)
         except QuarantinedError as error:
             if dolma:
                 raise UserError(str(error), where=chunk.path, line=line, fix=REMAKE) from error
@@ -192,6 +185,7 @@ def mix_chunk(
         if dropped is not None:
             count(mixed.shard.dropped, dropped)
             continue
+        pieces: Fields = _decode_pieces(raw)
         if document["text"] is not text:
             pieces["text"] = document["text"]
         if columns and program.write_attributes:
@@ -205,35 +199,25 @@ def mix_chunk(
     return mixed
 
 
-def _parse(raw: bytes, program: Program, dolma: bool) -> tuple[Fields | None, Fields, str | None]:
-    """As :func:`documents.parse_document`, decoding what the rules look at, with all fields as pieces of the line.
-
-    Dolma's mixer asks less of a document.
-    """
-    try:
-        pieces = _decode_pieces(raw)
-        document = program.document(pieces)
-        if not raw.isascii():
-            for name, piece in pieces.items():
-                if name not in document:
-                    bytes(piece).decode()  # the decoder does not look at text that it passes over
-    except NO_JSON:
-        document = {}
-    if type(document.get("text")) is str:
-        if type(document.get("source")) is str and type(document.get("id")) is str:
-            return document, pieces, None
-        if dolma:
+def _parse(raw: bytes, dolma: bool) -> tuple[Fields | None, str | None]:
+    """As :func:`documents.parse_document`; Dolma's mixer asks less of a document."""
+    if not dolma:
+        return parse_document(raw)
+    document, reason = parse_object(raw)
+    if document is None or type(document.get("text")) is str:
+        if document is not None and type(document.get("source")) is not str:
             document["source"] = str(document.get("source") or "")
-            return document, pieces, None
-    _, reason = parse_document(raw)
-    return None, {}, reason
+        return document, reason
+    return parse_document(raw)
 
 
 def _join(
-    chunk: MixChunk, line: int, rows: Sequence[tuple[Path, bytes]], document: Fields | None, program: Program
+    chunk: MixChunk, line: int, rows: Sequence[tuple[Path, bytes]], document: Fields | bytes, program: Program
 ) -> None:
-    """Put what is looked at of a line's attributes into ``document``. UserError for rows that do not belong there."""
-    expected = None if document is None else document.get("id")
+    """Put what is looked at of a line's attributes into ``document``, the line itself where it is none.
+
+    UserError for rows that do not belong there.
+    """
     found: Fields = {}
     for path, raw in rows:
         try:
@@ -242,13 +226,20 @@ def _join(
             row = _decode_looked_at(raw, program)
         except NO_JSON as error:
             raise UserError(f"not a row of attributes: {error}", where=path, line=line, fix=REMAKE) from error
-        if row.quarantined is not None and expected is not None:
+        if isinstance(document, bytes):
+            # other tools score lines of which a part that they do not look at is broken
+            if row.id is not None and encode(row.id) not in document:
+                problem = f"the attributes of id {row.id!r} stand beside a line of {chunk.path} that is no document"
+                raise UserError(problem, where=path, line=line, fix=REMAKE)
+            continue
+        if row.quarantined is not None:
             raise QuarantinedError(f"not scored in {path}: {row.quarantined}")
+        expected = document.get("id")
         if row.id != expected or type(row.id) is not type(expected):
             problem = f"the attributes of id {row.id!r} stand beside the document {expected!r} of {chunk.path}"
             raise UserError(problem, where=path, line=line, fix=REMAKE)
         found.update(row.attributes)
-    if document is not None and chunk.attributes:
+    if chunk.attributes and not isinstance(document, bytes):
         own = document.get("attributes")
         document["attributes"] = {**own, **found} if type(own) is dict else found
 

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config.tokens import FieldSettings
-from ..documents import DocumentFile, Failure, encode_json, is_blank
+from ..documents import DocumentFile, Failure, encode_json, is_blank, parse_object
 from ..files import PARTIAL, digest_file
 from ..kernels.token_rows import lay_out, row_lengths
 from ..reading import Block, read_blocks
@@ -296,15 +296,18 @@ def reader(fields: FieldSettings) -> Callable[[memoryview], tuple[str | None, st
             place = place.setdefault(name, {})
         if names:
             place[names[-1]] = kind
-    decode = msgspec.json.Decoder(_struct(wanted)).decode
+    wants = _struct(wanted)
     text_of = attrgetter(".".join(map(_attribute, text_names)))
     id_of = None if id_names is None else attrgetter(".".join(map(_attribute, id_names)))
 
     def take(line: memoryview) -> tuple[str | None, str] | str:
+        row, reason = parse_object(line)
+        if row is None:
+            return str(reason)
         try:
-            document = decode(line)
-        except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-            return _complaint(line.tobytes(), error)
+            document = msgspec.convert(row, wants)
+        except msgspec.ValidationError as error:
+            return str(error)[0].lower() + str(error)[1:]
         return None if id_of is None else str(id_of(document)), text_of(document)
 
     return take
@@ -319,13 +322,3 @@ def _struct(wanted: dict[str, Any]) -> Any:
 def _attribute(name: str) -> str:
     """A field's name as that of an attribute, whatever characters it holds."""
     return "field_" + name.encode().hex()
-
-
-def _complaint(line: bytes, error: Exception) -> str:
-    if not line.strip():
-        return "blank line"
-    if isinstance(error, UnicodeDecodeError):
-        return "invalid UTF-8"
-    if isinstance(error, msgspec.ValidationError):
-        return str(error)[0].lower() + str(error)[1:]
-    return f"not JSON: {error}"
