@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.config.dedupe import BloomFilterConfig
-from dolma_data.dedupe.bloom import expected_rate, new_filter, read_filter, size_filter, write_filter
+from dolma_data.dedupe.bloom import Addition, expected_rate, new_filter, read_filter, size_filter, write_filter
 from dolma_data.errors import UserError
 from dolma_data.files import digest
 from dolma_data.hashes import Hashes, hash_texts
@@ -89,6 +89,17 @@ def test_files_that_are_no_filters_are_refused_with_the_reason(tmp_path: Path) -
     write_filter(str(path), new_filter(1_000, 3))
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(UserError, match="cut off"):
+        read_filter(str(path))
+    held = new_filter(1_000, 3)
+    held.history.append(Addition("a", "sha256:0"))
+    write_filter(str(path), held)
+    whole = path.read_bytes()
+    for history in (b"\xff", b"{", b"x}]", b"1]"):
+        path.write_bytes(whole[: -len(history)] + history)
+        with pytest.raises(UserError, match="list of what it holds is damaged"):
+            read_filter(str(path))
+    path.write_bytes(whole[:12] + bytes(4) + whole[16:])  # no probes
+    with pytest.raises(UserError, match="damaged or cut off"):
         read_filter(str(path))
 
 

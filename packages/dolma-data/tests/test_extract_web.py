@@ -6,12 +6,16 @@ import gzip
 import io
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 
+import brotli
 import pytest
+import zstandard
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from dolma_data.extract import files, web
 from dolma_data.extract.linearizers import linearizer
 from dolma_data.extract.web import WebRecord, clean_text, decode_html, main_text, read_captures, with_text
 
@@ -144,6 +148,72 @@ def test_a_cut_gzip_archive_gives_the_whole_records_and_one_failure(tmp_path, le
     path.write_bytes(path.read_bytes()[: places[2] + length])
     records = read_archive(path)
     assert [record.failed is None for record in records] == [True, True, False]
+
+
+def packed_body(coding: str | None, body: bytes) -> bytes:
+    return {"gzip": gzip.compress, "br": brotli.compress}.get(coding or "", bytes)(body)
+
+
+@pytest.mark.parametrize("coding", [None, "gzip", "br"])
+def test_a_body_that_unpacks_to_more_than_a_page_is_not_held(tmp_path, coding, monkeypatch):
+    monkeypatch.setattr(web, "MAX_PAGE_BYTES", 1 << 20)
+    path = tmp_path / "a.warc"
+    bomb = packed_body(coding, b"<p>" + b" " * (1 << 27))
+    html = [("Content-Type", "text/html"), *([("Content-Encoding", coding)] if coding else [])]
+    with open(path, "wb") as stream:
+        writer = WARCWriter(stream, gzip=False)
+        for body, kind in ((bomb, "text/html"), (packed_body(coding, PAGE.encode()), "text/html"), (bomb, "image/gif")):
+            headers = StatusAndHeaders("200 OK", [("Content-Type", kind), *html[1:]], protocol="HTTP/1.1")
+            payload = io.BytesIO(body)
+            writer.write_record(writer.create_warc_record("http://a/", "response", payload, http_headers=headers))
+    del bomb, body, payload
+    tracemalloc.start()
+    try:
+        records = list(read_captures(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 << 20  # 16 KiB of gzip can stand for 16 MiB, of which the reader makes copies
+    assert "has more than 1 MiB, unpacked" in (records[0].failed or "")
+    assert SENTENCE in str(records[1].page)
+    assert records[2].dropped == "not HTML but image/gif"
+    assert len(records) == 3
+
+
+def test_a_header_without_an_end_is_one_failure_that_is_not_held(tmp_path, monkeypatch):
+    path = tmp_path / "a.warc.gz"
+    write_warc(path, packed=True)
+    path.write_bytes(path.read_bytes() + gzip.compress(b"WARC/1.0\r\nWARC-Type: " + b"a" * (1 << 26)))
+    tracemalloc.start()
+    try:
+        records = list(read_captures(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 24 << 20
+    assert [record.failed is None for record in records] == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize("name", ["a.html.gz", "a.txt.gz", "a.txt.zst"])
+def test_a_file_that_unpacks_to_more_than_a_document_is_not_held(dolma, tmp_path, name, monkeypatch, read_jsonl):
+    monkeypatch.setattr(files, "MAX_PAGE_BYTES", 1 << 20)
+    monkeypatch.setattr(files, "MAX_LINE_BYTES", 1 << 20)
+    bomb = b"a " * (1 << 25)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / name).write_bytes(zstandard.compress(bomb) if name.endswith("zst") else gzip.compress(bomb))
+    (folder / "b.txt").write_text("a text of its own")
+    del bomb
+    tracemalloc.start()
+    try:
+        status = dolma("extract", folder, "--output", tmp_path / "out", "--max-failed", 1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert status == 0
+    assert peak < 40 << 20
+    (failed,) = read_jsonl(tmp_path / "out" / "quarantine.jsonl")
+    assert (failed["file"], failed["reason"]) == (str(folder / name), "more than 1 MiB, unpacked")
 
 
 def test_what_is_no_archive_is_one_failure(tmp_path):

@@ -118,6 +118,7 @@ def test_sources_of_documents_are_labels_too(tmp_path):
     ("line", "message"),
     [
         ("{", "not JSON"),
+        ("[" * 5000 + "]" * 5000, "nested too deep"),
         ('{"text": "a"}', "no text at label"),
         ('{"text": 1, "label": "x"}', "text is no text"),
         ('{"text": "a", "label": "x y"}', "white space"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,18 @@ def test_help_stands_anywhere_and_needs_nothing_else_to_be_right(flag, place, ca
     assert "--optimizer.learning-rate" in capsys.readouterr().out
 
 
+def test_help_is_broken_into_lines_once(capsys):
+    width = cli.app.console.width
+    for command in ([], ["train"], ["generate"]):
+        assert call(*command, "--help") == 0
+        lines = capsys.readouterr().out.splitlines()
+        for line, after in pairwise(lines):
+            assert len(line) <= width
+            assert line == line.rstrip()
+            if after.startswith("      "):  # goes on: its first word had no room in the line before
+                assert len(line) + 1 + len(after.split()[0]) > width, line
+
+
 def test_help_of_an_unknown_command_is_an_error(capsys):
     assert call("trian", "--help") == 2
     assert "did you mean train?" in capsys.readouterr().err
@@ -95,7 +108,8 @@ def test_output_on_a_full_disk_is_one_line(command):
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, env=buffered, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "error: No space left on device; check the path, its rights and the space left\n"
+    told = "error: No space left on device (standard output); check the path, its rights and the space left\n"
+    assert done.stderr == told
 
 
 def test_a_closed_standard_output_disturbs_nothing(monkeypatch):

@@ -52,10 +52,64 @@ def make_app(name: str, package: str, description: str) -> App:
         name=name,
         help=description,
         help_format="plaintext",
-        help_formatter="plain",
+        help_formatter=PlainHelp(),
         version=package_version,
         result_action="return_value",
     )
+
+
+class PlainHelp:
+    """Help as plain text in lines of the terminal's width; a formatter of cyclopts, whose own breaks them twice."""
+
+    def __call__(self, console: Any, options: Any, panel: Any) -> None:
+        if not panel.entries:
+            return
+        lines = [f"{panel.title}:"] if panel.title else []
+        for entry in panel.entries:
+            names = entry.display_labels_with_metavar if panel.format == "parameter" else entry.display_labels
+            said = [plain_text(entry.description)]
+            said += [f"[choices: {', '.join(entry.choices)}]"] if entry.choices else []
+            said += [f"[default: {entry.default}]"] if entry.default is not None else []
+            said += ["[required]"] if entry.required else []
+            item = f"{', '.join(names)}: {' '.join(filter(None, said))}".removesuffix(": ")
+            lines += wrapped(item, console.width, "  ", "      ")
+        show(console, [*lines, ""])
+
+    def render_usage(self, console: Any, options: Any, usage: Any) -> None:
+        text = plain_text(usage)
+        if text:
+            show(console, [*wrapped(text if text.startswith("Usage:") else f"Usage: {text}", console.width), ""])
+
+    def render_description(self, console: Any, options: Any, description: Any) -> None:
+        text = plain_text(description)
+        if text:
+            show(console, [*wrapped(text, console.width), ""])
+
+
+def plain_text(renderable: Any) -> str:
+    """What stands in something that rich prints, in one line."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    if renderable is None:
+        return ""
+    wide = Console(file=StringIO(), width=1 << 20, no_color=True, highlight=False, markup=False, emoji=False)
+    with wide.capture() as capture:
+        wide.print(renderable)
+    return one_line(capture.get())
+
+
+def wrapped(text: str, width: int, first: str = "", other: str = "") -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=other, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def show(console: Any, lines: Iterable[str]) -> None:
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -291,12 +345,16 @@ def lacking(error: MissingArgumentError, name: str) -> str:
     return f"{command} needs {name}; give it {whence} ({command} --help says what it is)"
 
 
-def settle_output() -> None:
-    """Drop what standard output does not take, so that the interpreter does not try, and complain, at its end."""
+def settle_output() -> bool:
+    """Whether standard output refuses what it was given; that is dropped, so that the interpreter does not try, and
+    complain, at its end."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def run(
@@ -337,9 +395,10 @@ def run(
             raise
         print("error: a path holds a NUL character; check the settings", file=sys.stderr)
     except OSError as error:
-        if error.filename is None and error.errno not in NO_ROOM:
+        refused = settle_output()
+        if error.filename is None and error.errno not in NO_ROOM and not refused:
             raise
-        settle_output()
-        place = "" if error.filename is None else f" ({error.filename})"
+        # whatever else is written carries its name
+        place = f" ({error.filename or 'standard output'})"
         print(f"error: {error.strerror}{place}; check the path, its rights and the space left", file=sys.stderr)
     return EXIT_USER_ERROR

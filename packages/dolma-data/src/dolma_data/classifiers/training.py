@@ -10,14 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import xxhash
 
 from ..attributes import clean_name
 from ..batch import Batch
 from ..config.train_classifier import TrainClassifierConfig
-from ..documents import Failure, check_failures, find_documents, read_physical_lines
+from ..documents import Failure, check_failures, find_documents, parse_object, read_physical_lines
 from ..errors import UserError
 from ..files import atomic_artifact, atomic_write, digest_file, write_json
 from ..pieces import whole_texts
@@ -65,13 +64,12 @@ def read_examples(config: TrainClassifierConfig) -> tuple[list[Example], list[Fa
 
 
 def _read_example(raw: bytes, config: TrainClassifierConfig) -> Example | str:
-    try:
-        row = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return f"not JSON: {error}"
+    row, reason = parse_object(raw)
+    if row is None:
+        return str(reason)
     values = []
     for field in (config.text_field, config.label_field):
-        value = row
+        value: Any = row
         for key in field.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         if not isinstance(value, str):

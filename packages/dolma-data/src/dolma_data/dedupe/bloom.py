@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..files import atomic_write
 from ..hashes import Hashes
 from ..kernels.bloom import count_bits, probe
-from ..reading import open_read
+from ..reading import DAMAGE, open_read
 
 MAGIC = b"ddBLOOM\0"
 VERSION = 1
@@ -135,12 +135,20 @@ def read_filter(path: str) -> BloomFilter:
         _, version, probes, bits, added, length = HEADER.unpack(header[: HEADER.size])
         if version != VERSION:
             raise UserError(f"a Bloom filter of version {version}", where=path, fix="make the filter again")
-        data = stream.read(8 * -(-bits // 64))
-        history = stream.read()
-    if len(data) != 8 * -(-bits // 64) or len(history) != length:
-        raise UserError("the Bloom filter is cut off", where=path, fix="make the filter again")
-    words = np.frombuffer(bytearray(data), dtype="<u8").astype(np.uint64, copy=False)
-    return BloomFilter(bits, probes, words, added, msgspec.json.decode(history, type=list[Addition]))
+        try:
+            rest = memoryview(stream.read())
+        except DAMAGE as error:
+            raise UserError(f"the Bloom filter is damaged: {error}", where=path, fix="make the filter again") from error
+    size = 8 * -(-bits // 64)
+    if not bits or not 1 <= probes <= MAX_PROBES or len(rest) != size + length:
+        raise UserError("the Bloom filter is damaged or cut off", where=path, fix="make the filter again")
+    try:
+        additions = msgspec.json.decode(rest[size:], type=list[Addition])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = f"the Bloom filter's list of what it holds is damaged: {error}"
+        raise UserError(problem, where=path, fix="make the filter again") from error
+    words = np.frombuffer(bytearray(rest[:size]), dtype="<u8").astype(np.uint64, copy=False)
+    return BloomFilter(bits, probes, words, added, additions)
 
 
 def write_filter(path: str, held: BloomFilter) -> None:

@@ -15,9 +15,9 @@ from ..documents import is_blank, read_physical_lines
 from ..errors import UserError
 from ..file_trees import check_name, files_below
 from ..files import PARTIAL
-from ..reading import DAMAGE, open_read
+from ..reading import DAMAGE, MAX_LINE_BYTES, open_read
 from ..remote import shown
-from .web import WebRecord, clean_text, decode_html, main_text, read_captures, with_text
+from .web import MAX_PAGE_BYTES, WebRecord, clean_text, decode_html, main_text, read_captures, with_text
 
 log = logging.getLogger(__name__)
 
@@ -146,8 +146,11 @@ def make_record(file: InputFile, raw: Raw, text_field: str) -> Record:
 
 def _read_whole(file: InputFile) -> Record:
     try:
+        most = MAX_LINE_BYTES if file.kind == "text" else MAX_PAGE_BYTES
         with open_read(file.path) as stream:
-            content = stream.read()
+            content = stream.read(most + 1)
+        if len(content) > most:
+            return Record(1, failed=f"more than {most >> 20} MiB, unpacked")
         text = content.decode("utf-8-sig") if file.kind == "text" else main_text(decode_html(content))
     except DAMAGE as error:
         return Record(1, failed=f"the compressed file is damaged or cut off: {error}")
@@ -177,7 +180,11 @@ def _read_line(file: InputFile, text_field: str, line: int, raw: bytes) -> Recor
         row = _decode_leniently(raw)
     except UnicodeDecodeError:
         return Record(line, failed="invalid UTF-8")
-    except (ValueError, RecursionError) as error:
+    except msgspec.ValidationError:
+        return Record(line, failed="a number out of range")
+    except RecursionError:
+        return Record(line, failed="nested too deep")
+    except ValueError as error:
         return Record(line, failed=f"not JSON: {error}")
     if type(row) is not dict:
         return Record(line, failed="not a JSON object")
@@ -215,10 +222,12 @@ def _decode_leniently(raw: bytes) -> Any:
     """Decode JSON; lone surrogates, which Python's own encoder writes, become U+FFFD."""
     try:
         return _decode(raw)
+    except msgspec.ValidationError:
+        raise
     except msgspec.DecodeError:
         if b"\\ud" not in raw.lower():
             raise
-    return _without_surrogates(json.loads(raw, parse_constant=_refuse_constant))
+    return _without_surrogates(json.loads(raw, parse_constant=_refuse_constant, parse_float=_decode))
 
 
 def _refuse_constant(name: str) -> Any:

@@ -17,8 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import brotli
+
 from ..errors import UserError
-from ..reading import DAMAGE, open_read
+from ..reading import DAMAGE, MAX_LINE_BYTES, open_read
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 NO_TEXT = "no main text"
@@ -26,6 +28,9 @@ TEXT_BEARING = ("response", "resource", "conversion")
 KINDS = frozenset(
     ("warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation", "arc_header")
 )
+MAX_PAGE_BYTES = 16 << 20  # of HTML, unpacked, of which parsers make many times as much; Common Crawl keeps 5 MiB
+SKIPPED_BYTES = 1 << 16
+MAX_HEADER_BYTES = 1 << 20  # between the bodies of two records
 _DECLARED = re.compile(rb"<meta[^>]{0,256}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
@@ -95,6 +100,7 @@ class _Source:
         self.stream = stream
         self.damage: Exception | None = None
         self.at = 0
+        self.header_bytes: int | None = None  # that may still be read where a header must end; None: inside of a body
 
     def tell(self) -> int:
         return self.at
@@ -106,7 +112,32 @@ class _Source:
             self.damage = error
             return b""
         self.at += len(data)
+        if self.header_bytes is not None:
+            self.header_bytes -= len(data)
+            if self.header_bytes < 0:
+                self.damage = ValueError(f"no header ends within {MAX_HEADER_BYTES >> 20} MiB")
+                return b""
         return data
+
+
+class _Brotli:
+    """For warcio, whose own gives all that a block of packed bytes stands for, which may be many GB."""
+
+    unused_data = None
+
+    def __init__(self) -> None:
+        self._decoder = brotli.Decompressor()
+        self._left = MAX_PAGE_BYTES + 1
+
+    def decompress(self, data: bytes) -> bytes:
+        if self._left <= 0:
+            return b""
+        page: bytes = self._decoder.process(data, output_buffer_limit=self._left)
+        self._left -= len(page)
+        return page
+
+    def flush(self) -> bytes:
+        return b""
 
 
 def with_text(record: WebRecord, linearize: Callable[[str | bytes], str]) -> WebRecord:
@@ -131,10 +162,12 @@ def read_captures(path: str | Path, any_type: bool = False) -> Iterator[WebRecor
     digest is stated.
 
     A damaged record is yielded as failed, with the offset of its first byte in the uncompressed file; where the
-    file cannot be read on, that is the last one.
+    file cannot be read on, that is the last one. A page of more than ``MAX_PAGE_BYTES`` fails too, and is not held.
     """
     from warcio.archiveiterator import ArchiveIterator
+    from warcio.bufferedreaders import BufferedReader
 
+    BufferedReader.DECOMPRESSORS["br"] = _Brotli
     with open_read(path) as stream:
         source = _Source(stream)
         archive = ArchiveIterator(source, arc2warc=True)
@@ -143,10 +176,16 @@ def read_captures(path: str | Path, any_type: bool = False) -> Iterator[WebRecor
             number += 1
             try:
                 with contextlib.redirect_stderr(io.StringIO()):  # warcio prints what it complains of
+                    source.header_bytes = MAX_HEADER_BYTES
                     record = next(archive, None)
+                    source.header_bytes = None
                     if record is None:
                         break
-                    body = record.content_stream().read()
+                    most = MAX_LINE_BYTES if record.rec_type == "conversion" else MAX_PAGE_BYTES
+                    body = record.content_stream().read(most + 1) if record.rec_type in TEXT_BEARING else b""
+                    if len(body) > most or record.rec_type not in TEXT_BEARING:
+                        while record.raw_stream.read(SKIPPED_BYTES):
+                            pass
                     missing = getattr(record.raw_stream, "limit", 0)
                     offset = archive.get_record_offset()
             except Exception as error:  # warcio raises errors of many kinds on damaged files
@@ -163,7 +202,7 @@ def read_captures(path: str | Path, any_type: bool = False) -> Iterator[WebRecor
                 problem = "its length is wrong"
             faults = archive.err_count
             if problem is None:
-                yield _capture(record, number, offset, body, any_type)
+                yield _capture(record, number, offset, body, any_type, most)
             else:
                 failed_at = number
                 yield WebRecord(number, failed=f"damaged record at byte {offset} of the uncompressed file: {problem}")
@@ -172,7 +211,7 @@ def read_captures(path: str | Path, any_type: bool = False) -> Iterator[WebRecor
             yield WebRecord(number, failed=f"damaged at byte {archive.offset} of the uncompressed file: {reason}")
 
 
-def _capture(record: Any, number: int, offset: int, body: bytes, any_type: bool) -> WebRecord:
+def _capture(record: Any, number: int, offset: int, body: bytes, any_type: bool, most: int) -> WebRecord:
     kind = record.rec_type
     headers, http = record.rec_headers, record.http_headers
     if kind == "warcinfo":
@@ -193,6 +232,9 @@ def _capture(record: Any, number: int, offset: int, body: bytes, any_type: bool)
             return WebRecord(number, dropped=f"HTTP status {status or 'missing'}")
         if content_type not in HTML_TYPES:
             return WebRecord(number, dropped=f"not HTML but {content_type or 'of no stated type'}")
+    if len(body) > most:
+        problem = f"the record at byte {offset} has more than {most >> 20} MiB, unpacked"
+        return WebRecord(number, failed=problem)
     text, page = "", None
     try:
         if kind == "conversion":
