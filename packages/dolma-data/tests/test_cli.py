@@ -71,3 +71,40 @@ def test_a_command_leaves_a_record_of_what_it_did(dolma, write_documents, tmp_pa
 def test_a_setting_that_is_not_there_is_named_with_where_to_give_it(dolma, capsys, line, message):
     assert dolma(*line) == 2
     assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_why_offers_no_setting_that_does_nothing(dolma, capsys):
+    assert dolma("why", "--help") == 0
+    told = capsys.readouterr().out
+    assert "--streams" in told
+    assert not [name for name in ("shuffle", "seed", "max-failed", "processes", "dry-run") if f"--{name}" in told]
+
+
+def test_a_plan_names_nothing_twice(dolma, tmp_path, capsys):
+    stream = """
+  - name: {}
+    documents: &same [nowhere]
+    output: {{path: out, discard_fields: *same}}
+"""
+    (tmp_path / "mix.yaml").write_text("streams:" + stream.format("a"))
+    assert dolma("-c", tmp_path / "mix.yaml", "mix", "--dry-run") == 0
+    assert "&" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "line", "told"),
+    [
+        ("tokens", {"ring_size": "eight"}, [], "ring_size is 'eight', not a whole number"),
+        ("tokens", {"ring_size": True}, [], "ring_size is True, not a whole number"),
+        ("tokens", {"batch_size": [1]}, [], "batch_size is [1], not a whole number"),
+        ("tokens", {"tokenizer": {"fast": 3}}, [], "tokenizer.fast is 3, not true or false"),
+        ("tag", {"work_dir": {"input": 5}}, [], "work_dir.input is 5, not text"),
+        ("tag", {"ignore_existing": {}}, [], "ignore_existing is {}, not true or false"),
+        ("stat", {}, ["--seed", "none"], "seed is 'none', not a whole number"),
+        ("dedupe", {}, ["--is_s3_volume=maybe"], "is_s3_volume is 'maybe', not true or false"),
+    ],
+)
+def test_values_of_keys_without_effect_have_a_type_too(dolma, tmp_path, capsys, command, settings, line, told):
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert dolma("-c", tmp_path / "config.json", command, *line, "--dry-run") == 2
+    assert told in capsys.readouterr().err

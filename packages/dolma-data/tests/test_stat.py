@@ -7,12 +7,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.analysis.attributes import cut_pieces, summarise
-from dolma_data.analysis.histograms import Summary
+from dolma_data.analysis.histograms import Summary, Tally
 from dolma_data.attributes import encode_row
 from dolma_data.cli import execute
 
@@ -88,9 +89,34 @@ def test_one_large_file_is_shared_by_workers_and_gives_the_same_numbers(
     assert dolma("stat", "--attributes", path.parent, "--processes", "2") == 2
 
 
-def test_percentiles_are_lower_edges_of_bins() -> None:
-    summary = Summary("k", [90, 0, 10], [0.0, 1.0, 2.0, 3.0], 100, 20.0, 0.0, 3.0)
-    assert [summary.percentile(share) for share in (0.1, 0.5, 0.9, 0.95)] == [0, 0, 0, 2]
+@given(
+    st.lists(st.integers(-(1 << 21), 1 << 21) | st.floats(-1e9, 1e9), min_size=1, max_size=60),
+    st.integers(1, 30),
+    st.sampled_from([0.05, 0.1, 0.25, 0.5, 0.9, 0.95]),
+    st.integers(0, 40),
+)
+def test_quantiles_are_those_of_all_values(values: list[float], part: int, share: float, most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dolma_data.analysis.histograms.LEAST_PENDING", most)
+        total = Tally()
+        for start in range(0, len(values), part):
+            tally = Tally()
+            tally.add(np.array(values[start : start + part], dtype=np.float64))
+            total.merge(tally)
+        found = total.quantile(share)
+    right = float(np.quantile(np.array(values, dtype=np.float64), share, method="inverted_cdf"))
+    assert (
+        found == right
+        if right == int(right) and abs(right) <= 1 << 21
+        else abs(found - right) <= 1e-6 * abs(right) + 1e-300
+    )
+
+
+def test_quantiles_do_not_depend_on_the_bins(tmp_path: Path) -> None:
+    lengths = [*range(100, 120), 10**6]  # one value makes a bin as wide as all the others together
+    path = write(tmp_path, "x", [{"k": [(0, length, 1.0)]} for length in lengths])
+    summary = next(summary for summary in summarise([path], 10) if summary.name == "k/length")
+    assert [summary.percentile(share) for share in (0.05, 0.5, 0.95, 1.0)] == [101, 110, 119, 10**6]
 
 
 def test_stat_writes_summaries_and_prints_a_table(
@@ -104,7 +130,7 @@ def test_stat_writes_summaries_and_prints_a_table(
     assert rows[1] == {"name": "k/score", "counts": [1, 1], "bins": [0.25, 0.5, 0.75], "total": 2, "sum": 1.0}
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["attribute", "values", "mean", "least", "10%", "50%", "90%", "most"]
-    assert table[2].split() == ["k/score", "2", "0.5", "0.25", "0.25", "0.25", "0.5", "0.75"]
+    assert table[2].split() == ["k/score", "2", "0.5", "0.25", "0.25", "0.25", "0.75", "0.75"]
     before = (tmp_path / "report/summaries.jsonl.gz").read_bytes()
     assert execute([*arguments, "--processes", "2"]) == 0
     assert (tmp_path / "report/summaries.jsonl.gz").read_bytes() == before
@@ -179,7 +205,7 @@ def test_the_page_shows_quantiles_and_a_histogram_of_every_key(dolma, tmp_path, 
     page = Page((tmp_path / "report/index.html").read_text())
     assert page.texts["h2"] == ["k", "one"]
     cells = [page.texts["td"][start : start + 10] for start in range(0, len(page.texts["td"]), 10)]
-    assert cells[1] == ["score", "4", "0.325", "0", "0", "0", "0", "0", "0.75", "1"]
+    assert cells[1] == ["score", "4", "0.325", "0", "0", "0", "0.1", "0.2", "1", "1"]
     assert cells[3] == ["score", "1", "20,000", "20,000", *["20,000"] * 5, "20,000"]
     assert page.texts["title"] == [
         "Attributes",

@@ -463,3 +463,12 @@ def test_a_row_of_attributes_that_no_reader_would_take_is_quarantined(
         rows = read_jsonl(root / "attributes" / name / "a.jsonl")
         assert [row["id"] for row in rows] == ["1", None, "2"]
         assert rows[1]["quarantined"] == "its row of attributes has more than 2 MiB"
+
+
+def test_the_end_says_what_was_scored(write_documents: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    root = write_documents([{"id": "1", "text": "a text", "source": "s"}, b"{"])
+    assert execute(["tag", "--documents", str(root), "--taggers", "char_length_v1", "--max-failed", "1"]) == 0
+    last = caplog.messages[-1]
+    assert last.startswith("tag: 2 read, 1 scored, 1 failed in ")
+    assert last.endswith(f" s; attributes of 1 keys in {root}/attributes/char_length_v1")

@@ -375,7 +375,8 @@ def print_plan(config: object, **more: object) -> None:
 
     import yaml
 
-    plan = json.loads(json.dumps(dataclasses.asdict(config), default=as_text)) | more  # type: ignore[call-overload]
+    settings = dataclasses.asdict(config)  # type: ignore[call-overload]
+    plan = json.loads(json.dumps(settings | more, default=as_text))  # no object is in it twice: YAML would mark it
     print(shown(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)), end="")
 
 

@@ -44,6 +44,22 @@ WITHOUT_EFFECT: dict[str, dict[str, str]] = {
     },
     "warc": {"work_dir.input": TEMPORARY, "work_dir.output": TEMPORARY, "ignore_existing": ANEW},
 }
+# Their types in Dolma, which say whether a value is a mistake; null is none.
+TYPES_WITHOUT_EFFECT: dict[str, type] = {
+    "work_dir.input": str,
+    "work_dir.output": str,
+    "ignore_existing": bool,
+    "is_s3_volume": bool,
+    "files_per_process": int,
+    "batch_size": int,
+    "ring_size": int,
+    "sample_ring_prop": bool,
+    "tokenizer.refresh": int,
+    "tokenizer.fast": bool,
+    "seed": int,
+    "debug": bool,
+}
+KINDS = {str: "text", bool: "true or false", int: "a whole number"}
 # Keys that Dolma leaves unset by null, though they have a default here.
 UNSET_BY_NULL = {
     "tag": ("destination",),
@@ -122,20 +138,35 @@ def prepare_settings(
             del inner[last]
     removed: dict[str, list[str]] = {}
     for key, reason in WITHOUT_EFFECT.get(command, {}).items():
-        if _remove(settings, key.split(".")):
+        value = _remove(settings, key.split("."))
+        if value is not None:
+            check_type(key, value, where)
             removed.setdefault(reason, []).append(key)
     for reason, keys in removed.items():
         log.warning("note: %s %s no effect here: %s", " and ".join(keys), "have" if keys[1:] else "has", reason)
     return settings
 
 
-def _remove(settings: dict[str, Any], key: list[str]) -> bool:
-    """Take out a key; a mapping that has become empty goes too."""
+def check_type(key: str, value: Any, where: str | Path | None = None) -> None:
+    """UserError for a value of another type than Dolma's of a key that has no effect; numbers may be text."""
+    kind = TYPES_WITHOUT_EFFECT[key]
+    if isinstance(value, str) and kind is not str:
+        spelled = value.strip().lower()
+        fits = spelled in ("true", "false") if kind is bool else spelled.removeprefix("-").isdecimal()
+    else:
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if not fits:
+        what = f"{key} is {value!r}, not {KINDS[kind]}"
+        raise UserError(what, where=where, fix="leave it out: it has no effect here")
+
+
+def _remove(settings: dict[str, Any], key: list[str]) -> Any:
+    """Take out a key, and a mapping that has become empty with it; its value, None where it is not there or null."""
     inner = settings.get(key[0])
     if len(key) == 1:
-        return settings.pop(key[0], None) is not None
+        return settings.pop(key[0], None)
     if not isinstance(inner, dict):
-        return False
+        return None
     found = _remove(inner, key[1:])
     if not inner:
         del settings[key[0]]
@@ -260,6 +291,9 @@ def _respelt(arguments: Sequence[str], without_effect: dict[str, str]) -> list[s
         reason = without_effect.get(key.removeprefix("no_"))
         dropping = reason is not None
         if dropping:
+            rest = [value] if equals else arguments[place + 1 : place + 2]
+            if rest and (equals or not rest[0].startswith("--")):
+                check_type(key.removeprefix("no_"), rest[0], f"--{name}")
             log.warning("note: --%s has no effect here: %s", name, reason)
             continue
         prepared.append(f"--{_spelling(key)}{equals}{value}")

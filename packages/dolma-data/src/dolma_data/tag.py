@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -300,6 +301,7 @@ def check_spans(batch: Batch, tagger: PreparedTagger, spans: Spans, options: Tag
 
 def tag(config: TagConfig) -> tuple[list[Path], dict[str, int]]:
     """Run ``tag``; returns the folders written and the counts of rows."""
+    began = time.monotonic()
     plan = make_plan(config)
     files = find_files(config)
     prepared = prepare(plan)
@@ -320,6 +322,7 @@ def tag(config: TagConfig) -> tuple[list[Path], dict[str, int]]:
     folders = [folder for folder, _ in plan.outputs]
     work = Annotation("tag", files, folders, state, processes=processes, rehearse=rehearse)
     written: list[Path] = []
+    keys: set[str] = set()
     read = [Path(name) for name in plan.modules if is_file_name(name)]
     read += [file for _, files in plan.options.resources for file in files]
     with work.recorded("tag", config, read):
@@ -328,8 +331,13 @@ def tag(config: TagConfig) -> tuple[list[Path], dict[str, int]]:
         work.check(config.max_failed)
         for (folder, _), taggers in zip(plan.outputs, prepared, strict=True):
             seen = {(tagger, key) for _, (_, tagger, key) in work.notes(folder)}
+            keys |= {key for _, key in seen}
             written += work.commit(folder, [_describe(prefix, tagger, seen) for prefix, tagger in taggers])
-    return written, work.counts()
+    counts = work.counts()
+    rows = "{read} read, {kept} scored, {failed} failed".format(**counts)
+    places = ", ".join(map(str, written))
+    log.info("tag: %s in %.1f s; attributes of %d keys in %s", rows, time.monotonic() - began, len(keys), places)
+    return written, counts
 
 
 def trial(plan: TagPlan, files: Sequence[DocumentFile], config: ProfileConfig) -> dict[str, int]:

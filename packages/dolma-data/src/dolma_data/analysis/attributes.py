@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,7 @@ from ..files import atomic_write
 from ..progress import Progress
 from ..reading import SMALL_FILE_BYTES, Block, lines_of, read_blocks
 from ..records import recorded
-from .histograms import Summary, render
+from .histograms import Summary, Tally, render
 
 SUMMARIES, PAGE = "summaries.jsonl.gz", "index.html"
 BATCH_VALUES = 200_000
@@ -56,6 +56,19 @@ class Range:
         self.sum += other.sum
         self.low = min(self.low, other.low)
         self.high = max(self.high, other.high)
+
+
+@dataclass
+class Counted:
+    """Second pass over one property."""
+
+    bins: npt.NDArray[np.int64]
+    tally: Tally = field(default_factory=Tally)
+
+    def merge(self, other: Counted) -> None:
+        """Take in what another part of the same property gave."""
+        self.bins += other.bins
+        self.tally.merge(other.tally)
 
 
 @dataclass(frozen=True)
@@ -115,17 +128,16 @@ def find_ranges(pattern: str, piece: Piece) -> dict[str, Range]:
     return ranges
 
 
-def count_values(
-    extremes: dict[str, Extremes], bins: int, pattern: str, piece: Piece
-) -> dict[str, npt.NDArray[np.int64]]:
-    """Second pass over a piece: counts in equal bins between the extremes."""
-    counts: dict[str, npt.NDArray[np.int64]] = {}
+def count_values(extremes: dict[str, Extremes], bins: int, pattern: str, piece: Piece) -> dict[str, Counted]:
+    """Second pass over a piece: counts in equal bins between the extremes, and of the values themselves."""
+    counts: dict[str, Counted] = {}
     for values in read_values(piece, pattern):
         for name, found in values.items():
             edges = bin_edges(extremes[name], bins)
             places = np.clip(np.searchsorted(edges, found, side="right") - 1, 0, len(edges) - 2)
-            total = counts.setdefault(name, np.zeros(len(edges) - 1, dtype=np.int64))
-            total += np.bincount(places, minlength=len(edges) - 1)
+            total = counts.setdefault(name, Counted(np.zeros(len(edges) - 1, dtype=np.int64)))
+            total.bins += np.bincount(places, minlength=len(edges) - 1)
+            total.tally.add(found)
     return counts
 
 
@@ -143,19 +155,23 @@ def summarise(files: Sequence[Path], bins: int, processes: int = 1, pattern: str
         for name, part in found.items():
             ranges.setdefault(name, Range()).merge(part)
     extremes = {name: (part.low, part.high) for name, part in ranges.items()}
-    counts: dict[str, npt.NDArray[np.int64]] = {}
+    counts: dict[str, Counted] = {}
     work = map_ordered(partial(count_values, extremes, bins, pattern), cut_pieces(files), processes)
     for counted in _with_progress("stat: counts", work):
         for name, numbers in counted.items():
-            counts[name] = counts[name] + numbers if name in counts else numbers
+            if name in counts:
+                counts[name].merge(numbers)
+            else:
+                counts[name] = numbers
     return [
         Summary(
             name,
-            counts[name].tolist(),
+            counts[name].bins.tolist(),
             bin_edges(extremes[name], bins).tolist(),
             ranges[name].total,
             ranges[name].sum,
             *extremes[name],
+            counts[name].tally,
         )
         for name in sorted(ranges)
     ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal  # noqa: F401
 
-from .kinds import Count, Place, Several  # noqa: F401 (inherited fields find the names of their types here)
+from cyclopts import Parameter
+
+from .kinds import Count, Place, Several
 from .mix import MixConfig, MixStream
 
 
@@ -18,6 +20,13 @@ class WhyConfig(MixConfig):
 
     documents: Annotated[tuple[str, ...], Several, Place.DOCUMENTS] = ()
     """Where to look for the document when there are no streams: folders with documents/ in them, files or patterns."""
+
+    # What has no effect on an account is taken from a file of mix, and not offered.
+    shuffle: Annotated[bool | None, Parameter(show=False)] = None
+    seed: Annotated[Count, Parameter(show=False)] = 0
+    max_failed: Annotated[Count, Parameter(show=False)] = 0
+    processes: Annotated[int, Parameter(show=False)] = 1
+    dry_run: Annotated[bool, Parameter(show=False)] = False
 
     source: str | None = None
     """Only the document of this source, where several have one id."""
