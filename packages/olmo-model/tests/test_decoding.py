@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from olmo_model.decoding import ROWS_AT_ONCE, Decoder, Projection, has_packing
+from olmo_model.decoding import FEW_ROWS, PART, ROWS_AT_ONCE, Decoder, Projection
 
 RMS = {"norm": "rms_norm", "norm_eps": 1e-6}
 SHAPES = {
@@ -42,6 +42,7 @@ def test_logits_are_those_of_the_model(make_model, shape, rows):
         logits = decoder.step(chosen)
 
 
+@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6), steps=st.integers(0, 5))
 def test_sequences_of_any_lengths_do_not_see_each_other(make_model, lengths, steps):
     model = make_model()
@@ -95,12 +96,33 @@ def test_bfloat16_weights_give_nearly_the_same(make_model):
     assert_same(decoder.step([7]), expected, tolerance=0.05)
 
 
-@pytest.mark.skipif(not has_packing(), reason="this torch has no MKL")
-@pytest.mark.parametrize("rows", [1, 2, 3, 7, 16, 17])
-def test_packed_weights_give_the_same_product(rows):
+@pytest.mark.parametrize("rows", [1, 2, 7, 16, FEW_ROWS.stop - 1, FEW_ROWS.stop])
+@pytest.mark.parametrize("out", [PART, 3 * PART, 50])
+def test_products_in_parts_are_the_product(rows, out):
     generator = torch.Generator().manual_seed(0)
-    weight, x = torch.randn(50, 30, generator=generator), torch.randn(rows, 30, generator=generator)
-    projection = Projection(weight, 16)
-    assert projection.packed is not None
-    assert Projection(weight, 2).packed is None
-    torch.testing.assert_close(projection(x), x @ weight.T, rtol=1e-5, atol=1e-5)
+    weight, x = torch.randn(out, 30, generator=generator), torch.randn(rows, 30, generator=generator)
+    torch.testing.assert_close(Projection(weight)(x), x @ weight.T, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_several_tokens_at_once_give_what_they_give_one_by_one(make_model, shape):
+    model = make_model(**SHAPES[shape])
+    decoder = Decoder(model, 3, 20)
+    sequences = [[5, 9, 12, 40], [7], [30, 31, 32, 33, 34, 35, 36]]
+    decoder.read(sequences, range(3))
+    more = [[8, 3, 250], [9, 4, 251], [10, 5, 252]]
+    logits = decoder.extend(more)
+    for count in range(3):
+        expected = whole_passes(model, [ids + new[: count + 1] for ids, new in zip(sequences, more, strict=True)])
+        assert_same(logits[:, count], expected)
+
+
+def test_what_is_taken_back_is_not_seen(make_model):
+    model = make_model()
+    decoder = Decoder(model, 2, 20)
+    decoder.read([[5, 9, 12], [7, 6]], [0, 1])
+    decoder.extend([[1, 2, 3], [1, 2, 3]])
+    decoder.take_back(0, 2)
+    decoder.take_back(1, 3)
+    assert decoder.lengths == [4, 2]
+    assert_same(decoder.step([8, 9]), whole_passes(model, [[5, 9, 12, 1, 8], [7, 6, 9]]))

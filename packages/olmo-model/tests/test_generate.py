@@ -9,6 +9,7 @@ from olmo_model.errors import UserError
 from olmo_model.generate import Request, continue_all, continue_ids
 from olmo_model.model_folder import save_model
 from olmo_model.sampling import Sampling
+from olmo_model.speculation import Accepted
 
 PROMPT = [5, 9, 12, 40]
 
@@ -105,6 +106,27 @@ def test_a_prompt_enters_when_another_ends(make_model):
     assert seen == stops
     assert [one.ids for one in found] == [one.ids[: stops[number]] for number, one in enumerate(whole)]
     assert {one.finish_reason for one in found} == {"stop"}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 6])
+@pytest.mark.parametrize("temperature", [0.0, 0.3])
+@pytest.mark.parametrize("length", [1, 2, 9, 40])
+def test_guesses_change_no_token(make_model, batch_size, temperature, length):
+    model = make_model(max_sequence_length=32)
+    requests = [Request(ids=ids * 2, seed=4, sample=number) for number, ids in enumerate(RAGGED)]
+    options = {
+        "max_new_tokens": length,
+        "sampling": Sampling(temperature=temperature),
+        "batch_size": batch_size,
+        "stop_ids": {int(continue_ids(model, RAGGED[0] * 2, max_new_tokens=8)[0][-1])},
+    }
+    accepted, without = Accepted(), Accepted()
+    expected = continuations(model, requests, speculative=False, accepted=without, **options)
+    assert continuations(model, requests, accepted=accepted, **options) == expected
+    assert (without.guessed, without.accepted) == (0, 0)
+    if length == 40 and temperature == 0:
+        assert 0 < accepted.accepted <= accepted.guessed
+        assert accepted.passes < without.passes
 
 
 def test_a_stop_id_ends_a_continuation_and_is_left_out(make_model):

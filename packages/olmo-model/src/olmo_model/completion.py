@@ -25,6 +25,7 @@ from .prompts import Prompt, prompt_of_text, read_prompts
 from .provenance import recorded
 from .run_folder import resolve
 from .sampling import Sampling
+from .speculation import Accepted
 from .tokens import load_tokenizer
 
 if TYPE_CHECKING:
@@ -96,10 +97,12 @@ def complete(
     prompts: Sequence[Prompt],
     config: GenerateConfig,
     show: Callable[[str], object] | None = None,
+    accepted: Accepted | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A row for every sample of every prompt, in order, each as soon as it and all before it are complete.
 
-    ``show`` is given the text piece by piece, as it grows, of one prompt's one sample.
+    ``show`` is given the text piece by piece, as it grows, of one prompt's one sample; ``accepted`` is told how often
+    guessed tokens were right.
     """
     requests = [
         Request(ids=prompt.ids, seed=config.seed, sample=sample)
@@ -129,6 +132,8 @@ def complete(
             batch_size=config.batch_size,
             vocab_size=language_model.tokenizer.get_vocab_size(),
             watch=watch,
+            speculative=config.speculative,
+            accepted=accepted,
         ):
             rest = texts[number].finish()
             if show is not None and rest:
@@ -157,7 +162,8 @@ def generate(
     """
     language_model = open_language_model(checkpoint, config)
     prompts = prompts_of(config, language_model)
-    rows = complete(language_model, prompts, config, show)
+    accepted = Accepted()
+    rows = complete(language_model, prompts, config, show, accepted)
     if config.output is None:
         return list(rows)
     file = Path(config.output)
@@ -180,5 +186,8 @@ def generate(
             "prompt_tokens": sum(len(prompt.ids) for prompt in prompts),
             "continuations": len(found),
             "tokens": sum(len(row["tokens"]) for row in found),
+            "passes": accepted.passes,
         }
+        if accepted.guessed:
+            record.counts |= {"guessed_tokens": accepted.guessed, "accepted_tokens": accepted.accepted}
     return found

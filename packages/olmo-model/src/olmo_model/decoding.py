@@ -4,8 +4,10 @@ Dimensions as in ``model``; N are tokens of several prompts in a row, C the posi
 
 At one sequence a step takes as long as reading the weights, so nothing else may cost: the cache lies ready and is
 written in place, sequences of different lengths need one mask for all blocks, the head reads last positions only.
-Prompts are read without padding, laid end to end. For several sequences the weights are packed once for that many rows,
-where torch has MKL: its product of few rows otherwise packs them anew each time, which costs as much as the product.
+Prompts are read without padding, laid end to end.
+
+A pass over a few tokens takes hardly longer than one over a single token, since it reads the weights once as well: what
+is likely to come next can be checked several tokens at once (``extend``).
 """
 
 from __future__ import annotations
@@ -20,34 +22,26 @@ from torch import Tensor
 from .config.model import ModelConfig
 from .model import Transformer, rotary_tables
 
-PACKED_FROM = 3  # sequences; fewer are limited by reading the weights either way
+FEW_ROWS = range(2, 33)  # of a product that is slow as a whole
+PART = 16  # rows of the weights in one product of a batch of them
 ROWS_AT_ONCE = 1024  # tokens of prompts in one pass, unless one prompt is longer
 
 
 class Projection:
-    """``x W^T``, with a copy of W packed for a number of rows where that helps."""
+    """``x W^T``. One product of few rows packs all of W each time; many small ones, of a part of W each, do not."""
 
-    def __init__(self, weight: Tensor, rows: int) -> None:
-        """``weight`` [out, in]; ``rows`` of the products to come."""
+    def __init__(self, weight: Tensor) -> None:
+        """``weight`` [out, in]."""
         self.weight = weight
-        self.rows = rows
-        self.packed: Tensor | None = None
-        if rows >= PACKED_FROM and weight.device.type == "cpu" and weight.dtype == torch.float32 and has_packing():
-            self.packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
+        self.in_parts = weight.device.type == "cpu" and weight.dtype == torch.float32 and len(weight) % PART == 0
+        if self.in_parts:
+            self.parts = weight.view(-1, PART, weight.shape[1]).transpose(1, 2)  # [out / PART, in, PART]
 
     def __call__(self, x: Tensor) -> Tensor:
         """[n, in] to [n, out]."""
-        n = len(x)
-        if self.packed is None or not PACKED_FROM <= n <= self.rows:
+        if not self.in_parts or len(x) not in FEW_ROWS:
             return F.linear(x, self.weight)
-        x = x if n == self.rows else F.pad(x, (0, 0, 0, self.rows - n))  # costs less than a product that is not packed
-        out: Tensor = torch.ops.mkl._mkl_linear(x, self.packed, self.weight, None, self.rows)
-        return out[:n]
-
-
-def has_packing() -> bool:
-    """Whether this torch has MKL's packed products."""
-    return torch._C.has_mkl and hasattr(torch.ops.mkl, "_mkl_linear")
+        return torch.bmm(x.expand(len(self.parts), -1, -1), self.parts).transpose(0, 1).reshape(len(x), -1)
 
 
 @dataclass(frozen=True)
@@ -72,14 +66,15 @@ class Decoder:
 
     def __init__(self, model: Transformer, rows: int, capacity: int, vocab_size: int | None = None) -> None:
         """``vocab_size`` is the tokenizer's: there are logits for ids below it only. The model's own weights are used
-        where they lie; packed copies take the same memory again where there are 3 rows or more."""
+        where they lie."""
         config = self.config = model.config
         self.rows, self.capacity = rows, min(capacity, config.max_sequence_length)
+        self.vocab_size = vocab_size or config.vocab_size
         self.lengths = [0] * rows
         weights = model.state_dict()
         wte = weights["transformer.wte.weight"]
         self.embedding, self.device = wte, wte.device
-        self.head = Projection(model.head.detach()[: vocab_size or config.vocab_size], rows)
+        self.head = Projection(model.head.detach())
         self.norm = _norm(config, config.d_model, weights.get("transformer.ln_f.weight"))
         cosine, sine = (table[: self.capacity] for table in rotary_tables(config, self.device))
         self.cosine = torch.cat((cosine, cosine), dim=-1).unsqueeze(1)  # [C, 1, K]
@@ -99,10 +94,10 @@ class Decoder:
             ff_norm=_norm(config, config.d_model, weights.get(stem + "ff_norm.weight")),
             q_norm=_norm(config, queries, weights[stem + "q_norm.weight"]) if config.qk_norm else None,
             k_norm=_norm(config, keys, weights[stem + "k_norm.weight"]) if config.qk_norm else None,
-            att_proj=Projection(weights[stem + "att_proj.weight"], self.rows),
-            attn_out=Projection(weights[stem + "attn_out.weight"], self.rows),
-            ff_proj=Projection(weights[stem + "ff_proj.weight"], self.rows),
-            ff_out=Projection(weights[stem + "ff_out.weight"], self.rows),
+            att_proj=Projection(weights[stem + "att_proj.weight"]),
+            attn_out=Projection(weights[stem + "attn_out.weight"]),
+            ff_proj=Projection(weights[stem + "ff_proj.weight"]),
+            ff_out=Projection(weights[stem + "ff_out.weight"]),
             keys=self.embedding.new_zeros(shape),
             values=self.embedding.new_zeros(shape),
         )
@@ -137,29 +132,43 @@ class Decoder:
             x = self._add(layer, x, attended)
         for (_, place), length in zip(group, lengths, strict=True):
             self.lengths[place] = length
-        return self.head(self.norm(x)).float()
+        return self.head(self.norm(x))[:, : self.vocab_size].float()
 
-    @torch.inference_mode()
     def step(self, ids: Sequence[int]) -> Tensor:
         """Add one id to each of the first n sequences: logits of the token after it, [n, V].
 
         A sequence that fills its capacity already is an IndexError.
         """
-        lengths = self.lengths[: len(ids)]
-        longest = max(lengths) + 1
+        return self.extend([[number] for number in ids])[:, 0]
+
+    @torch.inference_mode()
+    def extend(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Add m ids to each of the first n sequences: logits of the token after each, [n, m, V].
+
+        Sequences that have no room for them are an IndexError.
+        """
+        n, m = len(ids), len(ids[0])
+        lengths = self.lengths[:n]
+        longest = max(lengths) + m
         if longest > self.capacity:
             raise IndexError(f"no room after {self.capacity} positions")
-        positions = torch.tensor(lengths, device=self.device)
-        index = (self.first[: len(ids)] + positions.unsqueeze(1)).flatten()  # [n G]
-        cosine, sine = self.cosine[positions], self.sine[positions]  # [n, 1, K]
-        mask = self._mask(positions, longest) if min(lengths) < longest - 1 else None
-        x = F.embedding(torch.tensor(ids, device=self.device), self.embedding)  # [n, D]
+        positions = torch.tensor(lengths, device=self.device).unsqueeze(1)  # [n, 1]
+        if m > 1:
+            positions = positions + torch.arange(m, device=self.device)  # [n, m]
+        index = (self.first[:n].unsqueeze(1) + positions.unsqueeze(2)).flatten()  # [n m G]
+        cosine, sine = (table[positions.flatten()] for table in (self.cosine, self.sine))  # [n m, 1, K]
+        mask = self._mask(positions, longest) if m > 1 or min(lengths) < longest - 1 else None
+        x = F.embedding(torch.tensor(ids, device=self.device).flatten(), self.embedding)  # [n m, D]
         for layer in self.layers:
             q, _, _ = self._project(layer, x, cosine, sine, index)
-            x = self._add(layer, x, self._attend_to_cache(layer, q, longest, mask))
-        for place in range(len(ids)):
-            self.lengths[place] += 1
-        return self.head(self.norm(x)).float()
+            x = self._add(layer, x, self._attend_to_cache(layer, q, n, longest, mask))
+        for place in range(n):
+            self.lengths[place] += m
+        return self.head(self.norm(x))[:, : self.vocab_size].float().view(n, m, -1)
+
+    def take_back(self, place: int, count: int) -> None:
+        """Remove the last ``count`` positions of the sequence at ``place``."""
+        self.lengths[place] -= count
 
     def copy(self, source: int, target: int) -> None:
         """Make the sequence at ``target`` the same as that at ``source``."""
@@ -207,25 +216,33 @@ class Decoder:
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped).transpose(1, 2)
 
-    def _attend_to_cache(self, layer: Layer, q: Tensor, longest: int, mask: Tensor | None) -> Tensor:
-        """Queries [n, H, K] of one new token each, to all of their own sequence: [n, H K]."""
-        n, size = len(q), self.config.head_size
-        of_a_head = q.reshape(n * self.config.kv_heads, -1, size)  # [n G, H / G, K]
-        keys, values = (kept[: n * self.config.kv_heads, :longest] for kept in (layer.keys, layer.values))
+    def _attend_to_cache(self, layer: Layer, q: Tensor, n: int, longest: int, mask: Tensor | None) -> Tensor:
+        """Queries [n m, H, K] of m new tokens in each of n sequences, to their own sequence: [n m, H K]."""
+        heads, size = self.config.kv_heads, self.config.head_size
+        m, shared = len(q) // n, self.config.n_heads // heads
+        if m > 1:
+            q = q.view(n, m, heads, shared, size).transpose(1, 2)  # [n, G, m, H / G, K]
+        keys, values = (kept[: n * heads, :longest] for kept in (layer.keys, layer.values))
         scores = torch.baddbmm(
             self.unmasked if mask is None else mask,
-            of_a_head,
+            q.reshape(n * heads, m * shared, size),
             keys.transpose(1, 2),
             beta=0 if mask is None else 1,
             alpha=size**-0.5,
         )
-        return torch.bmm(scores.softmax(-1), values).view(n, self.config.d_model)
+        attended = torch.bmm(scores.softmax(-1), values)  # [n G, m H / G, K]
+        if m > 1:
+            attended = attended.view(n, heads, m, shared * size).transpose(1, 2)
+        return attended.reshape(n * m, self.config.d_model)
 
     def _mask(self, positions: Tensor, longest: int) -> Tensor:
-        """0 where a sequence has a key and -inf behind its end, [n G, 1, longest]."""
-        behind = torch.arange(longest, device=self.device) > positions.unsqueeze(1)
+        """0 for the keys that a token sees, -inf for those behind it, [n G, m H / G, longest]; [n G, 1, longest] where
+        m is 1."""
+        behind = torch.arange(longest, device=self.device) > positions.unsqueeze(2)  # [n, m, longest]
         mask: Tensor = self.embedding.new_zeros(behind.shape).masked_fill_(behind, -torch.inf)
-        return mask.repeat_interleave(self.config.kv_heads, dim=0).unsqueeze(1)
+        if positions.shape[1] > 1:
+            mask = mask.repeat_interleave(self.config.n_heads // self.config.kv_heads, dim=1)
+        return mask.repeat_interleave(self.config.kv_heads, dim=0)
 
     def _add(self, layer: Layer, x: Tensor, attended: Tensor) -> Tensor:
         """The rest of the block: attention's output, then the MLP, each added to ``x`` [N, D]."""

@@ -18,7 +18,9 @@ from .decoding import Decoder
 from .errors import UserError
 from .model import Transformer
 from .sampling import Sampling, choose, draws
+from .speculation import Accepted, Lookup
 
+ROWS_CHECKED = 16  # new tokens of all sequences in a pass; more take longer than they may save
 FinishReason = Literal["end", "stop", "length", "context"]
 
 
@@ -47,7 +49,15 @@ class Running:
     number: int
     request: Request
     draws: Iterator[float]
+    lookup: Lookup
     new: list[int] = field(default_factory=list)
+    drawn: list[float] = field(default_factory=list)
+
+    def numbers(self, count: int) -> list[float]:
+        """The draws for the next ``count`` tokens."""
+        while len(self.drawn) < len(self.new) + count:
+            self.drawn.append(next(self.draws))
+        return self.drawn[len(self.new) : len(self.new) + count]
 
 
 def check_prompt(ids: Sequence[int], config: ModelConfig, where: str | None = None, line: int | None = None) -> None:
@@ -79,14 +89,20 @@ def continue_all(
     batch_size: int = 16,
     vocab_size: int | None = None,
     watch: Callable[[int, int], bool] | None = None,
+    speculative: bool = True,
+    accepted: Accepted | None = None,
 ) -> Iterator[tuple[int, Continuation]]:
     """Continue every request: pairs of its number and its continuation, in the order in which they end.
 
     At most ``batch_size`` are computed at once. ``vocab_size`` is the tokenizer's: rows of the embedding past it are
     never chosen. ``watch`` is told the number of a request and each of its new ids, and says whether it is to stop
     there. A prompt that the model cannot read is a UserError before anything is computed.
+
+    ``speculative``: where the text repeats itself, guess several tokens ahead and check them in one pass. Every token
+    is the one that the model chooses, with the draws that it would have had anyway; a pass over several tokens may give
+    logits other in their last bits, no more. ``accepted`` is told how often the guesses were right.
     """
-    config, sampling = model.config, sampling or Sampling()
+    config, sampling, accepted = model.config, sampling or Sampling(), accepted or Accepted()
     for request in requests:
         check_prompt(request.ids, config)
     if not requests:
@@ -94,7 +110,7 @@ def continue_all(
     longest = max(len(request.ids) for request in requests)
     decoder = Decoder(model, min(batch_size, len(requests)), longest + max_new_tokens, vocab_size)
     waiting = deque(
-        Running(number, request, draws(request.seed, request.ids, request.sample))
+        Running(number, request, draws(request.seed, request.ids, request.sample), Lookup(request.ids))
         for number, request in enumerate(requests)
     )
 
@@ -111,11 +127,13 @@ def continue_all(
             return "length"
         return "context" if len(running.request.ids) + len(running.new) > config.max_sequence_length else None
 
-    def choices(logits: Tensor, group: Sequence[Running]) -> list[int]:
-        best = logits.amax(dim=-1)  # NaN where there is one
-        if not best.isfinite().all():
+    def choices(logits: Tensor, group: Sequence[Running]) -> list[list[int]]:
+        """Of the logits [n, m, V]."""
+        if not logits.amax(dim=-1).isfinite().all():  # NaN where there is one
             raise UserError("the model gives numbers that are not finite", fix="check its weights")
-        return choose(logits, sampling, [next(running.draws) for running in group]).tolist()
+        n, m, _ = logits.shape
+        numbers = [number for running in group for number in running.numbers(m)]
+        return choose(logits.flatten(0, 1), sampling, numbers).view(n, m).tolist()
 
     batch: list[Running | None] = [None] * decoder.rows
     while waiting or any(batch):
@@ -124,16 +142,45 @@ def continue_all(
             if running is None and waiting:
                 batch[place] = entering[place] = waiting.popleft()
         if entering:
-            logits, group = enter(decoder, entering), list(entering.values())
+            group = list(entering.values())
+            guesses: list[list[int]] = [[] for _ in group]
+            logits = enter(decoder, entering).unsqueeze(1)
         else:
             close_gaps(decoder, batch)
             group = [running for running in batch if running is not None]
-            logits = decoder.step([running.new[-1] for running in group])
-        for running, chosen in zip(group, choices(logits, group), strict=True):
-            reason = take(running, chosen)
-            if reason is not None:
-                batch[batch.index(running)] = None
-                yield running.number, Continuation(running.new, reason)
+            guesses = guess(decoder, group) if speculative else [[] for _ in group]
+            longest = max(map(len, guesses))
+            logits = decoder.extend(
+                [
+                    [running.new[-1], *ids, *[0] * (longest - len(ids))]
+                    for running, ids in zip(group, guesses, strict=True)
+                ]
+            )
+        for running, guessed, chosen in zip(group, guesses, choices(logits, group), strict=True):
+            right = equal_at_first(guessed, chosen)
+            place = batch.index(running)
+            decoder.take_back(place, len(chosen) - 1 - right)
+            running.lookup.learn(len(guessed), right)
+            running.lookup.add(chosen[: right + 1])
+            accepted.add(len(guessed), right)
+            for new in chosen[: right + 1]:
+                reason = take(running, new)
+                if reason is not None:
+                    batch[place] = None
+                    yield running.number, Continuation(running.new, reason)
+                    break
+
+
+def guess(decoder: Decoder, group: Sequence[Running]) -> list[list[int]]:
+    """Tokens that may come next in each sequence, as many as one pass takes and the cache has room for."""
+    most = min(ROWS_CHECKED // len(group), decoder.capacity - max(decoder.lengths[: len(group)])) - 1
+    return [running.lookup.guess(most) for running in group]
+
+
+def equal_at_first(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many ids at the beginning are the same."""
+    pairs = zip(left, right, strict=False)
+    return next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(left), len(right)))
 
 
 def enter(decoder: Decoder, entering: dict[int, Running]) -> Tensor:
@@ -169,6 +216,7 @@ def continue_ids(
     top_p: float | None = None,
     seed: int = 0,
     vocab_size: int | None = None,
+    speculative: bool = True,
 ) -> tuple[list[int], FinishReason]:
     """New ids after ``ids``, and why they end; see ``continue_all``."""
     ((_, found),) = continue_all(
@@ -177,5 +225,6 @@ def continue_ids(
         max_new_tokens=max_new_tokens,
         sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
         vocab_size=vocab_size,
+        speculative=speculative,
     )
     return found.ids, found.finish_reason

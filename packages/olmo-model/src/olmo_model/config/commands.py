@@ -76,6 +76,10 @@ class GenerateConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of weights and cache. bf16 halves the memory; on processors it is no faster."""
 
+    speculative: bool = True
+    """Where the text repeats itself, guess several tokens from what stands before and check them in one pass. The text
+    is the same without, in more time."""
+
     tokenizer: str | None = None
     """The model's tokenizer.json, where it does not lie in the folder."""
 
