@@ -65,6 +65,7 @@ def check_tokens(folder: Path, report: Report, options: Options) -> str:
         if manifest[name] is not None and manifest[name] >= vocab_size:
             report.problem(path, f"{name} {manifest[name]} is not below vocab_size {vocab_size}")
     table = Table()
+    largest = 0
     fingerprint = hashlib.sha256()
     for number, (file, csv_name) in enumerate(zip(manifest["files"], tables, strict=True)):
         ids = folder / file["path"]
@@ -73,7 +74,9 @@ def check_tokens(folder: Path, report: Report, options: Options) -> str:
             continue
         fingerprint.update(f"{file['path']}\0{file['tokens']}\0{digest_file(ids)}\n".encode())
         ends = check_table(folder / csv_name, number, file, table, options.documents is not None, report)
-        check_ids(ids, file, ends, manifest, report)
+        largest = max(largest, check_ids(ids, file, ends, manifest, report))
+    if "max_token_id" in manifest:
+        report.equal(path, "max_token_id", manifest["max_token_id"], largest)
     report.equal(path, "fingerprint", manifest["fingerprint"], "sha256:" + fingerprint.hexdigest())
     for name in ("tokens", "documents"):
         report.equal(path, name, manifest[name], sum(file[name] for file in manifest["files"]))
@@ -124,19 +127,21 @@ def check_table(
     return np.array(ends, dtype=np.int64)
 
 
-def check_ids(path: Path, file: Any, ends: npt.NDArray[np.int64], manifest: Any, report: Report) -> None:
-    """Size, range, and EOS at the last place of every document and nowhere else."""
+def check_ids(path: Path, file: Any, ends: npt.NDArray[np.int64], manifest: Any, report: Report) -> int:
+    """Size, range, and EOS at the last place of every document and nowhere else; returns the largest id."""
     dtype = np.dtype(manifest["dtype"]).newbyteorder("<")
     size = path.stat().st_size
     if size != file["tokens"] * dtype.itemsize:
         what = f"{file['tokens']} tokens of {manifest['dtype']}"
         report.problem(path, f"{size} bytes, but {what} are {file['tokens'] * dtype.itemsize}")
-        return
+        return 0
     if size == 0:
-        return
+        return 0
+    largest = 0
     ids = np.memmap(path, dtype=dtype, mode="r")
     for start in range(0, len(ids), CHUNK):
         part = np.asarray(ids[start : start + CHUNK])
+        largest = max(largest, int(part.max()))
         beyond = np.flatnonzero(part >= manifest["vocab_size"])
         if len(beyond):
             place = int(beyond[0])
@@ -157,6 +162,7 @@ def check_ids(path: Path, file: Any, ends: npt.NDArray[np.int64], manifest: Any,
                 path,
                 f"token {place} is {ids[place]}, not the EOS of the document in row {row + 1} of the CSV",
             )
+    return largest
 
 
 def next_end(ends: npt.NDArray[np.int64], place: int) -> int | None:

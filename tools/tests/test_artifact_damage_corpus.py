@@ -204,6 +204,7 @@ TOKENS: list[Damage] = [
         "tokenizer_digest",
     ),
     ("totals", manifest(lambda m: m.update(tokens=1)), M, None, "tokens is 1, but the content gives"),
+    ("largest id", manifest(lambda m: m.update(max_token_id=1)), M, None, "max_token_id is 1, but the content gives"),
     ("vocabulary", manifest(lambda m: m.update(vocab_size=300)), M, None, "vocab_size is 300"),
     ("pad", manifest(lambda m: m.update(pad_token_id=400)), M, None, "pad_token_id 400 is not below"),
     ("kept", manifest(lambda m: m["counts"].update(kept=4, dropped=1)), M, None, "counts.kept is 4"),

@@ -121,6 +121,19 @@ def test_what_cannot_be_mixed_is_refused(reshard, sources, capsys, rates, more, 
     assert not (sources / "mixed").exists()
 
 
+def test_the_largest_id_is_known_and_one_beyond_the_tokenizer_refused(reshard, sources, capsys):
+    assert reshard({"tokens-one": 1, "tokens-two": 1}, max_size_bytes=400) == 0
+    manifest = json.loads((sources / "mixed/manifest.json").read_bytes())
+    assert manifest["max_token_id"] == max(max(ids) for *_, ids in documents(sources / "mixed"))
+    file = next((sources / "tokens-one").glob("*.npy"))
+    ids = np.fromfile(file, dtype="<u2")
+    ids[0] = 9999
+    ids.tofile(file)
+    assert reshard({"tokens-one": 1}, out="new", max_size_bytes=400) == 2
+    assert "the sources hold id 9999, and the tokenizer has 270" in capsys.readouterr().err
+    assert not (sources / "new").exists()
+
+
 def test_a_damaged_table_names_file_and_line(reshard, sources, capsys):
     table = next((sources / "tokens-one").glob("*.csv.gz"))
     rows = gzip.decompress(table.read_bytes()).splitlines(keepends=True)

@@ -94,6 +94,7 @@ def test_layout_and_content(dolma, corpus, tokenizer, tmp_path):
         "eos_token_id": 0,
         "pad_token_id": 1,
         "bos_token_id": None,
+        "max_token_id": max(int(document["ids"].max()) for document in documents),
         "tokenizer_digest": digest_file(tokenizer / "tokenizer.json"),
         "tokens": sum(len(document["ids"]) for document in documents),
         "documents": 40,

@@ -262,6 +262,7 @@ def tokens(root: Path) -> Path:
     parts = [rows[1:], rows[:1]]
     files = []
     index = []
+    largest = 0
     fingerprint = hashlib.sha256()
     for number, part in enumerate(parts):
         ids: list[int] = []
@@ -273,6 +274,7 @@ def tokens(root: Path) -> Path:
             writer.writerow([start, len(ids), document["id"], path, line])
             hashed = int.from_bytes(hashlib.sha256(document["id"].encode()).digest()[:8], "little")
             index.append((hashed, number, row, start))
+        largest = max([largest, *ids])
         name = f"part-{number}-00000"
         write(folder / f"{name}.npy", struct.pack(f"<{len(ids)}H", *ids))
         write(folder / f"{name}.csv.gz", table.getvalue().encode())
@@ -287,6 +289,7 @@ def tokens(root: Path) -> Path:
         "eos_token_id": EOS,
         "pad_token_id": PAD,
         "bos_token_id": None,
+        "max_token_id": largest,
         "tokenizer_digest": digest(folder / "tokenizer.json"),
         "files": files,
         "tokens": sum(file["tokens"] for file in files),

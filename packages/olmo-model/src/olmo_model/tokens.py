@@ -49,6 +49,7 @@ class Tokens:
     """An opened and verified tokens artifact; of its files nothing but their ends is read until it is asked for."""
 
     bos_token_id: int | None = None
+    max_token_id: int | None = None  # the largest in any file, where it is known
     text_field = "text"  # key of the text in the documents, dots lead into objects
     cache_bytes = CACHE_BYTES  # of memory for what is behind URLs
     stripped = False  # whether what was encoded is the text without white space at both ends
@@ -89,6 +90,7 @@ class Tokens:
             self.lengths: list[int] = [row["tokens"] for row in manifest["files"]]
             self.documents: list[int] = [row["documents"] for row in manifest["files"]]
             self.bos_token_id = manifest.get("bos_token_id")
+            self.max_token_id = manifest.get("max_token_id")
             self.text_field = manifest.get("fields", {}).get("text", "text")
             self.stripped = manifest.get("compat") == "dolma"
         except KeyError as error:
@@ -96,8 +98,7 @@ class Tokens:
         except (TypeError, AttributeError) as error:
             raise UserError("files is no list of objects, or fields no object", where=place, fix=REMAKE) from error
         counts = (self.vocab_size, self.eos_token_id, self.pad_token_id, *self.lengths, *self.documents)
-        if self.bos_token_id is not None:
-            counts += (self.bos_token_id,)
+        counts += tuple(value for value in (self.bos_token_id, self.max_token_id) if value is not None)
         names = (self.dtype_name, self.tokenizer_digest, self.fingerprint, self.text_field, *self.paths)
         if not all(type(count) is int and count >= 0 for count in counts) or not all(
             isinstance(name, str) for name in names

@@ -35,6 +35,7 @@ from .config.training import TrainConfig
 from .errors import UserError
 from .evaluate import Scorer, load_requests, load_windows, perplexity, rank_classification
 from .files import write_json
+from .id_check import check_ids
 from .loss import Loss, documents_of, language_model_loss
 from .model import Transformer
 from .parallel import draw_first_weights, let_go, on_grid, recompute, reduce_over_replicas, spread
@@ -131,6 +132,7 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> int:
         if not ranks.first:
             logging.getLogger(__package__).setLevel(logging.WARNING)
         plan = ranks.together(lambda: make_plan(config, ranks.world))
+        check_ids(plan.tokens, ranks)
         if overwrite:
             ranks.together(lambda: RunFolder(Path(config.save_folder)).remove() if ranks.first else None)
         return _train(plan, on_grid(ranks, config.parallel, plan.model), threads, began)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .config.training import TrainConfig
 from .evaluate import load_requests, load_windows
+from .id_check import check_ids
 from .plan import make_plan
 from .presets import parameter_count
 from .ranks import ALONE
@@ -20,6 +21,7 @@ def validate(config: TrainConfig) -> str:
     Returns a line that says what would be trained. Whatever does not hold is a UserError.
     """
     plan = make_plan(config)
+    check_ids(plan.tokens)
     facts = {
         "tokens_fingerprint": plan.tokens.fingerprint,
         "tokenizer_digest": plan.tokens.tokenizer_digest,

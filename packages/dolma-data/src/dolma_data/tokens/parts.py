@@ -44,6 +44,8 @@ class Parts:
     """The manifest's list of files."""
     digests: dict[str, str] = field(default_factory=dict)
     """Digest of each file of tokens and of its table, by name."""
+    largest: int = 0
+    """Largest id of all."""
 
     def fingerprint(self) -> str:
         """Digest of the lines ``path NUL tokens NUL digest-of-file LF`` in reading order."""
@@ -161,6 +163,7 @@ def _end_part(number: int, pieces: Iterable[Written], merge: Merge, parts: Parts
             table.write(piece.table)
             tokens += piece.tokens
             documents += piece.documents
+            parts.largest = max(parts.largest, piece.largest)
             progress.advance(piece.documents)
         assert stream is not None
         with stream:

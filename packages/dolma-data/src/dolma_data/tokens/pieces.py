@@ -68,6 +68,8 @@ class Written:
     """Bytes of its tokens."""
     tokens: int
     documents: int
+    largest: int
+    """Largest id."""
     table: bytes
 
 
@@ -113,7 +115,8 @@ def write_piece(piece: Piece, merge: Merge) -> Written:
     save_array(_index_path(merge, piece.number), index[np.argsort(index["hash"], kind="stable")])
     identifiers = [names[start:end].decode() for start, end in pairwise([0, *name_ends.tolist()])]
     table = _pack_table(piece.token + starts, piece.token + ends, identifiers, rows, merge)
-    return Written(piece.part, len(laid), piece.tokens, len(rows), table)
+    largest = int(np.frombuffer(laid, dtype=dtype).max())
+    return Written(piece.part, len(laid), piece.tokens, len(rows), largest, table)
 
 
 def _gather(path: Path, froms: Numbers, lengths: Numbers, tos: Numbers, target: bytearray) -> None:

@@ -108,6 +108,12 @@ def reshard(config: ReshardConfig) -> dict[str, Any]:
             order_documents(merge, config.max_workers)
             size = _tokens_of_file(config, prepared, merge)
             parts = write_parts(merge, sum(unit.tokens for unit in prepared), size, config.max_workers)
+            if parts.largest >= known["vocab_size"]:
+                raise UserError(
+                    f"the sources hold id {parts.largest}, and the tokenizer has {known['vocab_size']}",
+                    where=tokenizer,
+                    fix="give the tokenizer that they were made with",
+                )
             shutil.rmtree(scratch, ignore_errors=True)
             with writing(folder / TOKENIZER_FILE):
                 shutil.copyfile(tokenizer, folder / TOKENIZER_FILE)
@@ -115,6 +121,7 @@ def reshard(config: ReshardConfig) -> dict[str, Any]:
                 "artifact": ARTIFACT,
                 "format_version": 1,
                 **known,
+                "max_token_id": parts.largest,
                 "files": parts.files,
                 "tokens": sum(file["tokens"] for file in parts.files),
                 "documents": counts["kept"],

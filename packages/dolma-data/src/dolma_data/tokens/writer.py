@@ -127,6 +127,7 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
                 "eos_token_id": special.eos,
                 "pad_token_id": special.pad,
                 "bos_token_id": special.bos,
+                "max_token_id": parts.largest,
                 "tokenizer_digest": record.digests[str(tokenizer_path)],
                 "files": parts.files,
                 "tokens": sum(file["tokens"] for file in parts.files),
