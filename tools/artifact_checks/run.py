@@ -26,9 +26,9 @@ def check_run(folder: Path, report: Report, options: Options) -> str:
     """Check ``RUN/``; its checkpoints are artifacts of their own."""
     path = folder / "manifest.json"
     manifest = load(path, "run", report)
-    check_config(folder / "config.yaml", report)
+    config = check_config(folder / "config.yaml", report)
     steps = check_metrics(folder / "metrics.jsonl", report)
-    check_ledger(folder / "data_order.jsonl", manifest, report)
+    check_ledger(folder / "data_order.jsonl", manifest, report, began=not config.get("load_trainer_state"))
     check_page(folder / "report.html", report)
     checkpoints = sorted(int(place.name[4:]) for place in folder.glob("step*") if re.fullmatch(r"step\d+", place.name))
     check_latest(folder / "latest", folder, checkpoints, report)
@@ -60,18 +60,21 @@ def check_kin(folder: Path, step: int, manifest: Any, report: Report) -> None:
             report.equal(path, name, checkpoint[name], manifest[name])
 
 
-def check_config(path: Path, report: Report) -> None:
-    """config.yaml is a mapping."""
+def check_config(path: Path, report: Report) -> dict[str, Any]:
+    """config.yaml is a mapping; returns it."""
     import yaml
 
     try:
-        if not isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict):
-            report.problem(path, "not a mapping of keys to values")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+        report.problem(path, "not a mapping of keys to values")
     except FileNotFoundError:
         report.problem(path, "missing")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         report.problem(path, f"not valid YAML: {error}", None if mark is None else mark.line + 1)
+    return {}
 
 
 def check_metrics(path: Path, report: Report) -> int:
@@ -97,15 +100,16 @@ def check_metrics(path: Path, report: Report) -> int:
     return count
 
 
-def check_ledger(path: Path, manifest: Any, report: Report) -> None:
-    """Rows of data_order.jsonl follow one another; a row replaces all before it from its first step on."""
+def check_ledger(path: Path, manifest: Any, report: Report, *, began: bool) -> None:
+    """Rows of data_order.jsonl follow one another; a row replaces all before it from its first step on. A run that
+    ``began`` by itself begins at step 1."""
     in_force: list[Any] = []
     for number, row in rows(path, "data_order", report):
         if manifest is not None:
             report.equal(path, "tokens_fingerprint", row["tokens_fingerprint"], manifest["tokens_fingerprint"], number)
         if row["first_instance"] >= row["instances"]:
             report.problem(path, f"first_instance {row['first_instance']} of {row['instances']} instances", number)
-        if not in_force and row["first_step"] != 1:
+        if began and not in_force and row["first_step"] != 1:
             report.problem(path, f"the first row begins at step {row['first_step']}, not at step 1", number)
         in_force = [old for old in in_force if old["first_step"] <= row["first_step"]]
         if in_force:

@@ -41,6 +41,8 @@ class LateTrainer(Trainer):
         metrics = super().train_step(batch, reduce_global_loss)
         rate = self.optim.param_groups[0]["lr"]
         self.rows.append(metrics | {"optim/learning_rate": rate, "instances": batch["index"].tolist()})
+        if self.global_step == cases.SAVED_AT:
+            self.save_unsharded_checkpoint()
         return metrics
 
 
@@ -105,6 +107,7 @@ def train_config(work: Path, name: str) -> TrainConfig:
 
 def compute_trainings(work: Path) -> None:
     """Train by OLMo's own loop; AdamW's step is torch's."""
+    torch.cuda.get_rng_state = lambda *_: torch.empty(0, dtype=torch.uint8)  # OLMo saves it without asking for a device
     for name, given in cases.TRAININGS.items():
         config = train_config(work, name)
         model = OLMo(config.model)

@@ -42,6 +42,7 @@ READS_PADDING = "olmo reads padding"  # its ids hold the padding id; those of th
 BFLOAT16 = "olmo bfloat16"  # its weights are stored in bfloat16, and are such in float32 too
 
 STEPS = 100
+SAVED_AT, CONTINUED_TO = 50, 70  # the checkpoint of ai2-olmo that olmo-model goes on from, and how far
 SEQUENCE, GLOBAL_BATCH, MICRO_BATCH, SEED = 32, 8, 4, 6198
 FILTER = {"max_period": 4, "min_period": 1, "max_count": 6}
 SMALL = {"d_model": 64, "n_heads": 4, "n_layers": 2, "max_sequence_length": SEQUENCE}

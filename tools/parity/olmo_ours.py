@@ -264,12 +264,17 @@ def train(work: Path) -> None:
 
 
 def train_official(work: Path) -> None:
-    """The same trainings from the configurations that ai2-olmo wrote."""
+    """The same trainings from the configurations that ai2-olmo wrote, and further from its checkpoints."""
     for name, given in cases.TRAININGS.items():
         folder = work / "trainings" / cases.folder_name(name)
         run(
             "train", str(folder / "official.yaml"), f"--save_folder={folder / 'run-official'}", "--loss.semantics",
             given["loss"], "--device", "cpu", "--threads", "1",
+        )  # fmt: skip
+        run(
+            "train", str(folder / "official.yaml"), f"--save_folder={folder / 'run-continued'}", "--loss.semantics",
+            given["loss"], "--device", "cpu", "--threads", "1", f"--stop_at={cases.CONTINUED_TO}",
+            f"--load_path={folder / 'ai2' / f'step{cases.SAVED_AT}-unsharded'}",
         )  # fmt: skip
 
 

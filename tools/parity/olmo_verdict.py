@@ -26,6 +26,12 @@ TRAINED = {
 DEVIATIONS = 4.5  # of a standard deviation's own error, and of a mean's; one in 150,000 lies beyond
 KOLMOGOROV = 2.3  # limit of the scaled two-sample statistic; one in 20,000 lies beyond
 EXTREME = 0.02  # relative difference of the largest numbers of two cut distributions of 10,000 and more
+# olmo-model's runs: folder, what it is told, and the steps before its first and up to its last
+RUNS = (
+    ("run", "", 0, cases.STEPS),
+    ("run-official", ", OLMo's file", 0, cases.STEPS),
+    ("run-continued", ", OLMo's checkpoint", cases.SAVED_AT, cases.CONTINUED_TO),
+)
 SAYS_NOTHING = {"init_fn", "init_device"}  # of OLMo's settings: they change no weight and no logit of a checkpoint
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -139,15 +145,17 @@ def trainings(work: Path) -> Iterator[Row]:
         theirs = json.loads((folder / "ai2.json").read_text(encoding="utf-8"))
         seen = np.array([row["instances"] for row in theirs])
         yield Row("instances of every step not equal", name, different(order, seen), 0)
-        for run, source in (("run", ""), ("run-official", ", OLMo's file")):
+        yield Row("steps of ai2-olmo missing", name, abs(len(theirs) - cases.STEPS), 0)
+        for run, source, first, last in RUNS:
             lines = (folder / run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
             ours = [json.loads(line) for line in lines]
-            missing = abs(len(ours) - cases.STEPS) + abs(len(theirs) - cases.STEPS)
-            yield Row(f"steps missing{source}", name, missing, 0)
+            steps = [row["step"] for row in ours]
+            yield Row(f"steps missing{source}", name, len({*range(first + 1, last + 1)} ^ {*steps}), 0)
             for key, (check, allowed) in TRAINED.items():
                 if key == "train/ZLoss" and not given.get("z_loss"):
                     continue
-                left, right = (np.array([row.get(key, math.nan) for row in rows]) for rows in (ours, theirs))
+                both = (ours, theirs[first:last])
+                left, right = (np.array([row.get(key, math.nan) for row in rows]) for rows in both)
                 scale = right if "relative" in check else 1
                 figure = float((np.abs(left - right) / scale).max()) if len(left) == len(right) > 0 else math.inf
                 yield Row(f"{check}, {given['loss']}{source}", name, figure, allowed)

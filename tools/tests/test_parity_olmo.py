@@ -59,17 +59,19 @@ def trained(tmp_path, monkeypatch):
     """A training of two steps by both sides; ``write`` changes rows of the run by our own configuration."""
     monkeypatch.setattr(cases, "TRAININGS", {"short": {"loss": "v1"}})
     monkeypatch.setattr(cases, "STEPS", 2)
+    runs = (("run", "", 0, 2), ("run-official", ", OLMo's file", 0, 2), ("run-continued", ", OLMo's checkpoint", 1, 2))
+    monkeypatch.setattr(verdict, "RUNS", runs)
     row = {"train/CrossEntropyLoss": 2.0, "optim/learning_rate": 1e-3, "optim/total_grad_norm": 4.0}
     np.savez(tmp_path / "orders-ours.npz", trained=np.array([[3, 1], [0, 2]]))
-    for run in ("run", "run-official"):
+    lines = [json.dumps(row | {"step": step}) + "\n" for step in (1, 2)]
+    for run, _, first, last in runs:
         (tmp_path / "trainings" / "short" / run).mkdir(parents=True)
-    lines = 2 * (json.dumps(row) + "\n")
-    (tmp_path / "trainings" / "short" / "run-official" / "metrics.jsonl").write_text(lines)
+        (tmp_path / "trainings" / "short" / run / "metrics.jsonl").write_text("".join(lines[first:last]))
     theirs = [row | {"instances": [3, 1]}, row | {"instances": [0, 2]}]
     (tmp_path / "trainings" / "short" / "ai2.json").write_text(json.dumps(theirs))
 
     def write(*changes):
-        lines = [json.dumps(row | change) + "\n" for change in changes]
+        lines = [json.dumps(row | {"step": step} | change) + "\n" for step, change in enumerate(changes, start=1)]
         (tmp_path / "trainings" / "short" / "run" / "metrics.jsonl").write_text("".join(lines))
         return {row.check: row for row in verdict.trainings(tmp_path)}
 
@@ -78,7 +80,7 @@ def trained(tmp_path, monkeypatch):
 
 def test_equal_trainings_miss_nothing(trained):
     rows = trained({}, {})
-    assert [row.figure for row in rows.values()] == [0] * 9
+    assert [row.figure for row in rows.values()] == [0] * 14
 
 
 def test_a_loss_that_drifts_is_a_miss(trained):
@@ -93,6 +95,16 @@ def test_a_training_by_olmos_file_is_compared_too(trained, tmp_path):
     assert rows["steps missing, OLMo's file"].figure == 2
     assert rows["loss of every step, v1, OLMo's file"].figure == math.inf
     assert rows["loss of every step, v1"].met
+
+
+def test_steps_behind_a_checkpoint_of_ai2_olmo_are_compared_with_its_own(trained, tmp_path):
+    place = tmp_path / "trainings" / "short" / "run-continued" / "metrics.jsonl"
+    row = json.loads(place.read_text())
+    place.write_text(json.dumps(row | {"train/CrossEntropyLoss": 2.001}) + "\n")
+    rows = trained({}, {})
+    assert [row.check for row in rows.values() if not row.met] == ["loss of every step, v1, OLMo's checkpoint"]
+    place.write_text(json.dumps(row | {"step": 1}) + "\n")
+    assert trained({}, {})["steps missing, OLMo's checkpoint"].figure == 2
 
 
 def test_a_value_or_a_step_that_is_missing_is_a_miss(trained):

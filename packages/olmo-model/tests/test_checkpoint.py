@@ -110,6 +110,7 @@ def test_only_whole_checkpoints_count_and_the_newest_is_meant(make_model, make_u
     assert (tmp_path / "latest").read_text() == "step10\n"
     assert outlived(tmp_path, None) == []
     assert outlived(tmp_path, 1) == [tmp_path / "step9"]
+    assert outlived(tmp_path, 1, 9) == []
     with pytest.raises(UserError, match="no model here"):
         resolve(tmp_path / "step11.partial")
 

@@ -117,10 +117,10 @@ tokenizer:
   identifier: {tokens}/tokenizer.json
   truncate_direction: right
 save_folder: {folder}/${{run_name}}
-remote_save_folder: s3://bucket/place
+remote_save_folder: file://{folder}/copy
 save_overwrite: true
 save_interval: 3
-save_interval_unsharded: null
+save_interval_unsharded: 5
 save_interval_ephemeral: 2
 save_num_checkpoints_to_keep: 2
 save_num_unsharded_checkpoints_to_keep: -1
@@ -288,7 +288,11 @@ def test_a_file_with_every_field_is_planned_validated_and_trained(official, requ
     assert not (tmp_path / "every-field").exists()
     assert call("train", str(official), *requests) == 0
     folder = tmp_path / "every-field"
-    assert sorted(place.name for place in folder.glob("step*")) == ["step6", "step7"]
+    assert sorted(place.name for place in folder.glob("step*")) == ["step5", "step6", "step7"]  # 5 stays for good
+    for name in ("step5", "step7"):
+        assert (tmp_path / "copy" / name / "manifest.json").read_bytes() == (
+            folder / name / "manifest.json"
+        ).read_bytes()
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 5, 6, 7]
     assert rows[5]["optim/grad/transformer.blocks.0.attn_out.weight.norm"] > 0
@@ -317,7 +321,7 @@ def test_documents_of_bare_files_are_found_again(official, tmp_path):
 
 def test_bare_files_give_the_losses_of_the_artifact_they_are_of(official, tokens_folder, tmp_path):
     bare, whole = str(tmp_path / "bare"), str(tmp_path / "whole")
-    short = ["--evaluators=[]", "--stop_at=4", "--console_log_interval=1"]
+    short = ["--evaluators=[]", "--stop_at=4", "--console_log_interval=1", "--remote_save_folder=null"]
     assert call("train", str(official), *short, f"--save_folder={bare}") == 0
     assert call("train", str(official), *short, f"--save_folder={whole}", f"--data.paths=[{tokens_folder}]") == 0
 
@@ -411,6 +415,30 @@ def test_limits_and_passing_checkpoints():
     assert "time_limit" not in translated()
 
 
+def test_checkpoints_that_stay():
+    def checkpoint(**changes: object) -> dict:
+        return translated(**changes)["checkpoint"]
+
+    assert checkpoint(save_interval=10, save_interval_unsharded=50, save_num_checkpoints_to_keep=2) == {
+        "save_interval": 10, "permanent_interval": 50, "keep": 2,
+    }  # fmt: skip
+    assert checkpoint(save_interval=None, save_interval_unsharded=50, save_num_unsharded_checkpoints_to_keep=3) == {
+        "save_interval": 50, "keep": 3,
+    }  # fmt: skip
+    assert checkpoint(save_interval=10, save_interval_unsharded=50, save_num_unsharded_checkpoints_to_keep=0) == {
+        "save_interval": 10
+    }
+    told = notes(save_interval=10, save_interval_unsharded=50, save_num_unsharded_checkpoints_to_keep=3)
+    assert any(line.startswith("save_num_unsharded_checkpoints_to_keep 3 has no effect") for line in told)
+
+
+def test_what_is_taken_over_from_a_checkpoint():
+    tree = translated(load_path="/x", reset_trainer_state=True)
+    assert (tree["load_path"], tree["load_optimizer_state"], tree["load_trainer_state"]) == ("/x", True, False)
+    assert translated(load_path="/x", reset_optimizer_state=True)["load_trainer_state"] is True
+    assert "load_trainer_state" not in translated()
+
+
 def test_token_units_and_a_warm_up_longer_than_the_run():
     tree = translated(scheduler__units="tokens", scheduler__t_warmup=4096, scheduler__t_max=3e6)
     assert (tree["scheduler"]["warmup"], tree["scheduler"]["t_max"]) == ("4096T", "3000000T")
@@ -430,7 +458,6 @@ def test_token_units_and_a_warm_up_longer_than_the_run():
         ({"model__attention_dropout": 0.1}, r"model\.attention_dropout is 0\.1: .*dropout"),
         ({"model__alibi": True}, r"model\.alibi is True"),
         ({"data__generate_attention_mask": True}, r"data\.generate_attention_mask is True"),
-        ({"load_path": "/x"}, r"load_path is '/x'"),
         ({"reset_optimizer_state": True}, "reset_optimizer_state is True"),
         ({"device_train_microbatch_size": 3}, "device_train_microbatch_size 3 does not divide"),
         ({"data__datasets": {"a": ["b"]}}, "both set"),
@@ -451,12 +478,14 @@ def test_a_default_of_olmo_that_cannot_be_is_refused_as_one():
 
 
 def test_what_is_left_out_is_told_once_and_knobs_in_one_line():
-    told = notes(remote_save_folder="s3://b", data__num_workers=4, data__timeout=3, python_profiling=True)
-    assert [line for line in told if line.startswith("remote_save_folder s3://b has no effect: ")]
+    told = notes(
+        wandb={"project": None, "log_artifacts": True}, data__num_workers=4, data__timeout=3, python_profiling=True
+    )
+    assert [line for line in told if line.startswith("wandb.log_artifacts true has no effect: ")]
     assert [line for line in told if line.startswith("python_profiling true has no effect: ")]
     (knobs,) = [line for line in told if line.startswith("without effect on any result")]
     assert "data.num_workers, data.timeout" in knobs
-    assert not any("remote_save_folder" in line for line in notes())
+    assert not any("log_artifacts" in line for line in notes())
 
 
 def test_a_preset_beside_the_file_is_refused():

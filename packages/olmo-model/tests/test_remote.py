@@ -14,6 +14,7 @@ import pytest
 from object_storage import Endpoint, serve
 
 from olmo_model import remote
+from olmo_model.callbacks import remote_copy
 from olmo_model.config.commands import WhichDataConfig, WhichStepsConfig
 from olmo_model.config.data import DataSettings
 from olmo_model.config.model import ModelSettings
@@ -268,3 +269,76 @@ def test_more_files_than_a_process_may_open_are_read(write_tokens, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert [int(piece[3]) for piece in found] == [number % 250 + 2 for number in range(600)]
+
+
+def copied(client) -> dict[str, bytes]:
+    """Every object of the copy of the run."""
+    found = client.list_objects_v2(Bucket="corpus", Prefix="runs/one/").get("Contents", ())
+    keys = [each["Key"] for each in found]
+    return {key.removeprefix("runs/one/"): client.get_object(Bucket="corpus", Key=key)["Body"].read() for key in keys}
+
+
+def with_copy(tokens_folder: Path, save_folder: Path, **more: object) -> TrainConfig:
+    config = settings(tokens_folder, str(tokens_folder), save_folder, **more)
+    kept = CheckpointSettings(save_interval=2, keep=1, permanent_interval=3, ephemeral_interval=5)
+    return replace(
+        config, remote_save_folder="s3://corpus/runs/one", checkpoint=kept, max_duration="7", log_interval=1,
+        scheduler=SchedulerSettings(warmup="0", t_max="7"),
+    )  # fmt: skip
+
+
+def test_checkpoints_are_copied_as_they_come(storage, tokens_folder, tmp_path):
+    config = with_copy(tokens_folder, tmp_path / "one")
+    assert train(replace(config, stop_at=5)) == 0
+    assert sorted(path.name for path in (tmp_path / "one").glob("step*")) == ["step3", "step5"]
+    there = copied(storage.client())
+    steps = {name.split("/")[0] for name in there if name.startswith("step")}
+    assert steps >= {"step3", "step5"}
+    for folder in (tmp_path / "one/step3", tmp_path / "one/step5"):
+        for file in (path for path in folder.rglob("*") if path.is_file()):
+            assert there[file.relative_to(tmp_path / "one").as_posix()] == file.read_bytes()
+    for name in ("manifest.json", "config.yaml", "metrics.jsonl", "data_order.jsonl"):
+        assert there[name] == (tmp_path / "one" / name).read_bytes()
+    # what is fetched from there goes on like the run's own folder
+    for name, content in there.items():
+        (tmp_path / "fetched" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fetched" / name).write_bytes(content)
+    assert train(replace(config, save_folder=str(tmp_path / "fetched"), run_name="one")) == 0
+    assert "step7/manifest.json" in copied(storage.client())
+
+
+def test_a_copy_that_fails_is_made_again(storage, tokens_folder, tmp_path, caplog, monkeypatch):
+    config = with_copy(tokens_folder, tmp_path / "one")
+    put, lost = remote_copy.put, []
+
+    def failing(file: Path, url: str) -> None:
+        if len(lost) < 2:
+            lost.append(url)
+            raise UserError("the storage failed", where=url)
+        put(file, url)
+
+    monkeypatch.setattr(remote_copy, "put", failing)
+    assert train(config) == 0
+    assert "a checkpoint is not copied yet: the storage failed" in caplog.text
+    assert "step7/manifest.json" in copied(storage.client())
+    storage.client().delete_object(Bucket="corpus", Key="runs/one/step7/manifest.json")
+    assert train(config) == 0  # nothing to train, and the copy made whole
+    assert "step7/manifest.json" in copied(storage.client())
+
+
+def test_another_run_s_copy_is_left_alone(storage, tokens_folder, tmp_path):
+    config = with_copy(tokens_folder, tmp_path / "one")
+    assert train(config) == 0
+    before = copied(storage.client())
+    with pytest.raises(UserError, match=r"config\.yaml there is that of another run"):
+        train(replace(config, save_folder=str(tmp_path / "other"), seed=5))
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(UserError, match="is that of another run"):
+        train(replace(config, seed=5), overwrite=True)
+    assert (tmp_path / "one/step7").is_dir()
+    assert copied(storage.client()) == before
+    with pytest.raises(UserError, match=r"no such object|storage failed"):
+        train(replace(config, save_folder=str(tmp_path / "new"), remote_save_folder="s3://nowhere/run"))
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match="remote_save_folder is 'runs/one', no URL"):
+        replace(config, remote_save_folder="runs/one")

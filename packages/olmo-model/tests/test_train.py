@@ -496,6 +496,12 @@ def test_a_run_is_removed_only_when_asked_and_nothing_else_is(config, tmp_path):
         train(other)
     with pytest.raises(UserError, match="sequence_length 99 is not between"):
         train(change(other, data=dataclasses.replace(config.data, sequence_length=99)), overwrite=True)
+    with pytest.raises(UserError, match="no such folder"):
+        train(change(other, load_path=str(tmp_path / "none")), overwrite=True)
+    with pytest.raises(UserError, match="manifest"):
+        train(change(other, evaluation=EvaluationSettings(windows=str(tmp_path / "none"))), overwrite=True)
+    with pytest.raises(UserError, match="load_path lies in the run that --overwrite removes"):
+        train(change(other, load_path=f"{config.save_folder}/step14"), overwrite=True)
     assert (Path(config.save_folder) / "step14").is_dir()
     assert train(change(other, max_duration="3", scheduler=SchedulerSettings(warmup="1")), overwrite=True) == 0
     assert [row["step"] for row in metrics(config)] == [1, 2, 3]

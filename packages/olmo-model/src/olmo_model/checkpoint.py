@@ -207,7 +207,7 @@ class Checkpoints:
             remove(folder)
             os.replace(partial, folder)
             point_latest(self.run, folder)
-            for old in outlived(self.run, self.settings.keep):
+            for old in outlived(self.run, self.settings.keep, self.settings.permanent_interval):
                 remove(old)
 
 
@@ -225,11 +225,16 @@ def training_state(model: Transformer, update: Update, ranks: Ranks, progress: P
     return {"update": state, "rng": random, "progress": json.dumps(asdict(progress))}
 
 
-def outlived(run: Path, keep: int | None) -> list[Path]:
-    """Checkpoints that are no longer wanted: ephemeral ones but the newest of all, others but the newest ``keep``."""
+def outlived(run: Path, keep: int | None, permanent_interval: int | None = None) -> list[Path]:
+    """Checkpoints that are no longer wanted: ephemeral ones but the newest of all, others but the newest ``keep`` and
+    every one at a multiple of ``permanent_interval``."""
     complete = complete_checkpoints(run)
     passing = {folder for _, folder in complete if read_json(folder / MANIFEST).get("ephemeral")}
-    lasting = [folder for _, folder in complete if folder not in passing]
+    lasting = [
+        folder
+        for step, folder in complete
+        if folder not in passing and (permanent_interval is None or step % permanent_interval)
+    ]
     gone = [folder for _, folder in complete[:-1] if folder in passing]
     return gone + (lasting[:-keep] if keep is not None else [])
 

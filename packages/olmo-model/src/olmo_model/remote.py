@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -75,10 +76,36 @@ def open_all(open_one: Callable[[Item], Found], items: Sequence[Item]) -> list[F
 def read_whole(url: str) -> bytes | None:
     """Content of a small object; None where there is none."""
     try:
-        found = RemoteFile(url)
+        return bytes(_asked(lambda: file_system(url).cat_file(url), url, PAUSES_AT_START))
     except MissingError:
         return None
-    return found.bytes(0, found.size)
+
+
+def exists(url: str) -> bool:
+    """Whether there is such an object."""
+    return bool(_asked(lambda: file_system(url).exists(url), url, PAUSES_AT_START))
+
+
+def put(file: Path, url: str) -> None:
+    """Copy a file to a URL; FileNotFoundError where there is no such file."""
+    file.stat()
+    _asked(lambda: file_system(url).put_file(str(file), url), url, PAUSES)
+
+
+def put_bytes(content: bytes, url: str) -> None:
+    """Write a small object."""
+    _asked(lambda: file_system(url).pipe_file(url, content), url, PAUSES_AT_START)
+
+
+def remove_tree(url: str) -> None:
+    """Remove all objects below a URL, if there are any."""
+
+    def removed() -> None:
+        system = file_system(url)
+        if system.exists(url):
+            system.rm(url, recursive=True)
+
+    _asked(removed, url, PAUSES)
 
 
 class MissingError(UserError):
@@ -91,7 +118,9 @@ def _system(scheme: str) -> Any:
 
     for library in LIBRARIES:
         logging.getLogger(library).setLevel(logging.WARNING)  # each tells where it found credentials
-    options = {"config_kwargs": {"max_pool_connections": REQUESTS}} if scheme in ("s3", "s3a") else {}
+    options: dict[str, Any] = {"auto_mkdir": True} if scheme in ("file", "local") else {}
+    if scheme in ("s3", "s3a"):
+        options = {"config_kwargs": {"max_pool_connections": REQUESTS}}
     return fsspec.filesystem(scheme, **options)
 
 

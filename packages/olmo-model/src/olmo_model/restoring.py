@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from .checkpoint import DAMAGE_OF_STATE, STATE, Progress, point_latest, training_state
-from .convert.sources import open_source
 from .errors import UserError
 from .files import PARTIAL, digest_file, read_json
 from .model import Transformer
@@ -95,11 +94,11 @@ def restore(folder: Path, model: Transformer, update: Update, ranks: Ranks) -> P
 
     again = "restore the file, or remove the checkpoint to go on from the one before"
 
-    def read_weights() -> None:
+    def read() -> None:
         with ExitStack() as stack:
-            _read_weights(open_native(folder, stack), folder, model, ranks, again)
+            read_weights(open_native(folder, stack), folder, model, ranks, again)
 
-    ranks.together(read_weights)
+    ranks.together(read)
     group = ranks.files
     state = training_state(model, update, ranks, Progress(step=0, tokens_seen=0, epoch=0, next_instance=0))
 
@@ -119,20 +118,8 @@ def restore(folder: Path, model: Transformer, update: Update, ranks: Ranks) -> P
     return progress
 
 
-def begin_with(place: str | Path, model: Transformer, ranks: Ranks) -> list[Path]:
-    """Give a model the weights of any checkpoint that ``convert`` reads instead of drawn ones; returns their files."""
-    other = "give a model of this architecture, or set model and data.tokens to those of the checkpoint"
-
-    def read() -> list[Path]:
-        with ExitStack() as stack:
-            source = open_source(place, stack)
-            _read_weights(source.weights, source.folder, model, ranks, other)
-            return list(source.files)
-
-    return ranks.together(read)
-
-
-def _read_weights(weights: NativeWeights, folder: Path, model: Transformer, ranks: Ranks, fix: str) -> None:
+def read_weights(weights: NativeWeights, folder: Path, model: Transformer, ranks: Ranks, fix: str) -> None:
+    """Give a model its weights; those of another architecture are a UserError with this ``fix``."""
     ours, theirs = model.config, weights.config
     names = [field.name for field in dataclasses.fields(ours) if field.name != "vocab_size"]  # not stored everywhere
     differing = [

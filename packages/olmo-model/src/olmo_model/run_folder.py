@@ -22,6 +22,7 @@ MANIFEST = "manifest.json"
 # schedule does not depend on it.
 FREE = (
     "save_folder",
+    "remote_save_folder",
     "run_name",
     "data.tokens",
     "data.files",
@@ -157,10 +158,22 @@ class RunFolder:
             self._refuse_other_measuring(differing, old, new, step, max_steps)
         return Standing(step, folder, complete, tuple(key for key in differing if key.startswith(ROUNDING)))
 
-    def remove(self) -> None:
-        """Remove the run that is here, if there is one; what is no run is a UserError, and stays."""
+    def check_removable(self, load_path: str | None) -> None:
+        """What is here and no run is a UserError, and so is a run that holds what another is to begin with."""
+        if self.root.exists() and not self.root.is_dir():
+            raise UserError("this is no folder", where=self.root, fix="give another save_folder")
         if self.root.is_dir() and any(self.root.iterdir()):
             self.read_manifest()
+            if load_path is not None and Path(load_path).resolve().is_relative_to(self.root.resolve()):
+                raise UserError(
+                    "load_path lies in the run that --overwrite removes",
+                    where=self.root,
+                    fix="give another save_folder",
+                )
+
+    def remove(self) -> None:
+        """Remove the run that is here, if there is one; ``check_removable`` comes first."""
+        if self.root.is_dir():
             shutil.rmtree(self.root)
 
     def write(self, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> None:
@@ -228,6 +241,9 @@ class Standing:
     checkpoint: Path | None
     complete: bool
     rounding: tuple[str, ...]
+
+
+NOT_BEGUN = Standing(0, None, complete=False, rounding=())
 
 
 def weighs_by_micro_batch(config: Mapping[str, Any]) -> bool:

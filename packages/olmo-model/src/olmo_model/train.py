@@ -19,6 +19,7 @@ from torch import Tensor
 from .accelerators import peak_of, training_flops_per_token
 from .allocator import keep_freed_memory
 from .batches import Batches
+from .beginning import Begun, begin_with
 from .callbacks.checkpointing import Checkpointing
 from .callbacks.console import Console
 from .callbacks.data_order import DataOrder
@@ -27,6 +28,7 @@ from .callbacks.evaluation import Evaluation, EvaluationOnLoad
 from .callbacks.masked_instances import MaskedInstances
 from .callbacks.metrics import Metrics
 from .callbacks.peak_memory import PeakMemory
+from .callbacks.remote_copy import RemoteCopy
 from .callbacks.report import Report
 from .callbacks.time_limit import TimeLimit
 from .callbacks.weight_metrics import WeightMetrics
@@ -43,8 +45,8 @@ from .plan import Plan, choose_device, make_plan
 from .presets import model_initialization, parameter_count
 from .provenance import Record, recorded
 from .ranks import Ranks, joined
-from .restoring import begin_with, newest_whole_checkpoint, restore
-from .run_folder import FORMAT_VERSION, RunFolder
+from .restoring import newest_whole_checkpoint, restore
+from .run_folder import FORMAT_VERSION, NOT_BEGUN, RunFolder
 from .tokens import load_tokenizer
 from .trainer import Callback, Row, Trainer
 from .update import Update
@@ -133,12 +135,10 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> int:
             logging.getLogger(__package__).setLevel(logging.WARNING)
         plan = ranks.together(lambda: make_plan(config, ranks.world))
         check_ids(plan.tokens, ranks)
-        if overwrite:
-            ranks.together(lambda: RunFolder(Path(config.save_folder)).remove() if ranks.first else None)
-        return _train(plan, on_grid(ranks, config.parallel, plan.model), threads, began)
+        return _train(plan, on_grid(ranks, config.parallel, plan.model), threads, began, overwrite=overwrite)
 
 
-def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
+def _train(plan: Plan, ranks: Ranks, threads: int, began: float, *, overwrite: bool) -> int:
     config, run, resolved = plan.config, RunFolder(Path(plan.config.save_folder)), plan.resolved()
     manifest = {
         "artifact": "run",
@@ -150,8 +150,23 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
     }
     if plan.tokens.remote:
         manifest["remote"] = plan.tokens.remote
-    newest = ranks.together(lambda: newest_whole_checkpoint(run.root, ranks))
-    standing = ranks.together(lambda: run.check(manifest, resolved, plan.max_steps, newest))
+    if overwrite:
+        ranks.together(lambda: run.check_removable(config.load_path))
+        standing = NOT_BEGUN
+    else:
+        newest = ranks.together(lambda: newest_whole_checkpoint(run.root, ranks))
+        standing = ranks.together(lambda: run.check(manifest, resolved, plan.max_steps, newest))
+    copy = None
+    if config.remote_save_folder is not None and ranks.first:
+        copy = RemoteCopy(run, config.remote_save_folder, interval=config.log_interval)
+
+    def begin_copying() -> None:
+        if copy is not None:
+            copy.check(manifest, resolved, new=standing.checkpoint is None)
+            if standing.complete:
+                copy.copy()
+
+    ranks.together(begin_copying)
     if standing.complete:
         log.info("the run in %s is complete: step %d of %d; nothing to do", run.root, standing.step, plan.max_steps)
         return 0
@@ -159,12 +174,15 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
     with within_memory():
         model = build_model(plan, ranks, draw=standing.checkpoint is None and config.load_path is None)
         update = build_update(plan, ranks, model)
-    begun_with: list[Path] = []
+    begun = Begun(step=standing.step, files=[])
     if standing.checkpoint is None and config.load_path is not None:
-        begun_with = begin_with(config.load_path, model, ranks)
-        log.info("beginning with the weights of %s", config.load_path)
+        begun = begin_with(plan, model, update, ranks)
+        what = " and the optimizer's state" if config.load_optimizer_state else ""
+        log.info("beginning after step %d with the weights%s of %s", begun.step, what, config.load_path)
     evaluate = ranks.together(lambda: _evaluation(plan, ranks, model))
     if ranks.first:
+        if overwrite:
+            run.remove()
         run.write(manifest, resolved)
     if standing.rounding:
         log.warning("changed since the run began: %s; losses agree only up to rounding", ", ".join(standing.rounding))
@@ -187,7 +205,7 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
         ):
             left = max(0, count - taken)
             log.info("%s: an epoch takes %d of its %d instances, %d are left out", source.tokens, taken, count, left)
-    with _recorded(plan, ranks, run, resolved, begun_with) as record:
+    with _recorded(plan, ranks, run, resolved, begun.files) as record:
         checkpoints = Checkpoints(run.root, model, update, ranks, plan.tokens.tokenizer_file, config.checkpoint)
         masked = MaskedInstances(ranks, interval=config.log_interval) if config.data.instance_filter.enabled else None
         batches = Batches(plan, ranks, masked)
@@ -209,10 +227,13 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
             model,
             update,
             batches,
-            callbacks=_callbacks(plan, ranks, run, checkpoints, evaluate, resolved, ledger, masked, began),
+            callbacks=[
+                *_callbacks(plan, ranks, run, checkpoints, evaluate, resolved, ledger, masked, began),
+                *([] if copy is None else [copy]),
+            ],
             on_skipped=on_skipped,
             describe_batch=describe,
-            step=standing.step,
+            step=begun.step,
         )
         try:
             with stopping_on_signals(trainer), within_memory():
@@ -222,7 +243,7 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float) -> int:
             checkpoints.close()
         log.info("of %.1f s the steps waited %.2f s for their data", trainer.seconds, batches.waited)
         record.counts = {
-            "first_step": standing.step + 1,
+            "first_step": begun.step + 1,
             "last_step": trainer.current_step,
             "tokens_seen": plan.tokens_seen(trainer.current_step),
         }
@@ -365,6 +386,7 @@ def _callbacks(
             save,
             checkpoints,
             interval=settings.checkpoint.save_interval,
+            permanent_interval=settings.checkpoint.permanent_interval,
             ephemeral_interval=settings.checkpoint.ephemeral_interval,
         )
     )

@@ -24,8 +24,8 @@ class Writing(Protocol):
 
 
 class Checkpointing:
-    """Saves every ``interval`` steps and after the last step, for good; every ``ephemeral_interval`` steps and where
-    the run is asked to stop, until the next."""
+    """Saves every ``interval`` steps, every ``permanent_interval`` and after the last step, for good; every
+    ``ephemeral_interval`` steps and where the run is asked to stop, until the next."""
 
     def __init__(
         self,
@@ -33,12 +33,13 @@ class Checkpointing:
         writing: Writing,
         *,
         interval: int,
+        permanent_interval: int | None = None,
         ephemeral_interval: int | None = None,
     ) -> None:
         """``save(step, ephemeral)`` begins to write the checkpoint of the finished step and returns its folder."""
         self.save = save
         self.writing = writing
-        self.interval = interval
+        self.intervals = [each for each in (interval, permanent_interval) if each is not None]
         self.ephemeral_interval = ephemeral_interval
         self.saved_step = -1
 
@@ -49,7 +50,7 @@ class Checkpointing:
     def step(self, trainer: Trainer, row: Row) -> None:
         """Save where it is time; a failure of the last one ends the run."""
         # also behind a failure that not all ranks know of yet: all of them wait and raise
-        if trainer.due(self.interval):
+        if any(map(trainer.due, self.intervals)):
             self._save(trainer, ephemeral=False)
         elif self.ephemeral_interval is not None and trainer.due(self.ephemeral_interval):
             self._save(trainer, ephemeral=True)

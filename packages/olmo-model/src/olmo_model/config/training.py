@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import UserError
+from ..places import is_url
 from ..ranges import LARGEST_SEED, above, check_ranges, whole
 from .data import DataSettings
 from .model import ModelSettings
@@ -37,6 +38,9 @@ class CheckpointSettings:
 
     keep: int | None = field(default=None, metadata=whole(1))
     """How many of the newest of them to keep; all of them where unset."""
+
+    permanent_interval: int | None = field(default=None, metadata=whole(1))
+    """Steps between further checkpoints, which stay whatever keep says."""
 
     ephemeral_interval: int | None = field(default=None, metadata=whole(1))
     """Steps between checkpoints that the next one replaces, so that little is lost when a machine fails. The one that a
@@ -121,9 +125,21 @@ class TrainConfig:
     model: ModelSettings = field(default_factory=ModelSettings)
     """The model."""
 
+    remote_save_folder: str | None = None
+    """URL (s3:// with olmo-model[s3], or another that fsspec opens) below which checkpoints and the other files of the
+    run are copied as they come, beside the training. A folder that is fetched from there goes on like the run's own."""
+
     load_path: str | None = None
     """Model folder, run, or checkpoint of OLMo's own trainer, whose weights a new run begins with in place of drawn
-    ones. Optimizer, schedule and data order begin anew."""
+    ones. Optimizer, schedule and data order begin anew, unless the next two settings say otherwise."""
+
+    load_optimizer_state: bool = False
+    """Take over the optimizer's state of load_path too: a checkpoint of a run, or an unsharded one (optim.pt) of OLMo's
+    own trainer."""
+
+    load_trainer_state: bool = False
+    """Go on at the step of load_path, with the learning rate and the data of the steps behind it. Its data must have
+    been where this configuration's is at that step."""
 
     global_batch_size: int = field(default=16, metadata=whole(1))
     """Instances of one step."""
@@ -202,6 +218,19 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, "configuration")
+        if self.load_path is None and (self.load_optimizer_state or self.load_trainer_state):
+            name = "load_optimizer_state" if self.load_optimizer_state else "load_trainer_state"
+            raise UserError(
+                f"{name} without load_path",
+                where="configuration",
+                fix="give load_path; a run goes on without it",
+            )
+        if self.remote_save_folder is not None and not is_url(self.remote_save_folder):
+            raise UserError(
+                f"remote_save_folder is {self.remote_save_folder!r}, no URL",
+                where="configuration",
+                fix="give one such as s3://bucket/run",
+            )
         check_optimization(self.optimizer, self.scheduler, self.batch_warmup, self.global_batch_size)
         if self.data.instance_filter.min_period > self.data.instance_filter.max_period:
             raise UserError(

@@ -290,20 +290,16 @@ def _beginning(values: Mapping[str, Any], found: Translation) -> None:
             fix=f"set {resets[0]} to false, or give load_path",
         )
     if values["load_path"] is not None:
-        if len(resets) < 2:
-            raise UserError(
-                f"load_path is {values['load_path']!r}: only weights are taken from another checkpoint",
-                where="configuration",
-                fix="set reset_optimizer_state and reset_trainer_state to true, or go on in the run's own save_folder",
-            )
         found.put("load_path", values["load_path"])
+        found.put("load_optimizer_state", not values["reset_optimizer_state"])
+        found.put("load_trainer_state", not values["reset_trainer_state"])
 
 
 def _run(values: Mapping[str, Any], given: set[str], found: Translation) -> None:
     found.put("save_folder", values["save_folder"])
     found.put("seed", values["seed"])
     found.put("log_interval", values["console_log_interval"])
-    for key in ("run_name", "stop_at", "early_stopping_factor"):
+    for key in ("run_name", "stop_at", "early_stopping_factor", "remote_save_folder"):
         if values[key] is not None:
             found.put(key, values[key])
     _beginning(values, found)
@@ -338,23 +334,33 @@ def _loss(values: Mapping[str, Any], late: bool, found: Translation) -> None:
 
 
 def _checkpoints(values: Mapping[str, Any], found: Translation) -> None:
-    often, kept = values["save_interval"], values["save_interval_unsharded"]
-    keep = values["save_num_checkpoints_to_keep" if often is not None else "save_num_unsharded_checkpoints_to_keep"]
-    if often is None and kept is None:
+    often, unsharded = values["save_interval"], values["save_interval_unsharded"]
+    keep, keep_unsharded = (
+        values[key] for key in ("save_num_checkpoints_to_keep", "save_num_unsharded_checkpoints_to_keep")
+    )
+    if keep_unsharded == 0:  # which switches them off
+        unsharded = None
+    if often is None and unsharded is None:
         found.notes.append("save_interval null: the last step alone is saved")
         found.put("checkpoint.save_interval", NEVER)
+    elif often is None:
+        found.put("checkpoint.save_interval", unsharded)
+        keep = keep_unsharded
     else:
-        found.put("checkpoint.save_interval", often if often is not None else kept)
+        found.put("checkpoint.save_interval", often)
+        if unsharded is not None:
+            found.put("checkpoint.permanent_interval", unsharded)
+            if keep_unsharded > 0:
+                found.notes.append(
+                    f"save_num_unsharded_checkpoints_to_keep {keep_unsharded} has no effect: those of "
+                    "save_interval_unsharded stay"
+                )
     if values["save_interval_ephemeral"] is not None:
         found.put("checkpoint.ephemeral_interval", values["save_interval_ephemeral"])
-    if often is not None and kept is not None and keep > 0:
-        found.notes.append(
-            f"save_num_checkpoints_to_keep {keep} has no effect, so that those of save_interval_unsharded stay"
-        )
-    elif keep == 0:
+    if keep == 0:
         found.notes.append("save_num_checkpoints_to_keep 0: the newest checkpoint is kept all the same")
-        found.put("checkpoint.keep", 1)
-    elif keep > 0:
+        keep = 1
+    if keep > 0:
         found.put("checkpoint.keep", keep)
 
 
