@@ -19,6 +19,7 @@ from olmo_model.evaluate import (
     load_windows,
     perplexity,
     rank_classification,
+    sequences_of,
 )
 from olmo_model.files import digest_file
 
@@ -60,9 +61,14 @@ def test_perplexity_by_source_and_all(make_model, windows_folder):
 def test_rank_classification_truncates_the_context_at_its_beginning(make_model):
     model = make_model(max_sequence_length=8)
     long = tuple(range(10, 30))
-    requests = [Request(0, i, 1, long, (40 + i, 50), 3, 3, "conditional") for i in range(3)]
-    values = rank_classification(Scorer(model, batch_tokens=100), {"t": requests})
-    expected = [naive(model, (*long[-7:], 40 + i, 50), (7, 8)) for i in range(3)]
+    ends = [(40, 50), (41,), (42, 50, 51)]  # the longest leaves room for six tokens before it, and so do all
+    requests = [Request(0, i, 1, long, end, 3, 3, "conditional") for i, end in enumerate(ends)]
+    requests += [Request(1, i, 1, long, (40 + i,), 3, 3, "conditional") for i in range(2)]
+    found = sequences_of(requests, 8)
+    assert [ids for ids, _ in found] == [(*long[-6:], *end) for end in ends] + [(*long[-8:], 40), (*long[-8:], 41)]
+    assert [positions for _, positions in found] == [(6, 7), (6,), (6, 7, 8), (8,), (8,)]
+    values = rank_classification(Scorer(model, batch_tokens=100), {"t": requests[:3]})
+    expected = [naive(model, *sequence) for sequence in found[:3]]
     assert values["eval/downstream/t_acc_raw"] == float(max(range(3), key=lambda i: expected[i]) == 1)
 
 

@@ -156,15 +156,25 @@ def rank_classification(scorer: Scorer, tasks: dict[str, list[Request]]) -> dict
     """``eval/downstream/TASK_METRIC``: the share of instances whose right choice has the highest score."""
     values = {}
     for task, requests in tasks.items():
-        sequences = []
-        for request in requests:
-            # a context that is too long loses its beginning, as everywhere
-            ids = (request.context_ids + request.continuation_ids)[-(scorer.limit + 1) :]
-            sequences.append((ids, tuple(range(len(ids) - len(request.continuation_ids), len(ids)))))
-        scores = scorer.score(sequences)
+        scores = scorer.score(sequences_of(requests, scorer.limit))
         for name, value in accuracies(requests, scores).items():
             values[f"eval/downstream/{task}_{name}"] = value
     return values
+
+
+def sequences_of(requests: Sequence[Request], limit: int) -> list[Scored]:
+    """What is scored of each request by a model that reads ``limit`` tokens. A context that is too long for the longest
+    choice of its instance loses its beginning, for all choices alike, as in catwalk-eval."""
+    longest: dict[tuple[str, int], int] = defaultdict(int)
+    for request in requests:
+        place = request.kind, request.doc_id
+        longest[place] = max(longest[place], len(request.continuation_ids))
+    sequences = []
+    for request in requests:
+        context = request.context_ids[-(limit + 1 - longest[request.kind, request.doc_id]) :]
+        ids = context + request.continuation_ids
+        sequences.append((ids, tuple(range(len(context), len(ids)))))
+    return sequences
 
 
 def accuracies(requests: Sequence[Request], log_probabilities: Sequence[float]) -> dict[str, float]:
