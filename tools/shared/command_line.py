@@ -390,6 +390,9 @@ def run(
     except BrokenPipeError:
         settle_output()
         return EXIT_INTERRUPTED
+    except MemoryError as error:
+        what = one_line(str(error))
+        print(f"error: not enough memory{what and f' ({what})'}; take less at a time", file=sys.stderr)
     except ValueError as error:
         if "embedded null" not in str(error):  # what Python says of a path that no system takes
             raise

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dolma_data.config.decontaminate import EvaluationRule
 from dolma_data.decontaminate.contamination import make_matcher, self_test, too_short
 from dolma_data.decontaminate.evaluation_texts import Unit, read_units
+from dolma_data.errors import UserError
 
 QUERY = "Question: which of these seven technologies was developed most recently of all of them?\nAnswer:"
 LINE = "Question: which of these seven technologies was developed most recently of all of them?"
@@ -368,3 +369,22 @@ def test_mistakes_are_told(
     given_options = [str(texts) if option == "TEXTS" else option for option in options]
     assert dolma("decontaminate", "--documents", root, *given_options) == 2
     assert what in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"question": BARE, "choices": 5}, None),
+        ({"text": BARE, "more": "NESTED"}, "nested too deep"),
+        ({"text": BARE, "more": "LARGE"}, "a number out of range"),
+    ],
+)
+def test_odd_rows_of_texts_are_read_or_told(tmp_path: Path, row: dict[str, Any], told: str | None) -> None:
+    line = json.dumps(row).replace('"NESTED"', "[" * 5000 + "]" * 5000).replace('"LARGE"', "1e999")
+    (tmp_path / "texts.jsonl").write_text(line + "\n")
+    rule = EvaluationRule(texts=(str(tmp_path / "texts.jsonl"),), minimum_words=5)
+    if told is None:
+        assert [unit.text for unit in read_units(None, rule).units] == [BARE]
+        return
+    with pytest.raises(UserError, match=told):
+        read_units(None, rule)

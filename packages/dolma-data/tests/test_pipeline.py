@@ -265,3 +265,11 @@ def test_a_classifier_of_ones_own_takes_the_place_of_the_published_one(
     assert summary["funnels"]["filter"]["kept"] == {"s": 2}
     (kept,) = (json.loads(line) for line in gzip.open(tmp_path / "out/best/documents/dclm-0000.jsonl.gz"))
     assert kept["text"] == texts[1]
+
+
+@pytest.mark.parametrize("wrong", ["steps: 5", "steps: []\nvariables: [a]", "steps: []\noptional: 5"])
+def test_keys_of_a_recipe_have_types(dolma, tmp_path, capsys, wrong):
+    (tmp_path / "recipe.yaml").write_text(f"name: a\n{wrong}\n")
+    line = ("run", tmp_path / "recipe.yaml", "--documents", tmp_path, "--output", tmp_path / "out")
+    assert dolma(*line) == 2
+    assert f"{wrong.rpartition(chr(10))[2].partition(':')[0]} is " in capsys.readouterr().err

@@ -107,6 +107,7 @@ def test_a_dry_run_lists_files_or_what_is_missing(reshard, sources, capsys):
         ({"tokens-one": 1}, {}, "one of them"),
         ({"tokens-one": 1}, {"max_size_bytes": 9, "max_num_files": 1}, "one of them"),
         ({"tokens-one": 0}, {"max_num_files": 1}, "give more than 0"),
+        ({"tokens-one": 1e300}, {"max_num_files": 1}, "give more than 0, at most 10,000"),
         ({"tok": 1}, {"max_num_files": 1}, "no token files"),
         ({"tokens-one": 1e-9}, {"max_num_files": 1}, "no document is taken"),
         ({"tokens-one": 1}, {"max_num_files": 1, "tokenizer_name_or_path": "OTHER"}, "of another tokenizer"),
@@ -132,6 +133,29 @@ def test_the_largest_id_is_known_and_one_beyond_the_tokenizer_refused(reshard, s
     assert reshard({"tokens-one": 1}, out="new", max_size_bytes=400) == 2
     assert "the sources hold id 9999, and the tokenizer has 270" in capsys.readouterr().err
     assert not (sources / "new").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"dtype": "int7"}', "null"])
+def test_a_damaged_manifest_is_named(reshard, sources, capsys, content):
+    (sources / "tokens-one/manifest.json").write_text(content)
+    assert reshard({"tokens-one": 1}, max_num_files=1) == 2
+    assert f"not a manifest of tokens ({sources}/tokens-one/manifest.json)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("row", [b"0,1,a,b,99999999999999999999", b"0,1,a,b", b'"0,1,a,b,1', b"\xff,1,a,b,1"])
+def test_an_odd_row_of_a_table_is_named(reshard, sources, capsys, row):
+    table = next((sources / "tokens-one").glob("*.csv.gz"))
+    table.write_bytes(gzip.compress(row + b"\r\n"))
+    assert reshard({"tokens-one": 1}, max_num_files=1) == 2
+    assert f"{table.name}, line 1" in capsys.readouterr().err
+
+
+def test_ids_of_any_length_are_read(reshard, sources):
+    table = next((sources / "tokens-one").glob("*.csv.gz"))
+    first, *others = gzip.decompress(table.read_bytes()).splitlines(keepends=True)
+    start, end, _, *more = first.split(b",")
+    table.write_bytes(gzip.compress(b",".join([start, end, b"i" * 200_000, *more]) + b"".join(others)))
+    assert reshard({"tokens-one": 1}, max_num_files=1) == 0
 
 
 def test_a_damaged_table_names_file_and_line(reshard, sources, capsys):

@@ -122,6 +122,7 @@ def test_sources_of_documents_are_labels_too(tmp_path):
         ('{"text": "a"}', "no text at label"),
         ('{"text": 1, "label": "x"}', "text is no text"),
         ('{"text": "a", "label": "x y"}', "white space"),
+        ('{"text": "a", "label": "x\\u0000y"}', "NUL"),
     ],
 )
 def test_a_line_without_text_and_label_stops_the_command(labelled, tmp_path, line, message):
@@ -206,3 +207,16 @@ def test_real_labelled_text_is_learnt(tmp_path, file, field, floor):
         path.write_bytes(b"".join(stream.readlines()[::2]))
     config = TrainClassifierConfig(documents=(str(path),), output=tmp_path / "model", label_field=field)
     assert train_classifier(config)["accuracy"]["value"] >= floor
+
+
+def test_training_that_diverges_gives_no_model(dolma, labelled, tmp_path, capsys):
+    options = ("--settings.learning-rate", "1e308", "--settings.epochs", "1", "--settings.buckets", "1000")
+    assert dolma("train-classifier", "--documents", labelled, "--output", tmp_path / "model", *options) == 2
+    assert "training diverged: the loss is nan" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_model_that_no_memory_holds_is_one_line(dolma, labelled, tmp_path, capsys):
+    options = ("--settings.buckets", 10**13)
+    assert dolma("train-classifier", "--documents", labelled, "--output", tmp_path / "model", *options) == 2
+    assert capsys.readouterr().err.startswith("error: not enough memory")

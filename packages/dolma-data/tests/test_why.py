@@ -284,3 +284,14 @@ def test_documents_with_one_id_are_found_by_their_text(
     assert dolma("mix", "-c", config) == 0
     told = account(dolma, capsys, "same", "-c", config)
     assert [one["written_to"][-6:] for one in told] == ["line 1", "line 2", "line 3"]
+
+
+@pytest.mark.parametrize(
+    "row", ['{"id":"1"}', '{"id":"1","attributes":5}', '{"id":"1","attributes":{"k":[[1]]}}', "[]", "{"]
+)
+def test_rows_that_are_no_attributes_are_named(dolma, tmp_path, capsys, row):
+    for name, line in (("documents", '{"id":"1","text":"a","source":"s"}'), ("attributes/x", row)):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.jsonl").write_text(line + "\n")
+    assert dolma("why", "1", "--documents", tmp_path) == 2
+    assert "not a row of attributes" in capsys.readouterr().err

@@ -47,6 +47,16 @@ JOINED = "joined"
 NAMING = ("id", "source", "file", "line")  # of a match, said already
 
 
+class AttributeRow(msgspec.Struct):
+    """A row of attributes, of any tool."""
+
+    attributes: dict[str, list[tuple[int | float, int | float, int | float]]]
+    id: str | None = None
+
+
+_decode_row = msgspec.json.Decoder(AttributeRow).decode
+
+
 def why(identifier: str, config: WhyConfig) -> list[dict[str, Any]]:
     """An account of every line that has the id, one for each stream that reads it; UserError where there is none.
 
@@ -153,12 +163,17 @@ def attributes_of(file: DocumentFile, line: int, document: dict[str, Any]) -> di
         if not path.is_file():
             continue
         _, raw = next(islice(read_lines(path), line - 1, line), (line, b"null"))
-        row = msgspec.json.decode(raw)
-        if not isinstance(row, dict) or row.get("id") != document["id"]:
+        try:
+            row = _decode_row(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UserError(
+                f"not a row of attributes: {error}", where=path, line=line, fix="make the attributes again"
+            ) from error
+        if row.id != document["id"]:
             raise UserError(
                 f"no attributes of {document['id']!r}", where=path, line=line, fix="make the attributes again"
             )
-        found[folder.name] = row["attributes"]
+        found[folder.name] = row.attributes
     return found
 
 

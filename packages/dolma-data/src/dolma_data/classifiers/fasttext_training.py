@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config.train_classifier import ClassifierSettings
+from ..errors import UserError
 from .fasttext_file import END_OF_LINE, LABEL_PREFIX, Bytes, FastTextModel, FastTextSettings, Integers
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,9 @@ def train_fasttext(
     loss = kernels.train(
         sequences, features, hashes, targets_of, orders, weights, shape, settings.learning_rate, independent
     )
+    if not np.isfinite(loss):
+        fix = f"give a lower learning rate than {settings.learning_rate:g}"
+        raise UserError(f"training diverged: the loss is {loss}", where="settings.learning_rate", fix=fix)
     log.info("train-classifier: loss %.4f in the last of %d passes", loss, settings.epochs)
     model = FastTextModel(
         settings=FastTextSettings(

@@ -76,8 +76,8 @@ def _read_example(raw: bytes, config: TrainClassifierConfig) -> Example | str:
             return f"no text at {field}" if value is None else f"{field} is no text"
         values.append(value)
     text, label = values
-    if not label or re.search(r"\s", label):
-        return f"the label {label!r} is empty or holds white space"
+    if not label or re.search(r"[\s\0]", label):
+        return f"the label {label!r} is empty or holds white space or NUL"
     return Example(text, label)
 
 

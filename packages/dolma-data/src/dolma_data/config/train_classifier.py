@@ -21,7 +21,7 @@ class ClassifierSettings:
     dimension: Positive = 32
     """Numbers that stand for a word."""
 
-    word_ngrams: Positive = 2
+    word_ngrams: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 2
     """Words in the longest run that counts as one feature."""
 
     min_characters: Positive = 2

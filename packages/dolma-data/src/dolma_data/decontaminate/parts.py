@@ -41,7 +41,8 @@ def parts_of_request(query: str, continuation: str, right: bool) -> Iterator[Par
 def parts_of_fields(fields: dict[str, Any]) -> Iterator[Part]:
     """Parts of an item as data sets hold it: ``question``, and ``answer`` (a text, or a number among ``choices``)."""
     question = fields["question"]
-    choices = [each for each in fields.get("choices") or () if isinstance(each, str)]
+    listed = fields.get("choices")
+    choices = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
     answer = fields.get("answer")
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
         answer = choices.pop(answer)

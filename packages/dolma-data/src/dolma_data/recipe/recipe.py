@@ -78,6 +78,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if unknown or not {"name", "steps"} <= set(content):
         problem = f"unknown key {unknown[0]!r}" if unknown else "name or steps are missing"
         raise UserError(problem, where=path, fix=f"a recipe has {', '.join(sorted(KEYS))}")
+    mapping = (dict, "a mapping")
+    for key, (kind, name) in {"steps": (list, "a list"), "variables": mapping, "optional": mapping}.items():
+        value = content.get(key)
+        if not isinstance(value, kind) and (value is not None or key == "steps"):
+            raise UserError(f"{key} is {value!r}, not {name}", where=path, fix="see the recipes of this package")
     return content
 
 

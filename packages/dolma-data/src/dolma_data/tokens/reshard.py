@@ -27,7 +27,7 @@ from ..errors import UserError
 from ..execute import map_ordered
 from ..files import PARTIAL, atomic_artifact, digest_file, read_json, write_json, writing
 from ..progress import Progress
-from ..reading import read_lines
+from ..reading import MAX_LINE_BYTES, read_lines
 from ..records import recorded
 from ..resuming import save_array, write_buffers
 from .parts import RANGE_DOCUMENTS, cut_into_files, lengths_of_ranges, order_documents, write_parts
@@ -38,6 +38,8 @@ from .writer import ARTIFACT, SMALL_VOCABULARY
 
 log = logging.getLogger(__name__)
 
+DTYPES = ("uint16", "uint32")
+MOST_COPIES = 10_000  # of a document: a rate beyond is a slip, and would fill any disk
 FROM_TOKENIZER = ("vocab_size", "dtype", "eos_token_id", "pad_token_id", "bos_token_id", "tokenizer_digest")
 
 
@@ -153,8 +155,9 @@ def find_files(config: ReshardConfig) -> list[TokenFile]:
         raise UserError(f"files of at most {limit}", where="--max-size-bytes", fix="give 1 or more")
     files: list[TokenFile] = []
     for number, source in enumerate(config.source_prefixes):
-        if not (source.sample_rate > 0 and math.isfinite(source.sample_rate)):
-            raise UserError(f"sample_rate is {source.sample_rate}", where=source.prefix, fix="give more than 0")
+        if not 0 < source.sample_rate <= MOST_COPIES:
+            fix = f"give more than 0, at most {MOST_COPIES:,}"
+            raise UserError(f"sample_rate is {source.sample_rate}", where=source.prefix, fix=fix)
         found = sorted(path for path in source.prefix.rglob("*.npy") if PARTIAL not in path.as_posix())
         if not found:
             raise UserError("no token files (*.npy) here", where=source.prefix, fix="give a folder that tokens wrote")
@@ -167,6 +170,10 @@ def find_files(config: ReshardConfig) -> list[TokenFile]:
     return files
 
 
+def _is_manifest(manifest: Any) -> bool:
+    return isinstance(manifest, dict) and set(FROM_TOKENIZER) <= set(manifest) and manifest["dtype"] in DTYPES
+
+
 def describe(config: ReshardConfig) -> tuple[Path, dict[str, Any]]:
     """The tokenizer of all sources and what a manifest says of it; UserError where sources differ or none says."""
     manifests = {
@@ -174,6 +181,10 @@ def describe(config: ReshardConfig) -> tuple[Path, dict[str, Any]]:
         for source in config.source_prefixes
         if (source.prefix / "manifest.json").is_file()
     }
+    for prefix, manifest in manifests.items():
+        if not _is_manifest(manifest):
+            fix = "make the tokens again"
+            raise UserError("not a manifest of tokens", where=prefix / "manifest.json", fix=fix)
     if config.tokenizer_name_or_path is not None:
         tokenizer = tokenizer_file(config.tokenizer_name_or_path)
     elif manifests:
@@ -284,14 +295,24 @@ def _read_table(path: Path) -> Iterator[tuple[int, tuple[int, int, str, str, int
             numbers[:] = [number]
             yield line.decode() + "\n"
 
-    for row in csv.reader(lines()):
+    csv.field_size_limit(MAX_LINE_BYTES)  # ids may be as long as a line of documents
+    table = csv.reader(lines())
+    while True:
+        row: list[str] | None = []
         try:
+            row = next(table, None)
+            if row is None:
+                return
             start, end, identifier, source, location = row
-            yield numbers[0], (int(start), int(end), identifier, source, int(location))
-        except ValueError as error:
+            entry = int(start), int(end), identifier, source, int(location)
+            if entry[-1] >= 1 << 63:
+                raise ValueError("no line")
+        except (ValueError, csv.Error) as error:
+            shown = ",".join(row or ())[:100]
             raise UserError(
-                f"{','.join(row)!r} is not start,end,id,src,loc", where=path, line=numbers[0], fix="make it again"
+                f"{shown!r} is not start,end,id,src,loc", where=path, line=numbers[0], fix="make it again"
             ) from error
+        yield numbers[0], entry
 
 
 def _table(path: Path) -> Path:
