@@ -142,6 +142,15 @@ def test_a_damaged_manifest_is_named(reshard, sources, capsys, content):
     assert f"not a manifest of tokens ({sources}/tokens-one/manifest.json)" in capsys.readouterr().err
 
 
+def test_a_manifest_with_a_wrong_type_is_named(reshard, sources, capsys):
+    path = sources / "tokens-one/manifest.json"
+    manifest = json.loads(path.read_text())
+    for name, value in (("vocab_size", "x"), ("eos_token_id", [])):
+        path.write_text(json.dumps(manifest | {name: value}))
+        assert reshard({"tokens-one": 1}, max_num_files=1) == 2
+        assert "not a manifest of tokens" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("row", [b"0,1,a,b,99999999999999999999", b"0,1,a,b", b'"0,1,a,b,1', b"\xff,1,a,b,1"])
 def test_an_odd_row_of_a_table_is_named(reshard, sources, capsys, row):
     table = next((sources / "tokens-one").glob("*.csv.gz"))

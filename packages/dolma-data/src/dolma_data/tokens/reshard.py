@@ -171,7 +171,10 @@ def find_files(config: ReshardConfig) -> list[TokenFile]:
 
 
 def _is_manifest(manifest: Any) -> bool:
-    return isinstance(manifest, dict) and set(FROM_TOKENIZER) <= set(manifest) and manifest["dtype"] in DTYPES
+    if not isinstance(manifest, dict) or not set(FROM_TOKENIZER) <= set(manifest) or manifest["dtype"] not in DTYPES:
+        return False
+    ids = (manifest[name] for name in ("eos_token_id", "pad_token_id", "bos_token_id"))
+    return type(manifest["vocab_size"]) is int and all(each is None or type(each) is int for each in ids)
 
 
 def describe(config: ReshardConfig) -> tuple[Path, dict[str, Any]]:
