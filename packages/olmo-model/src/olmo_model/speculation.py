@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LENGTHS = (3, 2)  # of the n-grams that are looked up, the longest first
+LENGTHS = (8, 4)  # of the n-grams that are looked up, the longest first
 FIRST, MOST = 7, 15  # guesses at once, at first and at most
-LONGEST_PAUSE = 16  # tokens without guesses after they failed
+ENOUGH = 2  # right guesses that are worth a pass over several tokens, which takes about as long as two over one
+LONGEST_PAUSE = 32  # passes without guesses after they failed
 
 
 @dataclass
@@ -34,8 +35,8 @@ class Accepted:
 class Lookup:
     """What may follow a sequence, by its own n-grams.
 
-    As many tokens are guessed as the last guesses were right about, and one to all more; after a wrong one none for a
-    while, which doubles each time.
+    As many tokens are guessed as were right the last time and one more, or twice as many where all were; after too few
+    right ones there are none for a while, which doubles each time.
     """
 
     def __init__(self, ids: Sequence[int]) -> None:
@@ -67,9 +68,9 @@ class Lookup:
 
     def learn(self, guessed: int, accepted: int) -> None:
         """How many of the last guesses were right."""
-        if accepted:
+        if accepted >= ENOUGH:
             self.reach = min(2 * self.reach if accepted == guessed else accepted + 1, MOST)
             self.pause = 0
         elif guessed:
-            self.reach = 1
+            self.reach = max(self.reach // 2, ENOUGH)
             self.pause = self.waiting = min(2 * self.pause + 1, LONGEST_PAUSE)
