@@ -32,6 +32,7 @@ FORMAT_VERSION = 1
 READABLE_VERSIONS = (1,)
 SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".json") for packed in ("", ".gz", ".zst", ".zstd"))
 BLOCK_BYTES = 1 << 20
+MOST_PAST = 1 << 16  # failures that are listed beyond those allowed before a run stops, not having read all
 _decode = msgspec.json.Decoder().decode
 encode_json = msgspec.json.Encoder().encode
 log = logging.getLogger(__name__)
@@ -391,6 +392,28 @@ def write_quarantine(path: Path, failures: Sequence[Failure]) -> None:
     with atomic_write(path) as stream:
         for failure in failures:
             stream.write(encode_json(Failure(shown(failure.file), failure.line, failure.reason)) + b"\n")
+
+
+def most_failures(max_failed: int) -> int:
+    """Failures that a run lists at most, where it may have ``max_failed``: of a bomb of blank lines they would take all
+    memory."""
+    return max_failed + MOST_PAST
+
+
+def check_so_far(failures: Sequence[Failure], max_failed: int, output: Path) -> None:
+    """Raise UserError before all is read for more than :func:`most_failures`, after writing the quarantine of those."""
+    most = most_failures(max_failed)
+    if len(failures) > most:
+        beside = output.with_name(f"{output.name}.{QUARANTINE}")
+        write_quarantine(beside, failures[:most])
+        first = failures[0]
+        raise UserError(
+            f"stopped before the end of the input: more than {most} records failed, {max_failed} are allowed; "
+            f"{most} are listed in {beside}; the first: {first.reason}",
+            where=first.file,
+            line=first.line,
+            fix="leave the file out, or mend it",
+        )
 
 
 def check_failures(failures: Sequence[Failure], max_failed: int, output: Path) -> None:
