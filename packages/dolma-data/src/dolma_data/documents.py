@@ -20,7 +20,7 @@ import msgspec
 
 from .errors import UserError
 from .file_trees import check_name, files_below
-from .files import PARTIAL, atomic_artifact, atomic_write, digest, read_json, write_json
+from .files import PARTIAL, atomic_artifact, atomic_write, beside, digest, read_json, write_json
 from .reading import read_blocks, split_lines
 from .remote import shown
 
@@ -404,12 +404,12 @@ def check_so_far(failures: Sequence[Failure], max_failed: int, output: Path) -> 
     """Raise UserError before all is read for more than :func:`most_failures`, after writing the quarantine of those."""
     most = most_failures(max_failed)
     if len(failures) > most:
-        beside = output.with_name(f"{output.name}.{QUARANTINE}")
-        write_quarantine(beside, failures[:most])
+        listed = beside(output, f".{QUARANTINE}")
+        write_quarantine(listed, failures[:most])
         first = failures[0]
         raise UserError(
             f"stopped before the end of the input: more than {most} records failed, {max_failed} are allowed; "
-            f"{most} are listed in {beside}; the first: {first.reason}",
+            f"{most} are listed in {listed}; the first: {first.reason}",
             where=first.file,
             line=first.line,
             fix="leave the file out, or mend it",
@@ -418,16 +418,16 @@ def check_so_far(failures: Sequence[Failure], max_failed: int, output: Path) -> 
 
 def check_failures(failures: Sequence[Failure], max_failed: int, output: Path) -> None:
     """Raise UserError for more than ``max_failed`` failures, after writing ``OUTPUT.quarantine.jsonl``."""
-    beside = output.with_name(f"{output.name}.{QUARANTINE}")
+    listed = beside(output, f".{QUARANTINE}")
     if len(failures) <= max_failed:
-        beside.unlink(missing_ok=True)
+        listed.unlink(missing_ok=True)
         for failure in failures[:5]:
             log.warning("failed: %s, line %d: %s", failure.file, failure.line, failure.reason)
         return
-    write_quarantine(beside, failures)
+    write_quarantine(listed, failures)
     first = failures[0]
     raise UserError(
-        f"{len(failures)} records failed, {max_failed} are allowed, all listed in {beside}; the first: {first.reason}",
+        f"{len(failures)} records failed, {max_failed} are allowed, all listed in {listed}; the first: {first.reason}",
         where=first.file,
         line=first.line,
         fix=f"mend them or pass --max-failed {len(failures)}",

@@ -29,7 +29,7 @@ from ..documents import (
 )
 from ..errors import UserError
 from ..execute import map_ordered
-from ..files import PARTIAL, atomic_artifact, digest_file, write_json, writing
+from ..files import PARTIAL, atomic_artifact, check_replaceable, digest_file, write_json, writing
 from ..locking import locked
 from ..progress import Progress
 from ..records import recorded
@@ -60,6 +60,7 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
     from .units import Work
 
     tokenizer_path, special, dtype = check(config)
+    check_replaceable(config.destination, ARTIFACT)
     files = find_documents(config.documents)
     inputs = [tokenizer_path, *(file.path for file in files)]
     processes = (
