@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import multiprocessing
 import os
 import socket
@@ -50,6 +51,22 @@ def on_ranks(world: int, function: Callable[..., Any], *arguments: Any, seconds:
         if len(results) < world:  # the others may wait for one that has failed
             end_ranks()
     return results
+
+
+def outcome(function: Callable[..., Any], *arguments: Any) -> tuple[Any, list[str]]:
+    """What a rank's ``function`` returns, or the status that it ends the process with, and the warnings and errors that
+    the package logs meanwhile."""
+    lines: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("olmo_model")
+    log.addHandler(handler)
+    try:
+        return function(*arguments), lines
+    except SystemExit as end:
+        return end.code, lines
+    finally:
+        log.removeHandler(handler)
 
 
 def end_ranks() -> None:

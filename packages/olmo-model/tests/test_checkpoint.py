@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from olmo_model import checkpoint
 from olmo_model.checkpoint import Checkpoints, Progress, outlived
 from olmo_model.config.optimization import GuardSettings
 from olmo_model.config.training import CheckpointSettings
@@ -289,3 +292,105 @@ def test_what_a_first_checkpoint_left_half_written_is_removed(tmp_path):
     assert (tmp_path / "step4.partial").is_dir()
     assert newest_whole_checkpoint(tmp_path, ALONE) is None
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_manifest_is_a_damaged_checkpoint(make_model, make_update, tokens_folder, tmp_path, caplog):
+    model = make_model(n_layers=1)
+    for step in (1, 2):
+        save(tmp_path, model, make_update(model), tokens_folder, step)
+    (tmp_path / "step2" / "manifest.json").unlink()
+    (tmp_path / "step30").mkdir()
+    assert newest_whole_checkpoint(tmp_path, ALONE, tidy=False) == (1, tmp_path / "step1")
+    assert f"a checkpoint is damaged: {tmp_path}/step2/manifest.json is missing; it is passed over" in caplog.text
+    assert newest_whole_checkpoint(tmp_path, ALONE) == (1, tmp_path / "step1")
+    for step in (2, 30):
+        expected = f"{tmp_path}/step{step}/manifest.json is missing; it is now {tmp_path}/step{step}.damaged"
+        assert expected in caplog.text
+    assert (tmp_path / "step2.damaged" / "model.safetensors").is_file()
+    (tmp_path / "step1" / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"no checkpoint of the run is whole.*step1/manifest.json is missing"):
+        newest_whole_checkpoint(tmp_path, ALONE)
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_is_a_warning(
+    make_model, make_update, tokens_folder, tmp_path, caplog
+):
+    model = make_model(n_layers=1)
+    update = make_update(model)
+    (tmp_path / "step1.removed.partial").write_text("in the way")
+    for step in (1, 2):
+        save(tmp_path, model, update, tokens_folder, step, keep=1)
+    assert "an old checkpoint cannot be removed: " in caplog.text
+    assert f"{tmp_path}/step1" in caplog.text
+    assert [step for step, _ in complete_checkpoints(tmp_path)] == [1, 2]
+    (tmp_path / "step1.removed.partial").unlink()
+    (tmp_path / "step1" / "manifest.json").write_text("[]")  # what nobody can read is nobody's to remove
+    save(tmp_path, model, update, tokens_folder, 3, keep=1)
+    assert [step for step, _ in complete_checkpoints(tmp_path)] == [1, 3]
+
+
+def test_everything_is_on_the_disk_before_a_checkpoint_has_its_name(
+    make_model, make_update, tokens_folder, tmp_path, monkeypatch
+):
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor):
+        fsync(descriptor)
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    def renamed(source, target):
+        replace(source, target)
+        done.append((Path(source), Path(target)))
+
+    model = make_model(n_layers=1)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    folder = save(tmp_path, model, make_update(model), tokens_folder, 1)
+    partial = tmp_path / "step1.partial"
+    named = done.index((partial, folder))
+    files = {partial / path.relative_to(folder) for path in folder.rglob("*")}
+    own = {path.with_name(path.name + ".partial") for path in files if path.suffix == ".json"}  # written atomically
+    assert {path for path in files if path not in done[:named]} <= {path for path in files if path.suffix == ".json"}
+    assert all(path in done[:named] or path.with_name(path.name + ".partial") in done[:named] for path in files)
+    assert partial in done[:named]
+    assert partial / "train" in done[:named]
+    assert tmp_path in done[named:]
+    assert own
+
+
+@pytest.mark.parametrize("window", [2, 4, 9])
+def test_the_window_of_the_guard_may_change_between(make_model, make_update, tokens_folder, tmp_path, window):
+    model = make_model(n_layers=1)
+    update = make_update(model, GuardSettings(spike="skip", window=4, sigma=100.0))
+    losses = [take_step(model, update, step) for step in range(1, 7)]
+    folder = save(tmp_path, model, update, tokens_folder, 6)
+    other = make_model(n_layers=1, seed=3)
+    other_update = make_update(other, GuardSettings(spike="skip", window=window, sigma=100.0))
+    restore(folder, other, other_update, ALONE)
+    state = other_update.guard_state
+    kept = min(4, window)
+    assert sorted(state.losses.tolist()) == sorted(losses[-kept:] + [0.0] * (window - kept))
+    assert int(state.seen) == (6 if window == 4 else kept)
+    assert take_step(other, other_update, 7) == take_step(model, update, 7)
+
+
+def test_a_checkpoint_of_another_kind_of_device_is_not_damaged(
+    make_model, make_update, tokens_folder, tmp_path, monkeypatch, caplog
+):
+    model = make_model(n_layers=1)
+    update = make_update(model)
+    plain = save(tmp_path, model, update, tokens_folder, 1)
+    cuda = dataclasses.replace(ALONE, device=torch.device("cuda"))
+    restore(plain, make_model(n_layers=1), make_update(make_model(n_layers=1)), cuda)
+    assert "the checkpoint was not written on CUDA" in caplog.text
+
+    def of_cuda(device):
+        return {"cpu": torch.get_rng_state(), "cuda": torch.arange(16, dtype=torch.uint8)}
+
+    monkeypatch.setattr(checkpoint, "random_state", of_cuda)
+    torch.manual_seed(8)
+    folder = save(tmp_path, model, update, tokens_folder, 2)
+    drawn = torch.rand(3)
+    assert restore(folder, make_model(n_layers=1), make_update(make_model(n_layers=1)), ALONE).step == 2
+    assert torch.equal(torch.rand(3), drawn)

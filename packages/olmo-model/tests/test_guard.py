@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from olmo_model.config.optimization import GuardSettings
-from olmo_model.guard import Reason, fresh, judge
+from olmo_model.guard import Reason, fitted, fresh, judge
 
 NAN, INFINITY = math.nan, math.inf
 
@@ -90,3 +90,19 @@ def test_the_decision_after_a_saved_state_is_the_same():
         reasons, state = judge(state, torch.tensor(value), torch.tensor(1.0), settings)
         rest.append(int(reasons))
     assert rest == whole[4:]
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 2), (4, 3), (4, 9), (5, 5)])
+@given(values=st.lists(st.one_of(st.floats(0, 100, width=32), st.just(NAN)), max_size=12))
+def test_a_state_for_another_window_holds_the_last_values_in_their_order(before, after, values):
+    def settings(window):
+        return GuardSettings(spike="skip", window=window, non_finite="skip")
+
+    _, state = judged(values, settings(before))
+    finite = [value for value in values if math.isfinite(value)]
+    _, expected = judged(finite[-min(before, after) :], settings(after))
+    found = fitted(state, after)
+    if before == after:
+        assert found is state
+    else:
+        assert all(map(torch.equal, vars(found).values(), vars(expected).values()))

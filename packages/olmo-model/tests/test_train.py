@@ -6,12 +6,15 @@ import dataclasses
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 
+from olmo_model import files
 from olmo_model import train as module
 from olmo_model.config.commands import WhichDataConfig
 from olmo_model.config.data import DataSettings, InstanceFilterSettings
@@ -25,6 +28,7 @@ from olmo_model.model_folder import load_model
 from olmo_model.order import read_ledger
 from olmo_model.plan import make_plan
 from olmo_model.train import train
+from olmo_model.validate import validate
 
 VARYING = ("time", "throughput/device/MFU", "System/Peak CPU Memory (MB)")
 MODEL = ModelSettings(preset="olmo-1m", d_model=32, n_heads=2, n_layers=2, mlp_hidden_size=128, max_sequence_length=16)
@@ -512,11 +516,107 @@ def test_a_run_is_removed_only_when_asked_and_nothing_else_is(config, tmp_path):
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
-def test_the_micro_batch_decides_where_labels_are_left_out_of_the_loss_of_v1(config):
+def test_the_micro_batch_decides_where_labels_are_left_out_of_the_loss_of_v1(config, tmp_path):
     data = dataclasses.replace(config.data, instance_filter=InstanceFilterSettings(enabled=True))
     config = change(config, data=data, max_duration="4", evaluation=EvaluationSettings())
     longer = change(config, max_duration="6", scheduler=SchedulerSettings(warmup="3", t_max="4"))
     assert train(config) == 0
     with pytest.raises(UserError, match=r"micro_batch_size \(was 8, is 4\)"):
         train(change(longer, micro_batch_size=4))
-    assert train(longer) == 0
+    open_again = change(longer, micro_batch_size=None)  # by itself 16
+    with pytest.raises(UserError, match="global_batch_size"):
+        train(change(open_again, global_batch_size=12))
+    assert "from step 4 on" in validate(open_again)
+    assert train(open_again) == 0
+    whole = change(longer, save_folder=str(tmp_path / "whole"))
+    assert train(whole) == 0
+    assert metrics(config) == metrics(whole)
+
+
+def test_instances_left_out_before_a_kill_are_counted_in_the_next_row(config, monkeypatch, tmp_path, write_tokens):
+    every_third = [(str(n), [5] * 15 if n % 3 == 0 else list(range(2, 17))) for n in range(90)]  # an instance each
+    wanted = InstanceFilterSettings(enabled=True, min_period=1, max_period=8, max_count=3)
+    data = DataSettings(tokens=str(write_tokens(tmp_path / "tokens", [every_third])), instance_filter=wanted)
+    config = change(
+        config,
+        data=data,
+        max_duration="9",
+        log_interval=4,
+        global_batch_size=8,
+        checkpoint=CheckpointSettings(save_interval=3),
+        evaluation=EvaluationSettings(),
+    )
+    whole = change(config, save_folder=str(tmp_path / "whole"))
+    assert train(whole) == 0
+    for step in (3, 7):
+        with monkeypatch.context() as patched:
+            kill_after(patched, step)
+            with pytest.raises(Killed):
+                train(config)
+    assert train(config) == 0
+    assert all(row["train/masked_instances"] > 0 for row in metrics(whole))
+    assert metrics(config) == metrics(whole)
+
+
+def test_what_cannot_be_told_of_a_batch_does_not_end_the_run(config, monkeypatch, tokens_folder, tmp_path, caplog):
+    tokens = shutil.copytree(tokens_folder, tmp_path / "tokens")
+    for file in tokens.glob("*.csv.gz"):
+        file.write_bytes(b"damaged")
+    data = dataclasses.replace(config.data, tokens=str(tokens))
+    config = change(config, data=data, max_duration="4", evaluation=EvaluationSettings())
+    with monkeypatch.context() as patched:
+        spoil(patched, {2}, 2)
+        with pytest.raises(
+            UserError, match=r"the loss is nan at step 2; its batch holds documents that cannot be list"
+        ):
+            train(config)
+    spoil(monkeypatch, {2}, 2)
+    assert train(change(config, guard=GuardSettings(non_finite="skip"))) == 0
+    assert "step 2 made no update: the loss is nan; its batch holds documents that cannot be listed: " in caplog.text
+    rows = read_ledger(Path(config.save_folder) / "data_order.jsonl")
+    assert [row.skipped_steps for row in rows if row.skipped_steps] == [(2,)]
+
+
+def test_the_record_has_the_digests_of_the_checkpoint_without_reading_it_again(config, monkeypatch):
+    read = []
+    whole = files.digest_file
+
+    def digest_file(path):
+        read.append(Path(path).name)
+        return whole(path)
+
+    monkeypatch.setattr(files, "digest_file", digest_file)
+    assert train(change(config, max_duration="4", evaluation=EvaluationSettings())) == 0
+    record = json.loads(next((Path(config.save_folder) / "provenance").iterdir()).read_text())
+    folder = Path(config.save_folder) / "step4"
+    assert "model.safetensors" not in read
+    assert record["outputs"] == {str(folder): files.digest(folder)}
+
+
+def test_signals_after_the_first_one():
+    trainer = SimpleNamespace(stop_requested=False)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    try:
+        with module.stopping_on_signals(trainer):
+            for _ in range(3):
+                signal.raise_signal(signal.SIGTERM)
+                assert trainer.stop_requested
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        trainer.stop_requested = False
+        with module.stopping_on_signals(trainer):
+            signal.raise_signal(signal.SIGINT)
+            assert trainer.stop_requested
+            signal.raise_signal(signal.SIGTERM)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_run_that_is_stopped_before_its_first_step_says_so(config, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(module.Console, "start", lambda self, trainer: signal.raise_signal(signal.SIGTERM))
+    assert train(config) == 130
+    assert "stopped before the first step; resume with the same command" in caplog.text
+    assert not list(Path(config.save_folder).glob("step*"))

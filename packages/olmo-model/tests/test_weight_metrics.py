@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -38,13 +39,28 @@ def test_every_weight_its_gradient_and_its_state_have_a_row(make_model, make_upd
     assert all(math.isfinite(value) for value in row.values())
 
 
-def test_a_loss_far_above_the_least_stops_the_run_after_the_warm_up():
+def test_a_loss_far_above_the_least_stops_the_run_after_the_warm_up(tmp_path):
     trainer = SimpleNamespace(current_step=0, stop_requested=False)
-    callback = EarlyStopping(1.5, after_step=3)
+    callback = EarlyStopping(1.5, tmp_path / "metrics.jsonl", after_step=3)
+    callback.start(trainer)
     for step, loss in enumerate([2.0, 8.0, 4.0, None, 2.9], start=1):
         trainer.current_step = step
         callback.step(trainer, {} if loss is None else {"train/CrossEntropyLoss": loss})
         assert not trainer.stop_requested
     trainer.current_step = 6
+    callback.step(trainer, {"train/CrossEntropyLoss": 3.1})
+    assert trainer.stop_requested
+
+
+def test_the_least_loss_is_that_of_the_run_also_where_it_goes_on(tmp_path):
+    metrics = tmp_path / "metrics.jsonl"
+    losses = {1: 4.0, 2: 2.0000000000000004, 3: 3.0, 5: 1.0}
+    rows = [{"step": step, "train/CrossEntropyLoss": loss} for step, loss in losses.items()]
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"step": 4, "eval/x": 0.5}]))
+    trainer = SimpleNamespace(current_step=4, stop_requested=False)  # of step 5 the weights are lost
+    callback = EarlyStopping(1.5, metrics, after_step=0)
+    callback.start(trainer)
+    assert callback.least == 2.0000000000000004
+    trainer.current_step = 5
     callback.step(trainer, {"train/CrossEntropyLoss": 3.1})
     assert trainer.stop_requested

@@ -7,6 +7,7 @@ one machine for a whole model: weights are gathered one at a time, each for the 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -24,15 +25,16 @@ from torch import Tensor
 from .config.training import CheckpointSettings
 from .convert.layout import layout, pieces_of, split
 from .errors import UserError
-from .files import PARTIAL, digest_file, read_json, write_json
+from .files import PARTIAL, atomic_write, digest_file, read_json, write_json
 from .model import Transformer
 from .model_folder import write_description
 from .parallel import gathered, in_checkpoint_order
-from .ranks import Ranks
+from .ranks import Ranks, of_rank
 from .run_folder import MANIFEST, complete_checkpoints
 from .safetensors_file import Shards
 from .update import Update
 
+log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is no mistake
 STATE = "train"  # the folder of what is not weights
@@ -43,12 +45,14 @@ Weights = Iterable[tuple[str, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far the training is: steps done, tokens seen, and where the next batch stands in the data order."""
+    """How far the training is: steps done, tokens seen, where the next batch stands in the data order, and instances
+    left out of the loss since the last row of metrics."""
 
     step: int
     tokens_seen: int
     epoch: int
     next_instance: int
+    masked_instances: int = 0
 
 
 class Checkpoints:
@@ -73,6 +77,7 @@ class Checkpoints:
         partial = folder.with_name(folder.name + PARTIAL)
         self.ranks.together(lambda: self._begin(partial))
         state = training_state(self.model, self.update, self.ranks, progress)
+        state["rng"] = random_state(self.ranks.device)
         shards = Shards(
             partial,
             pieces_of(self.model.config),
@@ -204,32 +209,53 @@ class Checkpoints:
                     "files": dict(sorted(digests.items())),
                 },
             )
+            settle(partial / STATE)
+            settle(partial)
             remove(folder)
             os.replace(partial, folder)
+            settle(self.run)
+        # the checkpoint stands: what fails now is no reason to end the run
+        try:
             point_latest(self.run, folder)
-            for old in outlived(self.run, self.settings.keep, self.settings.permanent_interval):
+        except OSError as error:
+            log.warning("%s is not up to date: %s", self.run / "latest", error)
+        for old in outlived(self.run, self.settings.keep, self.settings.permanent_interval):
+            try:
                 remove(old)
+            except OSError as error:
+                log.warning("an old checkpoint cannot be removed: %s", error)
 
 
 def training_state(model: Transformer, update: Update, ranks: Ranks, progress: Progress) -> dict[str, Any]:
     """What a checkpoint holds beside the weights: the state of their update, sharded as they are and in a checkpoint's
-    order, the random state and the progress."""
-    random = {"cpu": torch.get_rng_state()}
-    if ranks.device.type == "cuda":
-        random["cuda"] = torch.cuda.get_rng_state()
+    order, and the progress; ``random_state`` besides."""
     state = update.state()
     state["optimizer"] = {
         name: {key: in_checkpoint_order(name, value, ranks) for key, value in kept.items()}
         for name, kept in state["optimizer"].items()
     }
-    return {"update": state, "rng": random, "progress": json.dumps(asdict(progress))}
+    return {"update": state, "progress": json.dumps(asdict(progress))}
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The states of the generators that a process on this device draws from, by kind of device."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
 
 
 def outlived(run: Path, keep: int | None, permanent_interval: int | None = None) -> list[Path]:
     """Checkpoints that are no longer wanted: ephemeral ones but the newest of all, others but the newest ``keep`` and
-    every one at a multiple of ``permanent_interval``."""
-    complete = complete_checkpoints(run)
-    passing = {folder for _, folder in complete if read_json(folder / MANIFEST).get("ephemeral")}
+    every one at a multiple of ``permanent_interval``. What has a manifest that cannot be read stays."""
+    complete, passing = [], set()
+    for step, folder in complete_checkpoints(run):
+        try:
+            if read_json(folder / MANIFEST)["ephemeral"]:
+                passing.add(folder)
+        except (UserError, KeyError, TypeError):
+            continue
+        complete.append((step, folder))
     lasting = [
         folder
         for step, folder in complete
@@ -250,27 +276,34 @@ def remove(folder: Path) -> None:
 
 def point_latest(run: Path, folder: Path) -> None:
     """Name the newest checkpoint in ``run/latest``."""
-    latest = run / "latest"
-    latest.with_name(latest.name + PARTIAL).write_text(folder.name + "\n", encoding="utf-8")
-    os.replace(latest.with_name(latest.name + PARTIAL), latest)
+    with atomic_write(run / "latest") as stream:
+        stream.write(f"{folder.name}\n".encode())
 
 
-def settle(file: Path) -> None:
-    """Have a file's bytes on the disk, not on their way to it."""
-    with open(file, "rb") as stream:
-        os.fsync(stream.fileno())
+def settle(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk, not on their way to it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def unwritten(partial: Path, error: BaseException) -> UserError:
     """What a user reads of a checkpoint that could not be written."""
-    cause: BaseException = error
+    cause, rank = error, 0
     failures = getattr(error, "failures", None)  # of torch's CheckpointException: one of every rank that failed
     if failures:
-        cause = next(iter(failures.values()))[0]
-    return UserError(
-        f"the checkpoint cannot be written: {cause}",
-        where=partial,
-        fix="make room or mend the disk, and run the same command again: it goes on from the last checkpoint",
+        rank, (cause, _) = next(iter(failures.items()))
+    # what torch's writer of archives raises has lost the system's words on its way between the ranks
+    why = str(cause) if isinstance(cause, OSError) else f"a file of the state did not come to its end ({cause})"
+    return of_rank(
+        rank,
+        UserError(
+            f"the checkpoint cannot be written: {why}",
+            where=partial,
+            fix="make room or mend the disk, and run the same command again: it goes on from the last checkpoint",
+        ),
     )
 
 

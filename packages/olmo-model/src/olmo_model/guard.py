@@ -47,6 +47,24 @@ def fresh(settings: GuardSettings, device: torch.device) -> GuardState:
     )
 
 
+def fitted(state: GuardState, window: int) -> GuardState:
+    """The state for another window: as many of the last values as it takes, in their order."""
+    stored = len(state.losses)
+    if stored == window:
+        return state
+    seen = int(state.seen)
+    last = [place % stored for place in range(max(0, seen - min(stored, window)), seen)]
+
+    def moved(ring: Tensor) -> Tensor:
+        fit = ring.new_zeros(window)
+        fit[: len(last)] = ring[last]
+        return fit
+
+    return replace(
+        state, losses=moved(state.losses), norms=moved(state.norms), seen=torch.full_like(state.seen, len(last))
+    )
+
+
 def stopping(settings: GuardSettings) -> Reason:
     """Reasons that stop the run; the others skip the step."""
     result = Reason(0)

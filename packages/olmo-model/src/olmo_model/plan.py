@@ -184,16 +184,19 @@ def with_precision(config: TrainConfig) -> TrainConfig:
     """The configuration with the precision that ``auto`` means here."""
     if config.precision != "auto":
         return config
-    on_cuda = config.device != "cpu" and torch.cuda.is_available()
-    return dataclasses.replace(config, precision="amp_bf16" if on_cuda else "fp32")
+    return dataclasses.replace(config, precision="amp_bf16" if kind_of_device(config) == "cuda" else "fp32")
+
+
+def kind_of_device(config: TrainConfig) -> str:
+    """``cuda`` where there is a device and the settings allow it, else ``cpu``."""
+    return "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def choose_device(config: TrainConfig) -> torch.device:
     """The device that is asked for and there; bfloat16 on a processor is refused, for it is far slower than float32."""
-    available = torch.cuda.is_available()
-    if config.device == "cuda" and not available:
+    device = torch.device(kind_of_device(config))
+    if config.device == "cuda" and device.type != "cuda":
         raise UserError("there is no CUDA device", where="device", fix="set device to auto or cpu")
-    device = torch.device("cuda" if available and config.device != "cpu" else "cpu")
     if config.precision == "amp_bf16" and device.type == "cpu":
         raise UserError("amp_bf16 needs a CUDA device", where="precision", fix="set precision to fp32")
     return device

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,16 +16,25 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.rendezvous import rendezvous
 
+from .command_line import one_line
 from .errors import UserError
+from .files import NO_ROOM
 
+log = logging.getLogger(__name__)
 AXES = REPLICATE, SHARD, TENSOR = ("replicate", "shard", "tensor")
 PATIENCE = timedelta(minutes=30)  # for the slowest rank, at any one message
+A_MINUTE, A_MOMENT = timedelta(minutes=1), timedelta(seconds=5)
 Value = TypeVar("Value")
 
 
 class SaidElsewhere(SystemExit):
     """Ends this process with the status of a user's error, which another rank reports."""
+
+
+class SharedError(UserError):
+    """A user's error that all ranks know of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +95,13 @@ class Ranks:
         return values
 
     def together(self, work: Callable[[], Value], *, aside: bool = False) -> Value:
-        """``work()`` on every rank. If it is a UserError on some, it ends on all, and the first rank says why once."""
+        """``work()`` on every rank. If it is a UserError or an OSError on some, it ends on all, and the first rank says
+        why once."""
         problem: UserError | None = None
         try:
             value = work()
-        except UserError as error:
-            problem = error
+        except (UserError, OSError) as error:
+            problem = mendable(error)
         problems = self.gather(problem, aside=aside)
         failed = [rank for rank, problem in enumerate(problems) if problem is not None]
         if not failed:
@@ -97,8 +110,26 @@ class Ranks:
             raise SaidElsewhere(2)
         said = problems[failed[0]]
         assert said is not None
-        what = f"rank {failed[0]}: {said.what}" if failed[0] else said.what
-        raise UserError(what, where=said.where, line=said.line, fix=said.fix) from said
+        raise of_rank(failed[0], said, SharedError) from said
+
+    def from_first(self, work: Callable[[], Value]) -> Value:
+        """What ``work()`` gives on the first rank, on all of them; a UserError or an OSError there ends all."""
+        found = self.together(lambda: work() if self.first else None)
+        return self.gather(found)[0]  # type: ignore[return-value]
+
+
+def mendable(error: UserError | OSError) -> UserError:
+    """An error of a file as what a user reads of it."""
+    if isinstance(error, UserError):
+        return error
+    fix = "check the path, its rights and the space left"
+    return UserError(error.strerror or str(error), where=error.filename, fix=fix)
+
+
+def of_rank(rank: int, error: UserError, kind: type[UserError] = UserError) -> UserError:
+    """The error, with the rank that met it where that is not the first."""
+    what = f"rank {rank}: {error.what}" if rank else error.what
+    return kind(what, where=error.where, line=error.line, fix=error.fix)
 
 
 ALONE = Ranks()
@@ -114,21 +145,104 @@ def joined(kind: str, *, always: bool = False) -> Iterator[Ranks]:
     """This process among the ranks of the run; their group is left again at the end.
 
     ``kind`` is ``cpu`` (gloo) or ``cuda`` (NCCL beside gloo, a device for each local rank). One process that no
-    launcher started is by itself, unless ``always``.
+    launcher started is by itself, unless ``always``. Of several ranks one says what a user can mend, and all end with
+    its status (``SaidElsewhere``), whichever of them met it and wherever the others are.
     """
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    device = torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)
-    if kind == "cuda":
-        torch.cuda.set_device(device)
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    device = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
     if not launched() and not always:
         yield Ranks(device=device)
         return
+    if launched():
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        store, _, _ = next(rendezvous("env://", rank, world, timeout=PATIENCE))
+    else:
+        rank, world, store = 0, 1, dist.HashStore()  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
-    alone = None if launched() else dist.HashStore()  # type: ignore[attr-defined]
-    dist.init_process_group(backend, store=alone, rank=rank, world_size=world, timeout=PATIENCE)
+    words = Words(dist.PrefixStore("olmo-model", store), rank, world)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
     try:
-        files = dist.new_group(backend="gloo", timeout=PATIENCE)
-        assert isinstance(files, dist.ProcessGroup)
-        yield Ranks(rank=rank, world=world, device=device, files=files)
+        with words.of_one():
+            files = dist.new_group(backend="gloo", timeout=PATIENCE)
+            assert isinstance(files, dist.ProcessGroup)
+            ranks = Ranks(rank=rank, world=world, device=device, files=files)
+            ranks.together(lambda: take(device))
+            yield ranks
     finally:
         dist.destroy_process_group()
+        words.linger()
+
+
+def take(device: torch.device) -> None:
+    """Make this the device of the process; a UserError where it is not there."""
+    if device.type != "cuda":
+        return
+    there = torch.cuda.device_count()
+    if device.index >= there:
+        raise UserError(
+            f"this machine has {there} CUDA devices, too few for local rank {device.index}",
+            where="torchrun",
+            fix=f"start with --nproc-per-node {there}",
+        )
+    torch.cuda.set_device(device)
+
+
+class Words:
+    """Which rank says why the run ends, known to all through the launcher's store, which needs no answer of a rank
+    that waits for another, or has left."""
+
+    def __init__(self, store: Any, rank: int, world: int) -> None:
+        self.store = store
+        self.rank = rank
+        self.world = world
+        self.over = False
+
+    @contextmanager
+    def of_one(self) -> Iterator[None]:
+        """A UserError, or an error of a named file, that leaves the block is told once, by the first rank that has one;
+        the others, which may then find themselves without it in the middle of a message, end in silence."""
+        try:
+            yield
+        except SaidElsewhere:
+            self._heard(A_MINUTE)
+            raise
+        except (UserError, OSError) as error:
+            nameless = isinstance(error, OSError) and error.filename is None and error.errno not in NO_ROOM
+            if self.world == 1 or nameless:
+                raise
+            self._say(mendable(error))
+            raise SaidElsewhere(2) from error
+        except RuntimeError:  # what a message raises whose other end is gone
+            if self.world > 1 and self._heard(A_MOMENT):
+                raise SaidElsewhere(2) from None
+            raise
+
+    def linger(self) -> None:
+        """Keep the store for those who have not heard yet, where the first rank holds it and not the launcher."""
+        if self.over and self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+            self._wait("all heard", A_MOMENT)
+
+    def _say(self, error: UserError) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends all when the first has left
+        self.over = True
+        if self.store.add("speakers", 1) > 1:
+            self._heard(A_MOMENT)
+            return
+        log.error("error: %s", one_line(str(of_rank(self.rank, error))))
+        self.store.set("said", "")
+
+    def _heard(self, patience: timedelta) -> bool:
+        if not self._wait("said", patience):
+            return False
+        self.over = True
+        if self.store.add("listeners", 1) == self.world - 1:
+            self.store.set("all heard", "")
+        return True
+
+    def _wait(self, key: str, patience: timedelta) -> bool:
+        try:
+            self.store.wait([key], patience)
+        except RuntimeError:  # nobody has spoken, or the store went with its rank
+            return False
+        return True

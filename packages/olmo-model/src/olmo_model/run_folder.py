@@ -60,14 +60,20 @@ DONE_ONCE = (
 )
 
 
-def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
-    """Step and folder of every complete checkpoint of a run, oldest first. Unfinished ones have another name."""
+def step_folders(run: Path) -> list[tuple[int, Path]]:
+    """Step and folder of everything in a run that has the name of a checkpoint, oldest first. Unfinished ones have
+    another name."""
     found = []
     for folder in run.iterdir() if run.is_dir() else ():
         match = re.fullmatch(r"step(\d+)", folder.name)
-        if match and (folder / MANIFEST).is_file():
+        if match:
             found.append((int(match.group(1)), folder))
     return sorted(found)
+
+
+def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
+    """Those of ``step_folders`` that have a manifest."""
+    return [(step, folder) for step, folder in step_folders(run) if (folder / MANIFEST).is_file()]
 
 
 def resolve(folder: str | Path) -> Path:
@@ -124,6 +130,19 @@ class RunFolder:
         if not self.config.is_file():
             raise UserError("the run has no configuration", where=self.config, fix="give the folder of a run")
         return load_yaml(self.config)
+
+    def micro_batch_size(self, config: Mapping[str, Any]) -> int | None:
+        """The micro-batch that a run which goes on under a flat configuration has to keep, where that leaves it open:
+        the run's own, if it decides how much a label weighs. None where there is nothing to keep."""
+        if config["micro_batch_size"] is not None or not weighs_by_micro_batch(config):
+            return None
+        if not complete_checkpoints(self.root):
+            return None
+        size = self.read_config().get("micro_batch_size")
+        sizes = (config["global_batch_size"], *config["batch_warmup.sizes"])
+        if type(size) is not int or size < 1 or any(each % size for each in sizes):
+            return None  # of another run, which ``check`` refuses by what differs
+        return size
 
     def check(
         self,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -33,20 +34,20 @@ from .callbacks.report import Report
 from .callbacks.time_limit import TimeLimit
 from .callbacks.weight_metrics import WeightMetrics
 from .checkpoint import Checkpoints, Progress
-from .config.training import TrainConfig
+from .config.training import TrainConfig, plain
 from .errors import UserError
 from .evaluate import Scorer, load_requests, load_windows, perplexity, rank_classification
-from .files import write_json
+from .files import read_json, write_json
 from .id_check import check_ids
 from .loss import Loss, documents_of, language_model_loss
 from .model import Transformer
 from .parallel import draw_first_weights, let_go, on_grid, recompute, reduce_over_replicas, spread
-from .plan import Plan, choose_device, make_plan
+from .plan import Plan, kind_of_device, make_plan
 from .presets import model_initialization, parameter_count
 from .provenance import Record, recorded
 from .ranks import Ranks, joined
 from .restoring import newest_whole_checkpoint, restore
-from .run_folder import FORMAT_VERSION, NOT_BEGUN, RunFolder
+from .run_folder import FORMAT_VERSION, MANIFEST, NOT_BEGUN, RunFolder, flat
 from .tokens import load_tokenizer
 from .trainer import Callback, Row, Trainer
 from .update import Update
@@ -128,18 +129,35 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> int:
     its time limit. Under torchrun every rank calls this. With ``overwrite`` a run that is there is removed first."""
     began = time.monotonic()
     threads = set_threads(config.threads)
-    with joined(choose_device(config).type) as ranks:
+    with joined(kind_of_device(config)) as ranks:
         if ranks.device.type == "cpu":
             keep_freed_memory()
         if not ranks.first:
             logging.getLogger(__package__).setLevel(logging.WARNING)
+        refuse_a_mixture(ranks)
+        run = RunFolder(Path(config.save_folder))
+        size = None if overwrite else ranks.from_first(lambda: run.micro_batch_size(flat(plain(config))))
+        if size is not None:
+            log.info("micro_batch_size is %d, as it was: it decides how much a label weighs", size)
+            config = dataclasses.replace(config, micro_batch_size=size)
         plan = ranks.together(lambda: make_plan(config, ranks.world))
         check_ids(plan.tokens, ranks)
-        return _train(plan, on_grid(ranks, config.parallel, plan.model), threads, began, overwrite=overwrite)
+        return _train(plan, on_grid(ranks, config.parallel, plan.model), run, threads, began, overwrite=overwrite)
 
 
-def _train(plan: Plan, ranks: Ranks, threads: int, began: float, *, overwrite: bool) -> int:
-    config, run, resolved = plan.config, RunFolder(Path(plan.config.save_folder)), plan.resolved()
+def refuse_a_mixture(ranks: Ranks) -> None:
+    """UserError, on all ranks, where some have a CUDA device and others have none."""
+    kinds = ranks.gather(ranks.device.type)
+    if len(set(kinds)) > 1:
+        raise UserError(
+            f"rank {kinds.index('cpu')} has no CUDA device, rank {kinds.index('cuda')} has one",
+            where="device",
+            fix="start on like machines, or set device to cpu",
+        )
+
+
+def _train(plan: Plan, ranks: Ranks, run: RunFolder, threads: int, began: float, *, overwrite: bool) -> int:
+    config, resolved = plan.config, plan.resolved()
     manifest = {
         "artifact": "run",
         "format_version": FORMAT_VERSION,
@@ -151,11 +169,11 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float, *, overwrite: b
     if plan.tokens.remote:
         manifest["remote"] = plan.tokens.remote
     if overwrite:
-        ranks.together(lambda: run.check_removable(config.load_path))
+        ranks.from_first(lambda: run.check_removable(config.load_path))
         standing = NOT_BEGUN
     else:
-        newest = ranks.together(lambda: newest_whole_checkpoint(run.root, ranks))
-        standing = ranks.together(lambda: run.check(manifest, resolved, plan.max_steps, newest))
+        newest = newest_whole_checkpoint(run.root, ranks)
+        standing = ranks.from_first(lambda: run.check(manifest, resolved, plan.max_steps, newest))
     copy = None
     if config.remote_save_folder is not None and ranks.first:
         copy = RemoteCopy(run, config.remote_save_folder, interval=config.log_interval)
@@ -180,14 +198,18 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float, *, overwrite: b
         what = " and the optimizer's state" if config.load_optimizer_state else ""
         log.info("beginning after step %d with the weights%s of %s", begun.step, what, config.load_path)
     evaluate = ranks.together(lambda: _evaluation(plan, ranks, model))
-    if ranks.first:
+
+    def begin_folder() -> None:
         if overwrite:
             run.remove()
         run.write(manifest, resolved)
-    if standing.rounding:
+
+    ranks.from_first(begin_folder)
+    if standing.rounding and ranks.first:
         log.warning("changed since the run began: %s; losses agree only up to rounding", ", ".join(standing.rounding))
+    progress: Progress | None = None
     if standing.checkpoint is not None:
-        restore(standing.checkpoint, model, update, ranks)
+        progress = restore(standing.checkpoint, model, update, ranks)
         log.info("going on from %s", standing.checkpoint)
     log.info(
         "%s parameters, %s instances of %d tokens, %d steps of %s tokens, %s, %d threads",
@@ -205,71 +227,87 @@ def _train(plan: Plan, ranks: Ranks, threads: int, began: float, *, overwrite: b
         ):
             left = max(0, count - taken)
             log.info("%s: an epoch takes %d of its %d instances, %d are left out", source.tokens, taken, count, left)
-    with _recorded(plan, ranks, run, resolved, begun.files) as record:
-        checkpoints = Checkpoints(run.root, model, update, ranks, plan.tokens.tokenizer_file, config.checkpoint)
-        masked = MaskedInstances(ranks, interval=config.log_interval) if config.data.instance_filter.enabled else None
-        batches = Batches(plan, ranks, masked)
-        ledger = DataOrder(
-            run.data_order, plan.order, sequence_length=plan.sequence_length, tokens_fingerprint=plan.tokens.fingerprint
-        )
+    checkpoints = Checkpoints(run.root, model, update, ranks, plan.tokens.tokenizer_file, config.checkpoint)
+    masked = MaskedInstances(
+        ranks, interval=config.log_interval, before=0 if progress is None else progress.masked_instances
+    )
+    batches = Batches(plan, ranks, masked if config.data.instance_filter.enabled else None)
+    ledger = DataOrder(
+        run.data_order,
+        plan.order,
+        ranks,
+        sequence_length=plan.sequence_length,
+        tokens_fingerprint=plan.tokens.fingerprint,
+    )
 
-        def describe(step: int) -> str:
-            return describe_batch(plan, run, step) if ranks.first else ""
+    def on_skipped(step: int, account: str) -> None:
+        if ranks.first:
+            log.warning(
+                "step %d made no update: %s; its batch holds %s", step, account, describe_batch(plan, run, step)
+            )
+        ranks.from_first(lambda: ledger.write(step, skipped_steps=(step,)))
 
-        def on_skipped(step: int, account: str) -> None:
-            if ranks.first:
-                log.warning("step %d made no update: %s; its batch holds %s", step, account, describe(step))
-                ledger.write(step, skipped_steps=(step,))
-
-        trainer = build_trainer(
-            plan,
-            ranks,
-            model,
-            update,
-            batches,
-            callbacks=[
-                *_callbacks(plan, ranks, run, checkpoints, evaluate, resolved, ledger, masked, began),
-                *([] if copy is None else [copy]),
-            ],
-            on_skipped=on_skipped,
-            describe_batch=describe,
-            step=begun.step,
-        )
+    callbacks = ranks.together(
+        lambda: _callbacks(plan, ranks, run, checkpoints, evaluate, resolved, ledger, batches.masked, began)
+    )
+    trainer = build_trainer(
+        plan,
+        ranks,
+        model,
+        update,
+        batches,
+        callbacks=[*callbacks, *([] if copy is None else [copy])],
+        on_skipped=on_skipped,
+        describe_batch=lambda step: describe_batch(plan, run, step),
+        step=begun.step,
+    )
+    with stopping_on_signals(trainer), ExitStack() as stack:
+        record = Record()
+        if ranks.first:
+            record = stack.enter_context(_recorded(plan, run, resolved, begun.files))
         try:
-            with stopping_on_signals(trainer), within_memory():
+            with within_memory():
                 trainer.fit()
         finally:
             batches.close()
             checkpoints.close()
-        log.info("of %.1f s the steps waited %.2f s for their data", trainer.seconds, batches.waited)
-        record.counts = {
-            "first_step": begun.step + 1,
-            "last_step": trainer.current_step,
-            "tokens_seen": plan.tokens_seen(trainer.current_step),
-        }
-        record.outputs.append(run.root / f"step{trainer.current_step}")
-    if trainer.complete:
-        return 0
-    log.info("stopped after step %d, which is saved; resume with the same command", trainer.current_step)
-    return EXIT_STOPPED
+
+        def conclude() -> None:
+            done = trainer.current_step
+            log.info("of %.1f s the steps waited %.2f s for their data", trainer.seconds, batches.waited)
+            record.counts = {
+                "first_step": begun.step + 1,
+                "last_step": done,
+                "tokens_seen": plan.tokens_seen(done),
+            }
+            note_checkpoint(record, run.root / f"step{done}")
+            stack.close()
+            if not trainer.complete:
+                here = (run.root / f"step{done}").is_dir()
+                saved = f"after step {done}, which is saved" if here else "before the first step"
+                log.info("stopped %s; resume with the same command", saved)
+
+        ranks.from_first(conclude)  # a launcher ends all as soon as one has left
+    return 0 if trainer.complete else EXIT_STOPPED
 
 
-@contextmanager
 def _recorded(
-    plan: Plan, ranks: Ranks, run: RunFolder, resolved: dict[str, Any], begun_with: list[Path]
-) -> Iterator[Record]:
+    plan: Plan, run: RunFolder, resolved: dict[str, Any], begun_with: list[Path]
+) -> AbstractContextManager[Record]:
     """The record of provenance, which the first rank writes for all."""
-    if not ranks.first:
-        yield Record()
-        return
     settings = plan.config.evaluation
     inputs = [part.description for part in plan.tokens.parts]
     inputs += [Path(folder) for folder in (settings.windows, settings.requests) if folder]
     inputs += begun_with
-    with recorded(
-        "olmo-model", "train", folder=run.root, config=resolved, inputs=inputs, seed=plan.config.seed
-    ) as record:
-        yield record
+    return recorded("olmo-model", "train", folder=run.root, config=resolved, inputs=inputs, seed=plan.config.seed)
+
+
+def note_checkpoint(record: Record, folder: Path) -> None:
+    """Count a checkpoint, if there is one, among the outputs, with the digests that its manifest has."""
+    if folder.is_dir():
+        files = read_json(folder / MANIFEST)["files"]
+        record.outputs.append(folder)
+        record.digests |= {str(folder / name): digest for name, digest in files.items()}
 
 
 @contextmanager
@@ -329,13 +367,17 @@ def _callbacks(
 
     def save(step: int, ephemeral: bool) -> Path:
         epoch, instance = plan.order.position(step + 1)
-        progress = Progress(step=step, tokens_seen=plan.tokens_seen(step), epoch=epoch, next_instance=instance)
+        progress = Progress(
+            step=step,
+            tokens_seen=plan.tokens_seen(step),
+            epoch=epoch,
+            next_instance=instance,
+            masked_instances=0 if masked is None else masked.so_far(step),
+        )
         return checkpoints.save(progress, ephemeral=ephemeral)
 
     settings = plan.config
-    callbacks: list[Callback] = []
-    if ranks.first:
-        callbacks.append(ledger)
+    callbacks: list[Callback] = [ledger]
     if masked is not None:
         callbacks.append(masked)
     if evaluate is not None:
@@ -359,7 +401,7 @@ def _callbacks(
         callbacks.append(EvaluationOnLoad(evaluate, metrics, ranks))
     if ranks.first:
         if settings.early_stopping_factor is not None:
-            callbacks.append(EarlyStopping(settings.early_stopping_factor, after_step=plan.warmup_steps))
+            callbacks.append(EarlyStopping(settings.early_stopping_factor, run.metrics, after_step=plan.warmup_steps))
         callbacks.append(Console(plan.tokens_seen))
         if settings.report_interval is not None:
             report = Report(
@@ -404,12 +446,16 @@ def _peak_flops(ranks: Ranks, setting: float | None) -> float | None:
 
 
 def describe_batch(plan: Plan, run: RunFolder, step: int) -> str:
-    """Names the documents of a batch, in full in a file of the run folder."""
+    """Names the documents of a batch, in full in a file of the run folder; or says what keeps it from that, for what
+    is told of the step has to be told without them too."""
     from .lookup import documents_of_instances
 
-    rows = documents_of_instances(plan.instances, plan.order.batch(step).tolist())
     file = run.root / f"batch_of_step{step}.json"
-    write_json(file, {"step": step, "documents": rows})
+    try:
+        rows = documents_of_instances(plan.instances, plan.order.batch(step).tolist())
+        write_json(file, {"step": step, "documents": rows})
+    except (UserError, OSError) as error:
+        return f"documents that cannot be listed: {error}"
     names = list(dict.fromkeys(row["id"] for row in rows))
     shown = ", ".join(json.dumps(name, ensure_ascii=False) for name in names[:DOCUMENTS_SHOWN])
     more = f" and {len(names) - DOCUMENTS_SHOWN} more" if len(names) > DOCUMENTS_SHOWN else ""
@@ -418,14 +464,19 @@ def describe_batch(plan: Plan, run: RunFolder, step: int) -> str:
 
 @contextmanager
 def stopping_on_signals(trainer: Trainer) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks the trainer to stop after its step; a second one acts as it always does."""
+    """The first SIGINT or SIGTERM asks the trainer to stop after its step. After it SIGTERM changes nothing, for
+    launchers and schedulers send several, and SIGINT acts as it always does."""
     before: dict[signal.Signals, Any] = {}
+    asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
-        log.info("%s: finishing the step and saving it", signal.Signals(number).name)
-        trainer.stop_requested = True
-        for which, handler in before.items():
-            signal.signal(which, handler)
+        nonlocal asked
+        if not asked:
+            asked = trainer.stop_requested = True
+            log.info("%s: finishing the step and saving it", signal.Signals(number).name)
+        elif number == signal.SIGINT:
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
+            signal.raise_signal(signal.SIGINT)
 
     for which in (signal.SIGINT, signal.SIGTERM):
         before[which] = signal.signal(which, ask)

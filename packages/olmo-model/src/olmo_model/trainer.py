@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from .errors import UserError
 from .guard import NON_FINITE, Reason, stopping
 from .loss import Loss
-from .ranks import ALONE, Ranks, SaidElsewhere
+from .ranks import ALONE, Ranks, SharedError
 from .update import Applied, Update
 
 Row = dict[str, float]
@@ -105,6 +106,7 @@ class Trainer:
         self.stop_requested = False
         self.result: StepResult | None = None
         self._unsettled: list[StepResult] = []
+        self._problem: UserError | OSError | None = None
 
     @property
     def complete(self) -> bool:
@@ -117,8 +119,8 @@ class Trainer:
     def fit(self) -> None:
         """Train until ``max_steps`` or until ``stop_requested`` is set on any rank; the step at hand is always
         finished."""
-        for callback in self.callbacks:
-            callback.start(self)
+        self._call(lambda callback: callback.start(self))
+        self._share_problem()
         while not self.complete and not self.ranks.any(self.stop_requested):
             started = time.perf_counter()
             self.train_step()
@@ -126,11 +128,30 @@ class Trainer:
                 self.settle()
             self.seconds += time.perf_counter() - started
             row: Row = {}
-            for callback in self.callbacks:
-                callback.step(self, row)
+            self._call(lambda callback, row=row: callback.step(self, row))  # type: ignore[misc]
+        self._share_problem()
         self.settle()
+        self._call(lambda callback: callback.finish(self))
+        self._share_problem()
+
+    def _call(self, work: Callable[[Callback], None]) -> None:
+        """Let every callback work. One that fails on this rank alone does not keep the next from it, for they may need
+        all ranks; it ends the training once all of them are there to hear why."""
         for callback in self.callbacks:
-            callback.finish(self)
+            try:
+                work(callback)
+            except (UserError, OSError) as error:
+                if self.ranks.world == 1 or isinstance(error, SharedError):
+                    raise
+                self._problem = self._problem or error
+                self.stop_requested = True
+
+    def _share_problem(self) -> None:
+        def tell() -> None:
+            if self._problem is not None:
+                raise self._problem
+
+        self.ranks.together(tell)
 
     def train_step(self) -> StepResult:
         """One update, unless the guard holds it back."""
@@ -163,25 +184,28 @@ class Trainer:
         """Learn which of the last steps were held back: skipped ones are made known; one that stops the run raises.
 
         The one place that waits for the device, once for all steps since the last time. Whoever keeps the state of the
-        run calls it first.
+        run calls it first. All ranks call it together.
         """
         if not self._unsettled:
             return
         all_reasons = torch.stack([result.applied.reasons for result in self._unsettled]).tolist()
         for result, number in zip(self._unsettled, all_reasons, strict=True):
             reasons = Reason(number)
+            if not reasons:
+                continue
+            account = self._account(result, reasons)
             if reasons & stopping(self.update.guard):
-                if not self.ranks.first:
-                    raise SaidElsewhere(2)  # the same on every rank
-                batch = self.describe_batch(result.step)
-                raise UserError(
-                    f"{self._account(result, reasons)} at step {result.step}; its batch holds {batch}",
-                    fix="look at these documents, let guard skip such steps, or lower optimizer.learning_rate and "
-                    "start from an earlier checkpoint",
-                )
-            if reasons:
-                self.on_skipped(result.step, self._account(result, reasons))
+                self.ranks.together(partial(self._stop, result.step, account))
+            self.on_skipped(result.step, account)
         self._unsettled.clear()
+
+    def _stop(self, step: int, account: str) -> None:
+        if self.ranks.first:
+            raise UserError(
+                f"{account} at step {step}; its batch holds {self.describe_batch(step)}",
+                fix="look at these documents, let guard skip such steps, or lower optimizer.learning_rate and "
+                "start from an earlier checkpoint",
+            )
 
     def _account(self, result: StepResult, reasons: Reason) -> str:
         """``the loss is nan``: what was found, of the loss where both are to blame."""

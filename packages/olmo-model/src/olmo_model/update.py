@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .config.optimization import GuardSettings, OptimizerSettings
-from .guard import GuardState, fresh, judge
+from .guard import GuardState, fitted, fresh, judge
 from .optim.build import build_optimizer, load_optimizer_state, optimizer_state
 from .optim.clipping import Clipped, RatioClipping, clip_by_global_norm
 from .optim.lion import LionW
@@ -96,8 +96,8 @@ class Update:
         return state
 
     def load(self, state: dict[str, Any]) -> None:
-        """Put a state in place."""
+        """Put a state in place; that of the guard may be of another window."""
         load_optimizer_state(self.model, self.optimizer, state["optimizer"])
-        self.guard_state = GuardState(**state["guard"])
+        self.guard_state = fitted(GuardState(**state["guard"]), self.guard.window)
         if self.ratio is not None:
             self.ratio.means = torch.stack(list(state["norm_means"].values()))

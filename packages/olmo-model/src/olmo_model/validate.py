@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
-from .config.training import TrainConfig
+from .config.training import TrainConfig, plain
 from .evaluate import load_requests, load_windows
 from .id_check import check_ids
 from .plan import make_plan
 from .presets import parameter_count
 from .ranks import ALONE
 from .restoring import newest_whole_checkpoint
-from .run_folder import RunFolder
+from .run_folder import RunFolder, flat
 from .tokens import load_tokenizer
 
 
@@ -20,14 +21,15 @@ def validate(config: TrainConfig) -> str:
 
     Returns a line that says what would be trained. Whatever does not hold is a UserError.
     """
-    plan = make_plan(config)
+    run = RunFolder(Path(config.save_folder))
+    size = run.micro_batch_size(flat(plain(config)))
+    plan = make_plan(config if size is None else dataclasses.replace(config, micro_batch_size=size))
     check_ids(plan.tokens)
     facts = {
         "tokens_fingerprint": plan.tokens.fingerprint,
         "tokenizer_digest": plan.tokens.tokenizer_digest,
         "remote": plan.tokens.remote,
     }
-    run = RunFolder(Path(config.save_folder))
     newest = newest_whole_checkpoint(run.root, ALONE, tidy=False)
     standing = run.check(facts, plan.resolved(), plan.max_steps, newest)
     load_tokenizer(plan.tokens.tokenizer_file)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+from pathlib import Path
 
+from ..run_folder import metrics_rows
+from ..run_report import LOSS
 from ..trainer import Row, Trainer
 
 log = logging.getLogger(__name__)
@@ -17,17 +21,21 @@ class EarlyStopping:
     the loss into the row.
     """
 
-    def __init__(self, factor: float, *, after_step: int) -> None:
+    def __init__(self, factor: float, metrics: Path, *, after_step: int) -> None:
+        """``metrics`` is the file with the losses so far."""
+        self.metrics = metrics
         self.factor = factor
         self.after_step = after_step
         self.least = math.inf
 
     def start(self, trainer: Trainer) -> None:
-        """Nothing to do before the first step."""
+        """Find the least of what was logged up to the checkpoint that the run goes on from."""
+        rows = (json.loads(line) for step, line in metrics_rows(self.metrics) if step <= trainer.current_step)
+        self.least = min((row[LOSS] for row in rows if LOSS in row), default=math.inf)
 
     def step(self, trainer: Trainer, row: Row) -> None:
         """Compare the loss, where the row has one."""
-        loss = row.get("train/CrossEntropyLoss")
+        loss = row.get(LOSS)
         if loss is None:
             return
         if trainer.current_step > self.after_step and loss > self.factor * self.least and not trainer.stop_requested:

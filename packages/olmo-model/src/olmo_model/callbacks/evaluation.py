@@ -39,7 +39,7 @@ class EvaluationOnLoad:
 
     def start(self, trainer: Trainer) -> None:
         """Evaluate and write the row, unless there is one with these values, as where a run goes on."""
-        if self.ranks.any(self.ranks.first and not self.metrics.holds_evaluation(trainer.current_step)):
+        if not self.ranks.from_first(lambda: self.metrics.holds_evaluation(trainer.current_step)):
             row = self.evaluate()
             if self.ranks.first:
                 self.metrics.write(trainer.current_step, row)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..accelerators import utilization
+from ..files import atomic_write
 from ..run_folder import metrics_rows
 from ..trainer import Row, Trainer
 from .peak_memory import PeakMemory
@@ -93,6 +94,5 @@ class Metrics:
 def keep_rows_up_to(path: Path, step: int) -> None:
     """Rewrite the metrics, whole or not at all, without the rows after ``step`` and without an unfinished last line."""
     kept = [line for row_step, line in metrics_rows(path) if row_step <= step]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(b"".join(line + b"\n" for line in kept))
-    os.replace(partial, path)
+    with atomic_write(path) as stream:
+        stream.writelines(line + b"\n" for line in kept)
