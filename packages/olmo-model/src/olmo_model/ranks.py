@@ -151,6 +151,7 @@ def joined(kind: str, *, always: bool = False) -> Iterator[Ranks]:
     local = int(os.environ.get("LOCAL_RANK", 0))
     device = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
     if not launched() and not always:
+        take(device)
         yield Ranks(device=device)
         return
     if launched():
