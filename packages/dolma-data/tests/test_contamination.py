@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dolma_data.batch import Batch
 from dolma_data.config.decontaminate import EvaluationRule
+from dolma_data.decontaminate import contamination
 from dolma_data.decontaminate.contamination import make_matcher, self_test, too_short
 from dolma_data.decontaminate.evaluation_texts import Unit, read_units
 from dolma_data.errors import UserError
@@ -110,7 +113,9 @@ def test_a_question_alone_is_found_and_a_short_answer_is_not() -> None:
     assert too_short(matcher) == {1}
 
     def found(text: str) -> list[tuple[str | None, float]]:
-        return [(units[hit.unit].part, hit.score) for hit in matcher.find([{"id": "d", "source": "s", "text": text}])]
+        return [
+            (units[hit.unit].part, hit.score) for hit in matcher.find(Batch([{"id": "d", "source": "s", "text": text}]))
+        ]
 
     assert found("Quiz: what do the nine planets of our system all have in common?") == [("question", 1.0)]
     assert found("What do the nine planets of our system all have?") == []
@@ -164,19 +169,19 @@ def test_ngrams_are_found_whatever_case_punctuation_and_line_breaks() -> None:
     units = [item("1", "Über one two three four five six"), item("2", "seven eight nine ten")]
     matcher = make_matcher(units, rule)
     text = "before ÜBER, one\ntwo (three) four; five? after. Seven eight nine TEN!"
-    hits = matcher.find([{"id": "d", "source": "s", "text": text}])
+    hits = matcher.find(Batch([{"id": "d", "source": "s", "text": text}]))
     assert [(text[hit.start : hit.end], units[hit.unit].id, hit.score) for hit in hits] == [
         ("ÜBER, one\ntwo (three) four; five", "1", 0.75),  # three of four n-grams
         ("Seven eight nine TEN", "2", 1.0),
     ]
-    assert matcher.find([{"id": "d", "source": "s", "text": "one two three four and seven eight nine"}]) == []
+    assert matcher.find(Batch([{"id": "d", "source": "s", "text": "one two three four and seven eight nine"}])) == []
 
 
 def test_the_ngrams_of_a_text_may_stand_apart() -> None:
     rule = EvaluationRule(ngram_length=2, ngram_threshold=0.5)
     matcher = make_matcher([item("1", "a b c d e")], rule)
     text = "a b x c d"
-    hits = matcher.find([{"id": "d", "source": "s", "text": text}])
+    hits = matcher.find(Batch([{"id": "d", "source": "s", "text": text}]))
     assert [(text[hit.start : hit.end], hit.score) for hit in hits] == [("a b", 0.5), ("c d", 0.5)]
 
 
@@ -190,7 +195,7 @@ def test_shares_are_those_of_sets_of_ngrams(texts: list[list[str]], document: li
 
     units = [item(str(k), " ".join(text)) for k, text in enumerate(texts)]
     matcher = make_matcher(units, EvaluationRule(ngram_length=length, ngram_threshold=0.01))
-    hits = matcher.find([{"id": "d", "source": "s", "text": " ".join(document)}])
+    hits = matcher.find(Batch([{"id": "d", "source": "s", "text": " ".join(document)}]))
     expected = {}
     for number, text in enumerate(texts):
         shared = ngrams(text) & ngrams(document)
@@ -388,3 +393,12 @@ def test_odd_rows_of_texts_are_read_or_told(tmp_path: Path, row: dict[str, Any],
         return
     with pytest.raises(UserError, match=told):
         read_units(None, rule)
+
+
+@given(st.text("ab\n", max_size=20), st.integers(0, 4))
+def test_lines_of_giant_texts_are_those_of_the_whole(text: str, part: int) -> None:
+    starts = [0, *(match.end() for match in re.finditer("\n", text))]
+    expected = list(zip(starts, [*starts[1:], len(text)], text.split("\n"), strict=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contamination, "PART", part)
+        assert list(contamination.lines_of(text)) == expected

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dolma_data.batch import Batch
 from dolma_data.cli import execute
 from dolma_data.decontaminate.contamination import make_matcher, self_test
 from dolma_data.decontaminate.evaluation_texts import Unit, read_set
@@ -86,7 +87,7 @@ def test_every_planted_line_is_found_and_no_other(planted: list[str], others: li
     matcher = make_matcher([Unit("paragraph", str(k), "s", "d", text) for k, text in enumerate(planted)])
     texts = others + [f" \t{text}\u3000" for text in planted]
     document = {"id": "t", "source": "t", "text": "\n".join(texts)}
-    hits = matcher.find([document])
+    hits = matcher.find(Batch([document]))
     found = [document["text"][hit.start : hit.end].strip() for hit in hits]
     assert found == [text.strip() for text in texts if text.strip() in planted]
     assert [planted[hit.unit] for hit in hits] == found

@@ -17,13 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_data.annotate import Chunk
+from dolma_data.batch import lay_out
 from dolma_data.cli import execute
 from dolma_data.config.dedupe import DedupeRule, DocumentKey, NgramKey, ParagraphKey
 from dolma_data.dedupe.by_hash import HashMarker
 from dolma_data.dedupe.deduplication import encode_hashes
 from dolma_data.dedupe.first_copies import find_first_copies
 from dolma_data.dedupe.scratch import Scratch
-from dolma_data.dedupe.units import encode_units, have_few_words, lay_out, parse_key, value_at, words_in
+from dolma_data.dedupe.units import encode_units, have_few_words, parse_key, value_at, words_by_piece, words_in
 from dolma_data.dedupe.writing import encode_rows
 from dolma_data.errors import UserError
 from dolma_data.files import digest
@@ -356,6 +357,21 @@ def test_partitions_find_together_what_one_run_finds(write_documents: Any, read_
         for found, row in zip(together, read_jsonl(root / f"attributes/dup_{index}/a.jsonl.gz"), strict=True):
             found += row["attributes"][f"dup_{index}"]
     assert [{"dup": sorted(found)} for found in together] == mark(PARAGRAPHS, [rows])
+
+
+@given(st.lists(st.text("aB1' .\u0301\u200d\n\r🇩日", max_size=30), min_size=1, max_size=4), st.integers(1, 8))
+def test_words_of_long_ranges_are_found_piece_by_piece(texts: list[str], size: int) -> None:
+    buffer, offsets = lay_out(texts)
+    edges, first, after, spelled = words_in(buffer, offsets[:-1], offsets[1:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dolma_data.dedupe.units.PIECE", size)
+        pieces = list(words_by_piece(buffer, offsets[:-1], offsets[1:]))
+    numbers = np.zeros(len(texts), dtype=np.int64)
+    for owners, found, *_ in pieces:
+        np.add.at(numbers, owners, np.diff(found))
+    assert numbers.tolist() == np.diff(edges).tolist()
+    for whole, column in zip((first, after, spelled), range(2, 5), strict=True):
+        assert np.concatenate([whole[:0], *(piece[column] for piece in pieces)]).tolist() == whole.tolist()
 
 
 def test_files_are_divided_by_their_name(write_documents: Any) -> None:

@@ -44,7 +44,7 @@ def chunk_of(number: int, documents: Documents) -> UnitChunk:
 def add(scratch: Scratch, documents: Documents) -> None:
     chunk = chunk_of(len(scratch.metas), documents)
     hashes = np.array([pair for each in documents for pair in each], dtype=np.uint64).reshape(-1, 2)
-    scratch.append(chunk, divide(hashes, np.repeat(np.arange(len(documents)), chunk.spans)))
+    scratch.append(chunk, divide(hashes, np.repeat(np.arange(len(documents), dtype=np.int32), chunk.spans)))
 
 
 hashes_of_a_document = st.lists(st.tuples(st.sampled_from(FIRSTS), st.integers(0, 1)), max_size=4)
@@ -71,14 +71,16 @@ def test_parts_find_together_what_a_dictionary_finds(chunks: list[Documents], ha
         assert [first_copies_of(scratch, parts, number).tolist() for number in range(len(chunks))] == expected
 
 
-def test_a_part_holds_the_stretch_of_its_bits_in_the_order_of_the_hashes() -> None:
+def test_a_part_holds_the_stretch_of_its_bits_in_the_order_of_the_hashes(tmp_path: Path) -> None:
     step = 1 << (64 - BITS)
     hashes = np.array([[5 * step, 1], [2 * step + 7, 2], [5 * step + 1, 3], [2 * step, 4]], dtype=np.uint64)
-    columns = divide(hashes, np.array([0, 0, 1, 2]))
-    assert columns["divided"][:, 1].tolist() == [2, 4, 1, 3]
-    assert columns["owners"].tolist() == [0, 2, 0, 1]
-    assert columns["places"].tolist() == [1, 3, 0, 2]
-    assert columns["bounds"][[0, 2, 3, 5, 6, 1 << BITS]].tolist() == [0, 0, 2, 2, 4, 4]
+    with patch("dolma_data.dedupe.columns.GATHERED", 3):
+        write_columns(tmp_path / "x", divide(hashes, np.array([0, 0, 1, 2], dtype=np.int32)))
+    with Columns(tmp_path / "x") as columns:
+        assert columns.read("divided")[:, 1].tolist() == [2, 4, 1, 3]
+        assert columns.read("owners").tolist() == [0, 2, 0, 1]
+        assert columns.read("places").tolist() == [1, 3, 0, 2]
+        assert columns.read("bounds")[[0, 2, 3, 5, 6, 1 << BITS]].tolist() == [0, 0, 2, 2, 4, 4]
 
 
 def test_parts_are_as_many_as_memory_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,23 +74,33 @@ def test_values_are_those_of_counting_tuples_of_words(texts: list[str]) -> None:
 
 
 @contextmanager
-def every_text_is_long() -> Iterator[None]:
-    """Texts are scored as those of many megabytes are, with tables of eight keys."""
+def every_text_is_long(keys: int = 8, hashes: int = 1 << 20) -> Iterator[None]:
+    """Texts are scored as those of many megabytes are, with tables of ``keys`` and at most so many hashes of words."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gopher, "LONG_TEXT", 0)
-        patch.setattr(gopher_long, "MOST_KEYS", 8)
+        patch.setattr(gopher_long, "MOST_KEYS", keys)
+        patch.setattr(gopher_long, "MOST_HASHES", hashes)
         yield
 
 
-@given(documents)
-def test_values_of_long_texts_are_the_same(texts: list[str]) -> None:
-    with every_text_is_long():
+@given(documents, st.sampled_from([0, 3, 1 << 20]))
+def test_values_of_long_texts_are_the_same(texts: list[str], hashes: int) -> None:
+    with every_text_is_long(hashes=hashes):
         assert scores_of(texts) == [reference(text) for text in texts]
 
 
-def test_many_ngrams_of_long_texts_are_counted_part_by_part() -> None:
+@pytest.mark.parametrize("hashes", [0, 1 << 20])
+def test_many_ngrams_of_long_texts_are_counted_part_by_part(hashes: int) -> None:
     text = "\n".join(f"w{k % 97} x{k % 101}" for k in range(1200)) + " " + "long" * (1 << 14)
-    with every_text_is_long():
+    with every_text_is_long(hashes=hashes):
+        (scores,) = scores_of([text])
+    assert scores == reference(text)
+
+
+@pytest.mark.parametrize("hashes", [0, 1 << 20])
+def test_ngrams_of_long_texts_are_found_across_the_windows_that_are_read_together(hashes: int) -> None:
+    text = " ".join(f"w{k % 16001}" for k in range(40_000))
+    with every_text_is_long(1 << 10, hashes):
         (scores,) = scores_of([text])
     assert scores == reference(text)
 

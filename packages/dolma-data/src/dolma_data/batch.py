@@ -50,6 +50,21 @@ class RowSizes:
             raise TooManySpansError(int(self.least.argmax()), row_too_large())
 
 
+def lay_out(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint8], Integers]:
+    """UTF-8 of all texts, one after the other, and the offsets of each [N + 1], without copies of a giant one."""
+    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+    if any(len(text) > PART for text in texts):
+        buffer = bytearray()
+        for number, text in enumerate(texts):
+            for at in range(0, len(text), PART):
+                buffer += text[at : at + PART].encode()
+            offsets[number + 1] = len(buffer)
+        return np.frombuffer(buffer, dtype=np.uint8), offsets
+    encoded = [text.encode() for text in texts]
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
+    return np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets
+
+
 @dataclass(frozen=True)
 class Words:
     """Words as ``str.split()`` finds them. Those of document d are ``first[d]:first[d + 1]``."""
@@ -86,22 +101,14 @@ class Batch:
 
     @cached_property
     def _encoded(self) -> tuple[npt.NDArray[np.uint8], Integers]:
-        if any(len(text) > PART for text in self.texts):
-            return self._encoded_in_parts()
-        encoded = [text.encode() for text in self.texts]
-        offsets = np.zeros(len(self) + 1, dtype=np.int64)
-        np.cumsum([len(text) for text in encoded], out=offsets[1:])
-        return np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets
+        return lay_out(self.texts)
 
-    def _encoded_in_parts(self) -> tuple[npt.NDArray[np.uint8], Integers]:
-        """The same without a second copy of a giant text."""
-        buffer = bytearray()
-        offsets = np.zeros(len(self) + 1, dtype=np.int64)
-        for document, text in enumerate(self.texts):
-            for at in range(0, len(text), PART):
-                buffer += text[at : at + PART].encode()
-            offsets[document + 1] = len(buffer)
-        return np.frombuffer(buffer, dtype=np.uint8), offsets
+    def let_texts_go(self) -> None:
+        """Keep the bytes and lengths of the texts alone, which can be a fifth; the documents lose theirs."""
+        assert len(self.lengths) == len(self.offsets) - 1
+        del self.__dict__["texts"]
+        for document in self.documents:
+            del document["text"]
 
     @property
     def buffer(self) -> npt.NDArray[np.uint8]:
@@ -143,6 +150,15 @@ class Batch:
         from .kernels.units import index_lines
 
         return Lines(*index_lines(self.buffer, self.offsets))
+
+    def stretch(self, document: int, start: int, end: int) -> str:
+        """Code points ``start`` to ``end`` of a document's text."""
+        if "text" in self.documents[document]:
+            return self.texts[document][start:end]
+        from .kernels.pieces import bytes_before
+
+        before, after = self.offsets[document : document + 2]
+        return self.text_of(*bytes_before(self.buffer, before, after, np.array([start, end])).tolist())
 
     def text_of(self, start: int, end: int) -> str:
         """The text of a range of bytes that begins and ends between characters."""

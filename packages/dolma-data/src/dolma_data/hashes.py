@@ -49,3 +49,10 @@ class HashIndex:
     def find(self, hashes: Hashes) -> Any:
         """Position in the list for each of N hashes, -1 where it is not there."""
         return find_positions(self._table, self._hashes, np.ascontiguousarray(hashes))
+
+    def find_ngrams(self, words: Hashes, edges: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+        """N-grams of words that are in the list; see :func:`kernels.ngrams.find_ngrams`."""
+        from .kernels.ngrams import find_ngrams  # here, because most commands need no n-grams
+
+        hits: npt.NDArray[np.int64] = find_ngrams(self._table, self._hashes, words, edges, length)
+        return hits

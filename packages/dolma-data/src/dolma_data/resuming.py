@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ def open_scratch(folder: Path, state: object) -> Path:
 
 def write_buffers(path: Path, *parts: Any) -> None:
     """Write buffers (bytes, or the data of contiguous arrays) one after the other."""
+    write_stream(path, parts)
+
+
+def write_stream(path: Path, parts: Iterable[Any]) -> None:
+    """Write buffers as they come."""
     with writing(path), open(path, "wb") as stream:
         for part in parts:
             stream.write(part)

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .batch import PART
 from .documents import BLOCK_BYTES, Shard, encode_json
 from .files import atomic_write
 from .reading import MAX_LINE_BYTES, pack, packing_of
+
+
+def bytes_of(text: str) -> int:
+    """Bytes of a text as UTF-8, which a giant one is never as a whole."""
+    if text.isascii():
+        return len(text)
+    return sum(len(text[at : at + PART].encode()) for at in range(0, len(text), PART))
 
 
 @dataclass(frozen=True)
@@ -48,11 +56,11 @@ class BlockWriter(RecordWriter):
 
     def keep(self, document: dict[str, Any]) -> str | None:
         """Add ``document``; where no reader would take its line, the reason, for :meth:`fail`."""
-        line = encode_json(document) + b"\n"
-        if len(line) > MAX_LINE_BYTES:
+        line = encode_json(document)
+        if len(line) + 1 > MAX_LINE_BYTES:
             return f"its line would have more than {MAX_LINE_BYTES >> 20} MiB"
-        size = len(document["text"].encode())
-        self._lines.append(line)
+        size = bytes_of(document["text"])
+        self._lines += (line, b"\n")
         self._text_bytes += size
         self.shard.read += 1
         self.shard.count(document["source"], size)
@@ -61,7 +69,7 @@ class BlockWriter(RecordWriter):
     def block(self) -> PackedBlock:
         """All that was taken."""
         packed = pack(b"".join(self._lines), "gz") if self._lines else b""
-        return PackedBlock(packed, len(self._lines), self._text_bytes, self.shard)
+        return PackedBlock(packed, len(self._lines) // 2, self._text_bytes, self.shard)
 
 
 class ShardWriter(RecordWriter):
@@ -111,7 +119,7 @@ class ShardWriter(RecordWriter):
 
     def keep(self, document: dict[str, Any]) -> tuple[str, int]:
         """Write ``document``; returns the file it went to and its line there."""
-        size = len(document["text"].encode())
+        size = bytes_of(document["text"])
         self._make_room(1, size)
         line = encode_json(document) + b"\n"
         self._lines.append(line)

@@ -18,11 +18,12 @@ import numpy.typing as npt
 from ..annotate import Chunk, read_chunks
 from ..batch import Batch
 from ..config.analyze import AnalyzeConfig
-from ..documents import DocumentFile, Failure, check_failures, check_so_far, find_documents
+from ..documents import DocumentFile, Failure, check_failures, find_documents
 from ..errors import UserError
 from ..execute import map_ordered
 from ..files import atomic_write, write_json
 from ..hashes import as_hashes, first_copies, hash_texts
+from ..kernels.hashing import hash_ranges
 from ..progress import Progress
 from ..records import recorded
 from ..taggers import PreparedTagger, TaggerOptions, find_tagger
@@ -65,12 +66,14 @@ def analyze_chunk(domain_field: str, language: bool, ngrams: Sequence[int], chun
     batch = Batch(documents)
     sizes = np.stack([batch.lengths, np.diff(batch.offsets), batch.word_counts], axis=1)
     identities = (f"{document['source']}\0{document['id']}".encode() for document in documents)
+    languages = likeliest_languages(batch) if language and documents else []
+    batch.let_texts_go()
     return Part(
         sources=[document["source"] for document in documents],
-        languages=likeliest_languages(batch) if language and documents else [],
+        languages=languages,
         domains=[domain_of(document, domain_field) for document in documents],
         sizes=sizes,
-        digests=hash_texts(text.encode() for text in batch.texts).astype(">u8").tobytes(),
+        digests=hash_ranges(batch.buffer, batch.offsets[:-1], batch.offsets[1:]).astype(">u8").tobytes(),
         identities=hash_texts(identities).astype(">u8").tobytes(),
         cells=count_cells(batch, ngrams) if documents else [],
         failures=[(chunk.first_line + k, row) for k, row in enumerate(rows) if isinstance(row, str)],
@@ -108,6 +111,7 @@ def follow_chunk(chosen: Sequence[tuple[int, tuple[int, ...]]], chunk: Chunk) ->
     """Second pass over a chunk; ``chosen`` are ``(n, cells)``."""
     _, documents = chunk.documents()
     batch = Batch(documents)
+    batch.let_texts_go()
     return [follow(batch, n, cells) if documents else {} for n, cells in chosen]
 
 
@@ -178,7 +182,6 @@ def analyze_files(files: Sequence[DocumentFile], config: AnalyzeConfig) -> dict[
         identities += part.identities
         counters.add(part.cells)
         failures += (Failure(str(files[part.file].path), line, reason) for line, reason in part.failures)
-        check_so_far(failures, config.max_failed, config.output)
     check_failures(failures, config.max_failed, config.output)
     table = np.concatenate(sizes) if sizes else np.empty((0, 3), dtype=np.int64)
     if not len(table):

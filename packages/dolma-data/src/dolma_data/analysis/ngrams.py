@@ -7,28 +7,21 @@ than the largest counter that is left, which tells whether the list is exact.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..batch import Batch
+from ..kernels.characters import character_classes
+from ..kernels.frequent_ngrams import count_by_cell, count_followed
 
 CELL_BITS = 22
 CELLS = 1 << CELL_BITS
 CELLS_FOLLOWED = 20  # for each n-gram that is asked for
-WORD = re.compile(r"\S+")  # what str.split() finds
-PRIME = np.uint64(0x9E3779B97F4A7C15)
-SPREAD = np.uint64(0xC2B2AE3D27D4EB4F)
-HALF = np.uint64(32)
-CELL_SHIFT = np.uint64(64 - CELL_BITS)
-Hashes = npt.NDArray[np.uint64]
-Integers = npt.NDArray[np.int64]
 
 
 class CellCounts(NamedTuple):
@@ -54,60 +47,24 @@ class TopNgrams:
     rows: list[tuple[str, int]]
 
 
-def hash_ngrams(batch: Batch, n: int) -> tuple[Hashes, Integers]:
-    """Hashes of all n-grams of ``str.split()`` words that lie in one document, and the word each begins with."""
-    words = batch.words
-    length = len(words.hashes) - n + 1
-    if length <= 0:
-        return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
-    owners = np.repeat(np.arange(len(batch)), np.diff(words.first))
-    starts = np.flatnonzero(owners[:length] == owners[n - 1 :])
-    hashes = words.hashes[starts].copy()
-    for place in range(1, n):
-        hashes *= PRIME
-        hashes ^= hashes >> HALF
-        hashes ^= words.hashes[starts + place]
-    hashes *= SPREAD
-    hashes ^= hashes >> HALF
-    hashes *= PRIME
-    return hashes, starts
-
-
 def count_cells(batch: Batch, lengths: Sequence[int]) -> list[CellCounts]:
     """First pass over a batch: one entry for each of ``lengths``."""
-    counted = []
-    for n in lengths:
-        hashes, _ = hash_ngrams(batch, n)
-        counts = np.bincount((hashes >> CELL_SHIFT).astype(np.int64), minlength=CELLS)
-        cells = np.flatnonzero(counts)
-        counted.append(CellCounts(cells.astype(np.uint32), counts[cells].astype(np.uint32)))
-    return counted
+    if not lengths:
+        return []
+    counts = count_by_cell(
+        batch.buffer, batch.offsets, character_classes(), np.array(lengths, dtype=np.int64), CELL_BITS
+    )
+    cells = [np.flatnonzero(row) for row in counts]
+    return [CellCounts(cell.astype(np.uint32), row[cell]) for cell, row in zip(cells, counts, strict=True)]
 
 
 def follow(batch: Batch, n: int, cells: tuple[int, ...]) -> dict[int, Found]:
     """Second pass over a batch: by hash the n-grams that fall into ``cells``."""
-    hashes, starts = hash_ngrams(batch, n)
-    chosen = np.flatnonzero(_mask(cells)[(hashes >> CELL_SHIFT).astype(np.int64)])
-    found: dict[int, Found] = {}
-    values, first, counts = np.unique(hashes[chosen], return_index=True, return_counts=True)
-    words = starts[chosen[first]]
-    order = np.argsort(words)
-    for at, text in zip(order.tolist(), _texts(batch, n, words[order]), strict=True):
-        found[int(values[at])] = Found(int(counts[at]), text)
-    return found
-
-
-def _texts(batch: Batch, n: int, words: Integers) -> Iterator[str]:
-    """The n-grams that begin with ``words``, which rise; each text is read once."""
-    owners = np.searchsorted(batch.words.first, words, side="right") - 1
-    for document in np.unique(owners).tolist():
-        text = batch.texts[document]
-        matches = WORD.finditer(text)
-        passed = int(batch.words.first[document])
-        for word in words[owners == document].tolist():
-            match = next(islice(matches, word - passed, None))
-            passed = word + 1
-            yield " ".join(each[0] for each in islice(WORD.finditer(text, match.start()), n))
+    hashes, rows = count_followed(batch.buffer, batch.offsets, character_classes(), n, _mask(cells), CELL_BITS)
+    return {
+        key: Found(times, " ".join(batch.text_of(begin, end).split()))
+        for key, (times, begin, end) in zip(hashes.tolist(), rows.tolist(), strict=True)
+    }
 
 
 @lru_cache(maxsize=16)

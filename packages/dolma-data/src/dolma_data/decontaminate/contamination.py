@@ -5,16 +5,17 @@ Both compare 128-bit hashes exactly: what is found is there, and everything that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from ..batch import Batch, Integers
+from ..batch import PART, Batch, Integers
 from ..config.decontaminate import EvaluationRule
-from ..dedupe.units import words_in
+from ..dedupe.units import words_by_piece
 from ..errors import UserError
 from ..hashes import Hashes, HashIndex, first_copies, hash_texts
 from ..kernels.deduplication import count_points
@@ -24,6 +25,7 @@ from .evaluation_texts import UNITS, Unit
 from .parts import TOGETHER
 
 SELF_TEST_BATCH = 10_000
+LINES = 1 << 16  # that are looked up together
 
 
 class Hit(NamedTuple):
@@ -39,9 +41,24 @@ class Hit(NamedTuple):
 class Matches(Protocol):
     """Finds units in documents."""
 
-    def find(self, documents: Sequence[dict[str, Any]]) -> list[Hit]:
-        """All hits, in the order of documents."""
+    def find(self, batch: Batch) -> list[Hit]:
+        """All hits, in the order of documents; the batch may have let its texts go then."""
         ...
+
+
+def lines_of(text: str) -> Iterator[tuple[int, int, str]]:
+    r"""Lines of a text as ``str.split("\n")`` finds them, with the places where each begins and, its newline included,
+    ends; a giant text is split piece by piece."""
+    start = 0
+    while True:
+        reached = text.find("\n", start + PART) + 1
+        piece = text[start : reached - 1] if reached else text[start:] if start else text
+        for line in piece.split("\n"):
+            end = min(start + len(line) + 1, len(text))
+            yield start, end, line
+            start = end
+        if not reached:
+            return
 
 
 @dataclass(frozen=True)
@@ -54,31 +71,36 @@ class Matcher:
     document_units: Any
     shortest: int  # code points of the shortest paragraph
 
-    def find(self, documents: Sequence[dict[str, Any]]) -> list[Hit]:
+    def find(self, batch: Batch) -> list[Hit]:
         """All hits, in the order of documents; hits of the whole document come before those of its lines."""
+        hits = self.find_documents(batch)
         places: list[tuple[int, int, int]] = []
         lines: list[bytes] = []
-        for number, document in enumerate(documents):
-            start = 0
-            text = document["text"]
-            for line in text.split("\n"):
-                end = min(start + len(line) + 1, len(text))
+
+        def look_up() -> None:
+            found = self.paragraphs.find(hash_texts(lines)).tolist()
+            at = zip(places, found, strict=True)
+            hits.extend(Hit(*place, int(self.paragraph_units[unit])) for place, unit in at if unit >= 0)
+            places.clear()
+            lines.clear()
+
+        for number, text in enumerate(batch.texts):
+            for start, end, line in lines_of(text):
                 if len(line) >= self.shortest:
                     stripped = line.strip()
                     if len(stripped) >= self.shortest:
                         places.append((number, start, end))
                         lines.append(stripped.encode())
-                start = end
-        hits = self.find_documents(documents)
-        found = self.paragraphs.find(hash_texts(lines)).tolist()
-        hits += [Hit(*place, int(self.paragraph_units[at])) for place, at in zip(places, found, strict=True) if at >= 0]
+                        if len(lines) == LINES:
+                            look_up()
+        look_up()
         return sorted(hits, key=lambda hit: hit.document)
 
-    def find_documents(self, documents: Sequence[dict[str, Any]]) -> list[Hit]:
+    def find_documents(self, batch: Batch) -> list[Hit]:
         """Documents that are units themselves, by source and id."""
-        keys = hash_texts(_document_key(document["source"], document["id"]) for document in documents)
+        keys = hash_texts(_document_key(document["source"], document["id"]) for document in batch.documents)
         return [
-            Hit(number, 0, len(documents[number]["text"]), int(self.document_units[at]))
+            Hit(number, 0, int(batch.lengths[number]), int(self.document_units[at]))
             for number, at in enumerate(self.documents.find(keys).tolist())
             if at >= 0
         ]
@@ -113,23 +135,21 @@ class NgramMatcher:
     indexes: list[NgramIndex]
     compared: Any  # [U] bool: whether the unit has words enough
 
-    def find(self, documents: Sequence[dict[str, Any]]) -> list[Hit]:
+    def find(self, batch: Batch) -> list[Hit]:
         """All hits, in the order of documents; one for every run of n-grams that a unit and the document share."""
-        hits = self.exact.find_documents(documents)
-        batch = Batch(documents)
-        words, word_edges, first, after = words_of(batch)
+        hits = self.exact.find_documents(batch)
+        batch.let_texts_go()
+        words, word_edges, places = words_of(batch)
         for index in self.indexes:
-            hashes, edges = all_ngrams(words, word_edges, index.length)
-            found = index.ngrams.find(hashes)
-            places = np.flatnonzero(found >= 0)
-            for document in np.unique(np.searchsorted(edges, places, side="right") - 1).tolist():
-                shared = found[edges[document] : edges[document + 1]]
-                starts = np.flatnonzero(shared >= 0)
-                for unit, score, ngrams in index.shared(shared[starts], self.threshold):
-                    of_unit = starts[np.isin(shared[starts], ngrams)]
+            owners, starts, found = index.ngrams.find_ngrams(words, word_edges, index.length).T
+            bounds = np.searchsorted(owners, np.arange(len(batch) + 1))
+            for document in np.unique(owners).tolist():
+                of_document = slice(bounds[document], bounds[document + 1])
+                for unit, score, ngrams in index.shared(found[of_document], self.threshold):
+                    of_unit = starts[of_document][np.isin(found[of_document], ngrams)]
                     for one, last in _runs(of_unit):
                         word = int(word_edges[document])
-                        ends = np.array([first[word + one], after[word + last + index.length - 1]])
+                        ends = np.array([places[word + one, 0], places[word + last + index.length - 1, 1]])
                         base = np.full(2, batch.offsets[document])
                         start, end = count_points(batch.buffer, base, ends).tolist()
                         hits.append(Hit(document, start, end, unit, score))
@@ -144,15 +164,25 @@ def _runs(places: Integers) -> list[tuple[int, int]]:
     return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
 
-def words_of(batch: Batch) -> tuple[Hashes, Integers, Integers, Integers]:
+def words_of(batch: Batch) -> tuple[Hashes, Integers, npt.NDArray[np.int32]]:
     """Hashes of the W words of all texts, [W, 2], and their edges, [B + 1]; first byte of each, and the one after it.
 
     Words are those of Unicode Standard Annex 29 that hold a letter or digit, in lower case.
     """
-    edges, first, after, spelled = words_in(batch.buffer, batch.offsets[:-1], batch.offsets[1:])
-    before = np.concatenate([[0], np.cumsum(spelled)])
-    first, after = first[spelled], after[spelled]
-    return hash_folded(batch.buffer, first, after, folded_characters()), before[edges], first, after
+    begin, end = batch.offsets[:-1], batch.offsets[1:]
+    hashes = np.empty((len(batch.buffer), 2), dtype=np.uint64)  # untouched pages cost nothing
+    places = np.empty((len(batch.buffer), 2), dtype=np.int32)
+    numbers = np.zeros(len(batch), dtype=np.int64)
+    found = 0
+    for owners, edges, first, after, spelled in words_by_piece(batch.buffer, begin, end):
+        before = np.concatenate([[0], np.cumsum(spelled)])
+        first, after = first[spelled], after[spelled]
+        part = slice(found, found + len(first))
+        hashes[part] = hash_folded(batch.buffer, first, after, folded_characters())
+        places[part, 0], places[part, 1] = first, after
+        np.add.at(numbers, owners, np.diff(before[edges]))
+        found += len(first)
+    return hashes[:found], np.concatenate([[0], np.cumsum(numbers)]), places[:found]
 
 
 def make_matcher(units: Sequence[Unit], rule: EvaluationRule | None = None) -> Matches:
@@ -170,7 +200,7 @@ def make_matcher(units: Sequence[Unit], rule: EvaluationRule | None = None) -> M
     )
     if rule is None or not by_ngram:
         return exact
-    words, edges, _, _ = words_of(Batch([{"text": unit.text or ""} for unit in units]))
+    words, edges, _ = words_of(Batch([{"text": unit.text or ""} for unit in units]))
     counts = np.diff(edges)
     least = np.array([fewest_words(unit, rule) for unit in units])
     lengths = np.where(counts >= least, np.minimum(counts, rule.ngram_length), 0)
@@ -225,7 +255,7 @@ def self_test(matcher: Matches, units: Sequence[Unit], where: Path | None) -> in
     for begin in range(0, len(units), SELF_TEST_BATCH):
         batch = units[begin : begin + SELF_TEST_BATCH]
         found: dict[int, set[str | None]] = {}
-        for hit in matcher.find([_plant(number, unit) for number, unit in enumerate(batch)]):
+        for hit in matcher.find(Batch([_plant(number, unit) for number, unit in enumerate(batch)])):
             found.setdefault(hit.document, set()).add(units[hit.unit].text)
         for number, unit in enumerate(batch):
             if begin + number in short:

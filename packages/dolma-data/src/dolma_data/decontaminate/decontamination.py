@@ -16,6 +16,7 @@ import msgspec
 from .. import __version__
 from ..annotate import Annotation, Chunk, Note, Scored, scored
 from ..attributes import MATCHES, check_folder_name, encode_json, encode_row
+from ..batch import Batch
 from ..config.decontaminate import DecontaminateConfig, EvaluationRule
 from ..documents import find_documents
 from ..errors import UserError
@@ -53,10 +54,11 @@ def mark_chunk(folder: Path | None, rule: EvaluationRule, content: str, name: st
     hits: dict[int, list[Hit]] = {}
     notes: list[Note] = []
     lines_of = [line for line, row in enumerate(rows, start=chunk.first_line) if not isinstance(row, str)]
-    for hit in load_matcher(folder, rule, content).find(documents):
+    batch = Batch(documents)
+    for hit in load_matcher(folder, rule, content).find(batch):
         hits.setdefault(hit.document, []).append(hit)
         document = documents[hit.document]
-        excerpt = document["text"][hit.start : min(hit.end, hit.start + EXCERPT)]
+        excerpt = batch.stretch(hit.document, hit.start, min(hit.end, hit.start + EXCERPT))
         place = [document["id"], document["source"], lines_of[hit.document], hit.start, hit.end]
         notes.append(["match", *place, hit.unit, hit.score, excerpt])
     seen: dict[str, list[int]] = {}
@@ -67,7 +69,7 @@ def mark_chunk(folder: Path | None, rule: EvaluationRule, content: str, name: st
         total = seen.setdefault(document["source"], [0, 0, 0, 0])
         total[0] += 1
         total[1] += bool(spans)
-        total[2] += len(document["text"])
+        total[2] += int(batch.lengths[number])
         total[3] += _covered(spans)
     notes += (["seen", source, *total] for source, total in seen.items())
     return scored(chunk, rows, [lines], [notes])
@@ -111,7 +113,7 @@ def decontaminate(config: DecontaminateConfig) -> tuple[list[Path], dict[str, in
     stated = digest(folder) if folder is not None and not others else content
     inputs = [Path(item) for item in others] + ([folder] if folder else [])
     with work.recorded("decontaminate", config, inputs):
-        work.run(partial(mark_chunk, folder, rule, content, name), config.processes, config.max_failed)
+        work.run(partial(mark_chunk, folder, rule, content, name), config.processes)
         work.check(config.max_failed)
         write_matches(work, name, contamination)
         if config.report is not None:

@@ -72,8 +72,9 @@ def mark_spans(chunk: UnitChunk, repeated: npt.NDArray[np.bool_], firsts: Intege
     assert chunk.counted is not None
     assert chunk.last_decides is not None
     edges = np.concatenate([[0], np.cumsum(chunk.hash_counts)])
-    before = np.concatenate([[0], np.cumsum(repeated)])
-    held = (before[edges[1:]] - before[edges[:-1]]).astype(np.float32)
+    held = np.zeros(len(chunk.hash_counts), dtype=np.float32)
+    some = np.flatnonzero(chunk.hash_counts)
+    held[some] = np.add.reduceat(repeated, edges[some], dtype=np.int64)
     with np.errstate(invalid="ignore", divide="ignore"):
         scores = held / chunk.counted.astype(np.float32)  # without any n-gram: not a number, never marked
     decided = chunk.last_decides & (chunk.hash_counts > 0)

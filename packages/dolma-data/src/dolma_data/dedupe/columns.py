@@ -7,7 +7,8 @@ archive, whose directory is read in Python for every array that is asked for.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -16,9 +17,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ..resuming import write_buffers
+from ..resuming import write_stream
 
 HEADER = 2048  # bytes
+GATHERED = 1 << 18  # rows that are taken at a time
 
 
 class Place(NamedTuple):
@@ -29,7 +31,35 @@ class Place(NamedTuple):
     at: int
 
 
-def write_columns(path: Path, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+@dataclass(frozen=True)
+class Gathered:
+    """An array to be written: the rows ``places`` of ``source``, which are never all held beside it."""
+
+    source: npt.NDArray[Any]
+    places: npt.NDArray[np.int32]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the rows."""
+        return self.source.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return (len(self.places), *self.source.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array."""
+        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+    def rows(self) -> Iterator[npt.NDArray[Any]]:
+        """The array, stretch by stretch."""
+        for begin in range(0, len(self.places), GATHERED):
+            yield self.source[self.places[begin : begin + GATHERED]]
+
+
+def write_columns(path: Path, columns: Mapping[str, npt.NDArray[Any] | Gathered]) -> None:
     """Write arrays into one file."""
     places: dict[str, Place] = {}
     at = HEADER
@@ -38,7 +68,14 @@ def write_columns(path: Path, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         at += column.nbytes
     header = msgspec.json.encode(places)
     assert len(header) <= HEADER
-    write_buffers(path, header.ljust(HEADER), *(np.ascontiguousarray(column).data for column in columns.values()))
+    write_stream(path, _buffers(header.ljust(HEADER), columns))
+
+
+def _buffers(header: bytes, columns: Mapping[str, npt.NDArray[Any] | Gathered]) -> Iterator[Any]:
+    yield header
+    for column in columns.values():
+        for rows in column.rows() if isinstance(column, Gathered) else (column,):
+            yield np.ascontiguousarray(rows).data
 
 
 class Columns:

@@ -20,7 +20,7 @@ from ..batch import Integers
 from ..execute import map_ordered
 from ..hashes import Hashes, first_copies
 from ..kernels.hashing import order_by_upper_bits
-from .columns import Columns, write_columns
+from .columns import Columns, Gathered, write_columns
 from .scratch import Scratch, saved_scratch
 
 BITS = 12
@@ -39,15 +39,15 @@ class Part:
     end: int
 
 
-def divide(hashes: Hashes, owners: Integers) -> dict[str, npt.NDArray[Any]]:
+def divide(hashes: Hashes, owners: npt.NDArray[np.int32]) -> dict[str, npt.NDArray[Any] | Gathered]:
     """Columns of a chunk by the upper bits of its hashes: where those of each value begin (``bounds``), the hashes
     (``divided``), their documents (``owners`` of the chunk) and their places among the hashes of the chunk."""
     bounds, places = order_by_upper_bits(hashes, BITS)
     return {
         "bounds": bounds,
-        "divided": hashes[places],
-        "owners": owners[places].astype(np.int32),
-        "places": places.astype(np.int32),
+        "divided": Gathered(hashes, places),
+        "owners": Gathered(owners, places),
+        "places": places,
     }
 
 
@@ -93,7 +93,10 @@ def first_copies_of(scratch: Scratch, parts: int, number: int) -> Integers:
     with scratch.columns(number) as columns:
         places = columns.read("places")
     firsts = np.empty(len(places), dtype=np.int64)
-    firsts[places] = np.concatenate(list(_of_chunk(scratch.folder, parts, number)))
+    at = 0
+    for part in _of_chunk(scratch.folder, parts, number):
+        firsts[places[at : at + len(part)]] = part
+        at += len(part)
     return firsts
 
 

@@ -70,6 +70,8 @@ def encode_signatures(rule: DedupeRule, chunk: Chunk) -> tuple[UnitChunk, dict[s
     verification, shingles."""
     rows, documents = chunk.documents()
     spans = document_spans(rule, documents, as_dolma=False)
+    for document in documents:
+        del document["text"]  # a giant one can take five times its bytes
     settings = rule.minhash
     hashes, edges = shingles_of(settings, spans)
     comparable = np.diff(edges) > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..attributes import encode_json
 from ..files import PARTIAL
 from ..resuming import write_buffers
-from .columns import Columns, write_columns
+from .columns import Columns, Gathered, write_columns
 from .units import UnitChunk
 
 NAME = re.compile(r"\d{8}\.columns")
@@ -47,7 +47,7 @@ class Before(NamedTuple):
     hashes: int
 
 
-def write_chunk(folder: Path, chunk: UnitChunk, more: dict[str, npt.NDArray[Any]]) -> tuple[Path, Meta]:
+def write_chunk(folder: Path, chunk: UnitChunk, more: Mapping[str, npt.NDArray[Any] | Gathered]) -> tuple[Path, Meta]:
     """Write the columns of a chunk, and further ones, into ``folder``, under a name of the chunk's own."""
     meta = Meta(
         file=chunk.file,
@@ -67,7 +67,7 @@ def write_chunk(folder: Path, chunk: UnitChunk, more: dict[str, npt.NDArray[Any]
     columns["ids"] = _bytes(b"\n".join(name or b"" for name in chunk.ids))
     columns["sources"] = _bytes(b"\n".join(source.rstrip(b"\n") for source in chunk.sources))
     path = folder / f"{chunk.file}-{chunk.first_line}.columns{PARTIAL}"
-    write_columns(path, columns | more)
+    write_columns(path, columns | dict(more))
     return path, meta
 
 
@@ -101,7 +101,7 @@ class Scratch:
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08d}.columns"
 
-    def append(self, chunk: UnitChunk, more: dict[str, npt.NDArray[Any]]) -> None:
+    def append(self, chunk: UnitChunk, more: Mapping[str, npt.NDArray[Any] | Gathered]) -> None:
         """Add the next chunk, with further arrays of the caller."""
         self.adopt(*write_chunk(self.folder, chunk, more))
 

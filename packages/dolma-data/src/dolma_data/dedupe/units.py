@@ -6,9 +6,10 @@ What is needed to write attributes later (ids, sources, spans) goes along, so th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,15 +17,25 @@ import numpy.typing as npt
 
 from ..annotate import Chunk
 from ..attributes import encode_json, encode_tombstone
-from ..batch import Integers
+from ..batch import Integers, lay_out
 from ..config.dedupe import DedupeRule, NgramKey
 from ..errors import UserError
 from ..hashes import Hashes
 from ..kernels.characters import character_classes
-from ..kernels.deduplication import ENOUGH, UNDECIDED, are_blank, count_points, find_words, judge_words, split_texts
+from ..kernels.deduplication import (
+    ENOUGH,
+    UNDECIDED,
+    are_blank,
+    count_points,
+    cut_ranges,
+    find_words,
+    judge_words,
+    split_texts,
+)
 from ..kernels.hashing import hash_ranges, ngram_units
 from ..kernels.word_breaks import word_break_properties
 
+PIECE = 8 << 20  # bytes whose words are found together: more than a chunk of ordinary documents
 KEY_PATH = re.compile(r"\$((?:\.[\w-]+)+)")
 NORMAL, SKIPPED, NO_KEY = 0, 1, 2  # flags of documents: [] is written for what is skipped, no key without any text
 KEYLESS = 3  # has no text where the key of documents points: skipped, and counted
@@ -126,6 +137,8 @@ def encode_units(rule: DedupeRule, compat: str | None, chunk: Chunk) -> tuple[Un
         spans = document_spans(rule, documents, as_dolma)
     else:
         spans = paragraph_spans(rule, [document["text"] for document in documents], as_dolma)
+    for document in documents:
+        del document["text"]  # a giant one can take five times its bytes
     owners, starts, ends = spans.owners, spans.starts, spans.ends
     flags = spans.flags
     by_ngram = rule.paragraphs.by_ngram if rule.paragraphs else None
@@ -219,14 +232,6 @@ def document_spans(rule: DedupeRule, documents: Sequence[dict[str, Any]], as_dol
     return Spans(flags, owners, np.zeros_like(owners), lengths[owners], buffer, begin[owners], end[owners])
 
 
-def lay_out(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint8], Integers]:
-    """UTF-8 of all texts, one after the other, and the offsets of each [N + 1]."""
-    encoded = [text.encode() for text in texts]
-    offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
-    np.cumsum([len(text) for text in encoded], out=offsets[1:])
-    return np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets
-
-
 def paragraph_spans(rule: DedupeRule, texts: Sequence[str], as_dolma: bool) -> Spans:
     """Paragraphs that count with their bytes."""
     assert rule.paragraphs is not None
@@ -270,6 +275,24 @@ def words_in(
     return found
 
 
+def words_by_piece(
+    buffer: npt.NDArray[np.uint8], begin: Integers, end: Integers
+) -> Iterator[tuple[Integers, Integers, Integers, Integers, npt.NDArray[np.bool_]]]:
+    """What :func:`words_in` finds in ranges, in pieces of some megabytes.
+
+    A long range comes as several; first stands the range that each of a piece is of.
+    """
+    owners = np.arange(len(begin))
+    if len(begin) and (end - begin).max() > PIECE:
+        owners, begin, end = cut_ranges(buffer, begin, end, PIECE)
+    sizes = np.cumsum(end - begin)
+    edges = np.searchsorted(sizes, np.arange(0, int(sizes[-1]) + PIECE, PIECE)) if len(begin) else [0]
+    for first, after in pairwise([*np.unique(edges).tolist(), len(begin)]):
+        part = slice(first, after)
+        if first < after:
+            yield owners[part], *words_in(buffer, begin[part], end[part])
+
+
 def hash_by_ngram(
     rule: NgramKey, spans: Spans, as_dolma: bool
 ) -> tuple[Hashes, Integers, Integers, npt.NDArray[np.bool_]]:
@@ -277,10 +300,22 @@ def hash_by_ngram(
 
     Spans of fewer than two n-grams are decided by a hash of the whole, unless ``skip_short_paragraphs``.
     """
-    words, first, after, _ = words_in(spans.buffer, spans.first_byte, spans.end_byte)
-    word_hashes = hash_ranges(spans.buffer, first, after)
-    whole = hash_ranges(spans.buffer, spans.first_byte, spans.end_byte)
+    begin, end = spans.first_byte, spans.end_byte
+    words = np.empty((len(begin) + int((end - begin).sum()), 2), dtype=np.uint64)  # untouched pages cost nothing
+    numbers = np.zeros(len(begin), dtype=np.int64)
+    found = len(begin)
+    for owners, edges, first, after, _ in words_by_piece(spans.buffer, begin, end):
+        words[found : found + len(first)] = hash_ranges(spans.buffer, first, after)
+        np.add.at(numbers, owners, np.diff(edges))
+        found += len(first)
+    edges = len(begin) + np.concatenate([[0], np.cumsum(numbers)])
     hashes, counts, counted, last_decides = ngram_units(
-        word_hashes, words, whole, rule.ngram_length, rule.stride, as_dolma, rule.skip_short_paragraphs
+        words,
+        edges,
+        hash_ranges(spans.buffer, begin, end),
+        rule.ngram_length,
+        rule.stride,
+        as_dolma,
+        rule.skip_short_paragraphs,
     )
     return hashes, counts, counted, last_decides

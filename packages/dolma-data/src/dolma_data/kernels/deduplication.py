@@ -177,6 +177,36 @@ def judge_words(buffer, starts, ends, classes, least):
 
 
 @njit(cache=True, nogil=True)
+def cut_ranges(buffer, starts, ends, size):
+    """Ranges in stretches of about ``size`` bytes, which have the words of the whole between them.
+
+    They end behind a newline, or a space with a letter or digit of ASCII after it, where there is one. Returns the
+    range that each is of, its begin and its end.
+    """
+    owners, begins, after = [], [], []
+    for k in range(starts.shape[0]):
+        begin = starts[k]
+        while ends[k] - begin > size:
+            at = begin + size
+            while at < ends[k]:
+                byte = buffer[at] | 0x20
+                alphanumeric = 0x61 <= byte <= 0x7A or 0x30 <= buffer[at] <= 0x39
+                if buffer[at - 1] == 0x0A or (buffer[at - 1] == 0x20 and alphanumeric):
+                    break
+                at += 1
+            if at == ends[k]:
+                break
+            owners.append(k)
+            begins.append(begin)
+            after.append(at)
+            begin = at
+        owners.append(k)
+        begins.append(begin)
+        after.append(ends[k])
+    return np.array(owners), np.array(begins), np.array(after)
+
+
+@njit(cache=True, nogil=True)
 def find_words(buffer, starts, ends, properties, classes):
     """Words of Unicode Standard Annex 29 in each range, those of white space alone left out.
 

@@ -138,7 +138,7 @@ def order_by_upper_bits(hashes, bits):
     for value in range(1 << bits):
         bounds[value + 1] += bounds[value]
     following = bounds.copy()
-    places = np.empty(hashes.shape[0], dtype=np.int64)
+    places = np.empty(hashes.shape[0], dtype=np.int32)
     for k in range(hashes.shape[0]):
         at = np.int64(hashes[k, 0] >> shift)
         places[following[at]] = k
@@ -166,19 +166,25 @@ def make_table(hashes):
     return table
 
 
+@njit(cache=True, nogil=True, inline="always")
+def find_position(table, hashes, one, two):
+    """Position in ``hashes``, of which ``table`` is made, of the hash with the halves ``one`` and ``two``, or -1."""
+    mask = np.uint64(table.shape[0] - 1)
+    slot = (one ^ (one >> np.uint64(32))) & mask
+    while table[slot] >= 0:
+        found = table[slot]
+        if hashes[found, 0] == one and hashes[found, 1] == two:
+            return found
+        slot = (slot + np.uint64(1)) & mask
+    return np.int64(-1)
+
+
 @njit(cache=True, nogil=True)
 def find_positions(table, hashes, asked):
-    """Position in ``hashes``, of which ``table`` is made, for each of ``asked`` [M, 2]; -1 where it is not there."""
-    mask = np.uint64(table.shape[0] - 1)
-    positions = np.full(asked.shape[0], -1, dtype=np.int64)
+    """:func:`find_position` of each of ``asked`` [M, 2]."""
+    positions = np.empty(asked.shape[0], dtype=np.int64)
     for k in range(asked.shape[0]):
-        slot = (asked[k, 0] ^ (asked[k, 0] >> np.uint64(32))) & mask
-        while table[slot] >= 0:
-            found = table[slot]
-            if hashes[found, 0] == asked[k, 0] and hashes[found, 1] == asked[k, 1]:
-                positions[k] = found
-                break
-            slot = (slot + np.uint64(1)) & mask
+        positions[k] = find_position(table, hashes, asked[k, 0], asked[k, 1])
     return positions
 
 
@@ -186,15 +192,17 @@ def find_positions(table, hashes, asked):
 def ngram_units(words, edges, whole, length, stride, as_dolma, skip_short):
     """Hashes that decide spans by their n-grams of ``length`` words.
 
-    ``words`` [W, 2] are hashes of words, those of span s ``words[edges[s]:edges[s + 1]]``, ``whole`` [S, 2] hashes of
-    the spans. N-grams begin at every ``stride``-th word (0 and 1: each); ``as_dolma`` takes the first two always and
-    counts the stride from the second. A span of fewer than two n-grams has the hash of the whole last, and that
-    alone decides it, unless ``skip_short``. Returns hashes [H, 2], their number, the number of n-grams and whether the
-    last hash decides, each [S]. An n-gram of one word has the hash of the word.
+    ``words`` [S + W, 2] are hashes of words behind S rows of room, those of span s ``words[edges[s]:edges[s + 1]]``,
+    ``whole`` [S, 2] hashes of the spans. N-grams begin at every ``stride``-th word (0 and 1: each); ``as_dolma`` takes
+    the first two always and counts the stride from the second. A span of fewer than two n-grams has the hash of the
+    whole last, and that alone decides it, unless ``skip_short``. Returns hashes [H, 2], their number, the number of
+    n-grams and whether the last hash decides, each [S]. An n-gram of one word has the hash of the word.
+
+    The hashes take the place of ``words``: there is never more than one for every word and span that has been read.
     """
     spans = edges.shape[0] - 1
     step = max(stride, 1)
-    hashes = np.empty((words.shape[0] + spans, 2), dtype=np.uint64)
+    hashes = words
     counts = np.zeros(spans, dtype=np.int64)
     counted = np.zeros(spans, dtype=np.int64)
     decides = np.zeros(spans, dtype=np.bool_)
@@ -217,4 +225,4 @@ def ngram_units(words, edges, whole, length, stride, as_dolma, skip_short):
             total += 1
             decides[span] = True
         counts[span] = total - begin
-    return hashes[:total].copy(), counts, counted, decides
+    return hashes[:total], counts, counted, decides

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 from .characters import read_character
-from .hashing import finish, mix_block
+from .hashing import find_position, finish, mix_block
 from .minhash import ALONE
 
 
@@ -33,6 +33,40 @@ def hash_folded(buffer, first, after, folded):
     return hashes
 
 
+@njit(cache=True, nogil=True, inline="always")
+def hash_ngram(words, at, length):
+    """Hash of the ``length`` words from ``at`` on, two halves."""
+    one = words[at, 0]
+    two = words[at, 1]
+    for word in range(at + 1, at + length):
+        one, two = mix_block(one, two, words[word, 0], words[word, 1])
+    one = finish(one + two)
+    return one, finish(two + one)
+
+
+@njit(cache=True, nogil=True)
+def find_ngrams(table, hashes, words, edges, length):
+    """Where n-grams of ``length`` words stand that are among ``hashes``, of which ``table`` is made, [H, 3].
+
+    ``words`` and ``edges`` as for :func:`all_ngrams`; of each hit the run, its place there and that among ``hashes``.
+    """
+    hits = np.empty((64, 3), dtype=np.int64)
+    count = 0
+    for run in range(edges.shape[0] - 1):
+        for at in range(edges[run], edges[run + 1] - length + 1):
+            one, two = hash_ngram(words, at, length)
+            position = find_position(table, hashes, one, two)
+            if position < 0:
+                continue
+            if count == hits.shape[0]:
+                more = np.empty((2 * count, 3), dtype=np.int64)
+                more[:count] = hits
+                hits = more
+            hits[count, 0], hits[count, 1], hits[count, 2] = run, at - edges[run], position
+            count += 1
+    return hits[:count]
+
+
 @njit(cache=True, nogil=True)
 def all_ngrams(words, edges, length):
     """Hashes of the n-grams of ``length`` words that begin at each word of each run, [G, 2], and their edges."""
@@ -43,11 +77,6 @@ def all_ngrams(words, edges, length):
     hashes = np.empty((out_edges[runs], 2), dtype=np.uint64)
     for run in range(runs):
         for k in range(out_edges[run + 1] - out_edges[run]):
-            at = edges[run] + k
-            one = words[at, 0]
-            two = words[at, 1]
-            for word in range(at + 1, at + length):
-                one, two = mix_block(one, two, words[word, 0], words[word, 1])
-            one = finish(one + two)
-            hashes[out_edges[run] + k, 0], hashes[out_edges[run] + k, 1] = one, finish(two + one)
+            one, two = hash_ngram(words, edges[run] + k, length)
+            hashes[out_edges[run] + k, 0], hashes[out_edges[run] + k, 1] = one, two
     return hashes, out_edges

@@ -175,3 +175,19 @@ def without_ascii_letters(buffer, starts, ends):
             found[count] = k
             count += 1
     return found[:count]
+
+
+@njit(cache=True)
+def bytes_before(buffer, start, end, characters):
+    """Bytes of the buffer at which the rising code points ``characters`` of the text ``buffer[start:end]`` begin."""
+    places = np.empty(characters.shape[0], dtype=np.int64)
+    at, passed = start, -1
+    for k in range(characters.shape[0]):
+        while at < end:
+            passed += (buffer[at] & 0xC0) != 0x80
+            if passed == characters[k]:
+                passed -= 1
+                break
+            at += 1
+        places[k] = at
+    return places

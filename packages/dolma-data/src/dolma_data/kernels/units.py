@@ -92,6 +92,35 @@ def index_words(buffer, offsets, classes):
 
 
 @njit(cache=True)
+def next_word(buffer, at, end, classes):
+    """The word that begins at or after ``at``: hash, length in code points (0: there is none), flags, where it ends."""
+    value = FNV_OFFSET
+    length = flag = 0
+    while at < end:
+        byte = buffer[at]
+        size = 1
+        if byte < 0x80:
+            kind = classes[byte]
+            symbol = byte == 0x23
+        else:
+            point, size = read_character(buffer, at)
+            kind = classes[point]
+            symbol = point == 0x2026
+        if kind & SPACE:
+            at += size
+            if length:
+                break
+            continue
+        length += 1
+        flag |= HAS_LETTER if kind & LETTER else 0
+        flag |= HAS_SYMBOL if symbol else 0
+        for _ in range(size):
+            value = (value ^ np.uint64(buffer[at])) * FNV_PRIME
+            at += 1
+    return finish_hash(value), length, flag, at
+
+
+@njit(cache=True)
 def count_words(buffer, offsets, classes):
     """Words of each document as :func:`index_words` finds them, [D]."""
     counts = np.zeros(offsets.shape[0] - 1, dtype=np.int64)

@@ -142,8 +142,6 @@ def mix_piece(
         parts.append(mixed.packed)
         mixed.packed = b""
         total.add(mixed)
-        if len(total.shard.failures) > piece.most_failed:
-            break
     total.packed = b"".join(parts)
     total.digests = digests_of(paths_of(piece.file, stream.attributes))
     return total

@@ -59,7 +59,7 @@ def gopher_v2(batch: Batch) -> Iterator[Spans]:
 def _score(batch: Batch, between_runs: bool) -> Iterator[Spans]:
     from ..kernels.characters import character_classes
     from ..kernels.gopher import score_documents
-    from ..kernels.gopher_long import MOST_KEYS, score_long_document
+    from ..kernels.gopher_long import MOST_HASHES, MOST_KEYS, score_long_document
 
     long = np.diff(batch.offsets) > LONG_TEXT
     short = batch if not long.any() else Batch([batch.documents[k] for k in np.flatnonzero(~long).tolist()])
@@ -81,7 +81,7 @@ def _score(batch: Batch, between_runs: bool) -> Iterator[Spans]:
     for k in np.flatnonzero(long).tolist():
         text = batch.buffer[batch.offsets[k] : batch.offsets[k + 1]]
         scores[k] = score_long_document(
-            text, batch.lengths[k], character_classes(), _required_hashes(), between_runs, MOST_KEYS
+            text, batch.lengths[k], character_classes(), _required_hashes(), between_runs, MOST_KEYS, MOST_HASHES
         )
     for column, name in enumerate(TYPES):
         values = scores[:, column]
