@@ -10,11 +10,12 @@ import pytest
 
 from dolma_data import provenance
 from dolma_data.config.extract import ExtractConfig
-from dolma_data.config.tokens import TokenizerSettings
+from dolma_data.config.tokens import TokenizerSettings, TokensConfig
 from dolma_data.errors import UserError
 from dolma_data.extract.extraction import extract
 from dolma_data.files import atomic_artifact, write_json
 from dolma_data.tokens.tokenizer import special_ids
+from dolma_data.tokens.writer import tokens
 
 
 def write_rows(path: Path, *texts: str) -> Path:
@@ -63,6 +64,27 @@ def test_the_padding_token_is_the_end_of_text_where_the_tokenizer_names_none() -
     tokenizer.add_special_tokens(["<|other|>", "<|endoftext|>"])
     ids = special_ids(tokenizer, TokenizerSettings(name_or_path=Path("tokenizer.json")))
     assert (ids.vocab_size, ids.eos, ids.pad) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("output", ["", ".", "/"])
+def test_an_output_without_a_name_is_refused(output: str) -> None:
+    with pytest.raises(UserError, match="an output needs a name of its own"), atomic_artifact(output, "documents"):
+        raise AssertionError("the block was entered")
+
+
+def test_tokens_look_at_their_destination_before_the_documents(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    (tmp_path / "a.jsonl").write_text("no document\n")
+    (tmp_path / "mine").write_text("mine")
+    tokenizer = Tokenizer(models.WordLevel({"<|endoftext|>": 0}, "<|endoftext|>"))
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    settings = TokenizerSettings(name_or_path=tmp_path)
+    config = TokensConfig(documents=(str(tmp_path / "a.jsonl"),), destination=tmp_path / "mine", tokenizer=settings)
+    with pytest.raises(UserError, match="exists and is not a tokens artifact"):
+        tokens(config)
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_an_output_set_aside_by_a_run_that_was_killed_is_there_again(tmp_path: Path) -> None:

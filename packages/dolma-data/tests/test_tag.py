@@ -151,7 +151,7 @@ def test_any_number_of_processes_gives_the_same_bytes(write_documents: Any, monk
 def test_the_last_files_are_no_units_of_one_worker(write_documents: Any) -> None:
     for name in "abcde":
         root = write_documents(documents(name, 10), f"{name}.jsonl")
-    units = list(read_units(list(enumerate(find_documents([root])))))
+    units = list(read_units(list(enumerate(find_documents([root]))), max_failed=0))
     assert [type(unit).__name__ for unit in units] == ["SmallFile", "SmallFile", "SmallFile", "Chunk", "Chunk"]
     assert [unit.last for unit in units if isinstance(unit, Chunk)] == [True, True]
 

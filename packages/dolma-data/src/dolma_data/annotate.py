@@ -29,6 +29,8 @@ from .documents import (
     DocumentFile,
     Failure,
     check_failures,
+    check_so_far,
+    most_failures,
     parse_document,
 )
 from .execute import map_ordered, workers_are_copies
@@ -144,29 +146,39 @@ class SmallFile:
     index: int
     file: DocumentFile
     chunk_bytes: int
+    most_failed: int  # rows; with more of them the rest is not read
 
 
-def read_units(files: Sequence[tuple[int, DocumentFile]]) -> Iterator[Chunk | SmallFile]:
+def read_units(files: Sequence[tuple[int, DocumentFile]], max_failed: int) -> Iterator[Chunk | SmallFile]:
     """Units of work in order of files: small ones as they are, the lines of larger ones and of the last ones, so that
-    no worker has a whole file to read when there is nothing left for the others."""
+    no worker has a whole file to read when there is nothing left for the others. ``max_failed`` rows may fail."""
     sizes = [file.path.stat().st_size for _, file in files]
     left = sum(sizes)
     for (index, file), size in zip(files, sizes, strict=True):
         if size <= SMALL_FILE_BYTES and size * LAST_FILES <= left:
-            yield SmallFile(index, file, CHUNK_BYTES)
+            yield SmallFile(index, file, CHUNK_BYTES, most_failures(max_failed))
         else:
             yield from read_chunks([(index, file)])
         left -= size
 
 
 def score_unit(score: Callable[[Chunk], Scored], unit: Chunk | SmallFile) -> Scored:
-    """Score a chunk, or all chunks of a file, whose rows laid end to end are the same as one by one."""
+    """Score a chunk, or all chunks of a file, whose rows laid end to end are the same as one by one.
+
+    A file with more failures than are allowed comes back as far as it was read.
+    """
     if isinstance(unit, Chunk):
         return score(unit)
-    parts = [score(chunk) for chunk in read_chunks([(unit.index, unit.file)], unit.chunk_bytes)]
+    parts: list[Scored] = []
+    failed = 0
+    for chunk in read_chunks([(unit.index, unit.file)], unit.chunk_bytes):
+        parts.append(score(chunk))
+        failed += len(parts[-1].failures)
+        if failed > unit.most_failed:
+            break
     return Scored(
         file=unit.index,
-        last=True,
+        last=parts[-1].last,
         rows=sum(part.rows for part in parts),
         outputs=[b"".join(rows) for rows in zip(*(part.outputs for part in parts), strict=True)],
         notes=[list(chain(*notes)) for notes in zip(*(part.notes for part in parts), strict=True)],
@@ -331,8 +343,11 @@ class Annotation:
         """The output with attributes ``name`` of a file."""
         return self.outputs[file.attributes_folder(name)]
 
-    def run(self, score: Callable[[Chunk], Scored], processes: int) -> None:
-        """Score every file that is not finished; ``score`` is a module-level function or a partial of one."""
+    def run(self, score: Callable[[Chunk], Scored], processes: int, max_failed: int) -> None:
+        """Score every file that is not finished; ``score`` is a module-level function or a partial of one.
+
+        UserError as soon as far more than ``max_failed`` rows have failed; :meth:`check` is for the end.
+        """
         todo: list[tuple[int, DocumentFile]] = []
         pending: list[list[bool]] = []  # for each file, which outputs it still needs
         for index, (file, document_digest) in enumerate(zip(self.files, self.digests, strict=True)):
@@ -348,8 +363,9 @@ class Annotation:
         current = -1
         rows = 0
         failures: list[tuple[int, str]] = []
+        failed = len(self.failures())
         work = partial(score_unit, score)
-        results = map_ordered(work, read_units(todo), processes, partial(score, EMPTY) if todo else None)
+        results = map_ordered(work, read_units(todo, max_failed), processes, partial(score, EMPTY) if todo else None)
         try:
             with Progress(self.what) as progress:
                 for result in results:
@@ -361,6 +377,10 @@ class Annotation:
                             self.of(file, name).begin(file)
                     rows += result.rows
                     failures += result.failures
+                    failed += len(result.failures)
+                    if failed > most_failures(max_failed):
+                        here = [Failure(str(file.path), *failure) for failure in failures]
+                        check_so_far([*self.failures(), *here], max_failed, self.targets[0])
                     for name, lines, notes in zip(self.names, result.outputs, result.notes, strict=True):
                         if name in needed:
                             self.of(file, name).write(lines, notes)
@@ -378,14 +398,14 @@ class Annotation:
             for note in self.of(file, name).notes(file.tree):
                 yield file, note
 
+    def failures(self) -> list[Failure]:
+        """Rows that failed in finished files, in the order of the documents."""
+        finished = [(str(file.path), self.of(file, self.names[0]).finished.get(file.tree)) for file in self.files]
+        return [Failure(path, *failure) for path, row in finished if row is not None for failure in row.failures]
+
     def check(self, max_failed: int) -> None:
         """UserError for more than ``max_failed`` failed rows; see :func:`documents.check_failures`."""
-        failures = [
-            Failure(str(file.path), line, reason)
-            for file in self.files
-            for line, reason in self.of(file, self.names[0]).finished[file.tree].failures
-        ]
-        check_failures(failures, max_failed, self.of(self.files[0], self.names[0]).target)
+        check_failures(self.failures(), max_failed, self.targets[0])
 
     def commit(self, name: str, taggers: list[dict[str, Any]]) -> list[Path]:
         """Finish the folders called ``name``; returns them."""

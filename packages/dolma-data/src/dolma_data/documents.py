@@ -20,7 +20,7 @@ import msgspec
 
 from .errors import UserError
 from .file_trees import check_name, files_below
-from .files import PARTIAL, atomic_artifact, atomic_write, digest, read_json, write_json
+from .files import PARTIAL, atomic_artifact, atomic_write, beside, digest, read_json, write_json
 from .reading import read_blocks, split_lines
 from .remote import shown
 
@@ -32,6 +32,7 @@ FORMAT_VERSION = 1
 READABLE_VERSIONS = (1,)
 SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".json") for packed in ("", ".gz", ".zst", ".zstd"))
 BLOCK_BYTES = 1 << 20
+MOST_PAST = 1 << 16  # failures that are listed beyond those allowed before a run stops, not having read all
 _decode = msgspec.json.Decoder().decode
 encode_json = msgspec.json.Encoder().encode
 log = logging.getLogger(__name__)
@@ -393,18 +394,40 @@ def write_quarantine(path: Path, failures: Sequence[Failure]) -> None:
             stream.write(encode_json(Failure(shown(failure.file), failure.line, failure.reason)) + b"\n")
 
 
+def most_failures(max_failed: int) -> int:
+    """Failures that a run lists at most, where it may have ``max_failed``: of a bomb of blank lines they would take all
+    memory."""
+    return max_failed + MOST_PAST
+
+
+def check_so_far(failures: Sequence[Failure], max_failed: int, output: Path) -> None:
+    """Raise UserError before all is read for more than :func:`most_failures`, after writing the quarantine of those."""
+    most = most_failures(max_failed)
+    if len(failures) > most:
+        listed = beside(output, f".{QUARANTINE}")
+        write_quarantine(listed, failures[:most])
+        first = failures[0]
+        raise UserError(
+            f"stopped before the end of the input: more than {most} records failed, {max_failed} are allowed; "
+            f"{most} are listed in {listed}; the first: {first.reason}",
+            where=first.file,
+            line=first.line,
+            fix="leave the file out, or mend it",
+        )
+
+
 def check_failures(failures: Sequence[Failure], max_failed: int, output: Path) -> None:
     """Raise UserError for more than ``max_failed`` failures, after writing ``OUTPUT.quarantine.jsonl``."""
-    beside = output.with_name(f"{output.name}.{QUARANTINE}")
+    listed = beside(output, f".{QUARANTINE}")
     if len(failures) <= max_failed:
-        beside.unlink(missing_ok=True)
+        listed.unlink(missing_ok=True)
         for failure in failures[:5]:
             log.warning("failed: %s, line %d: %s", failure.file, failure.line, failure.reason)
         return
-    write_quarantine(beside, failures)
+    write_quarantine(listed, failures)
     first = failures[0]
     raise UserError(
-        f"{len(failures)} records failed, {max_failed} are allowed, all listed in {beside}; the first: {first.reason}",
+        f"{len(failures)} records failed, {max_failed} are allowed, all listed in {listed}; the first: {first.reason}",
         where=first.file,
         line=first.line,
         fix=f"mend them or pass --max-failed {len(failures)}",

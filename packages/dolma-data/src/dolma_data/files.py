@@ -92,6 +92,15 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
             ) from error
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """``path`` with ``suffix`` behind its name; UserError for the working folder and the root, which have none."""
+    if not path.name:
+        raise UserError(
+            "an output needs a name of its own", where=str(path), fix=f"give a folder in it: {path / 'NAME'}"
+        )
+    return path.with_name(path.name + suffix)
+
+
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
     """Inside the block ``path`` is written: an error for want of room names it, which the system leaves out."""
@@ -112,7 +121,7 @@ def atomic_write(path: str | Path, packed: bool = False) -> Iterator[BinaryIO]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + PARTIAL)
+    partial = beside(target, PARTIAL)
     try:
         with writing(target), open(partial, "wb") as raw:
             if packed:
@@ -159,7 +168,7 @@ def atomic_artifact(path: str | Path, artifact: str, manifest_name: str = "manif
     """
     target = Path(path)
     check_replaceable(target, artifact, manifest_name)
-    partial = target.with_name(target.name + PARTIAL)
+    partial = beside(target, PARTIAL)
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
@@ -198,7 +207,7 @@ def replace_artifact(folder: Path, target: Path) -> None:
 
 
 def _replaced(target: Path) -> Path:
-    return target.with_name(target.name + ".replaced" + PARTIAL)
+    return beside(target, ".replaced" + PARTIAL)
 
 
 def digest_file(path: str | Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from .errors import UserError
-from .files import PARTIAL, writing
+from .files import PARTIAL, beside, writing
 
 SECONDS_OF_ENDING = 2.0  # that the workers of a command that was killed may still take
 SECONDS_BETWEEN_TRIES = 0.02
@@ -21,7 +21,7 @@ SECONDS_BETWEEN_TRIES = 0.02
 def locked(output: str | Path) -> Iterator[None]:
     """Let no other command write to ``output``, a file or folder, inside the block; UserError where one does."""
     target = Path(output).resolve()
-    with held(target.with_name(f"{target.name}.lock{PARTIAL}"), str(output)):
+    with held(beside(target, f".lock{PARTIAL}"), str(output)):
         yield
 
 

@@ -327,7 +327,7 @@ def tag(config: TagConfig) -> tuple[list[Path], dict[str, int]]:
     read += [file for _, files in plan.options.resources for file in files]
     with work.recorded("tag", config, read):
         with profiled(config.profile):
-            work.run(score, processes)
+            work.run(score, processes, config.max_failed)
         work.check(config.max_failed)
         for (folder, _), taggers in zip(plan.outputs, prepared, strict=True):
             seen = {(tagger, key) for _, (_, tagger, key) in work.notes(folder)}

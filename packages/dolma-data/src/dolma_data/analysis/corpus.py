@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ..annotate import Chunk, read_chunks
 from ..batch import Batch
 from ..config.analyze import AnalyzeConfig
-from ..documents import DocumentFile, Failure, check_failures, find_documents
+from ..documents import DocumentFile, Failure, check_failures, check_so_far, find_documents
 from ..errors import UserError
 from ..execute import map_ordered
 from ..files import atomic_write, write_json
@@ -182,6 +182,7 @@ def analyze_files(files: Sequence[DocumentFile], config: AnalyzeConfig) -> dict[
         identities += part.identities
         counters.add(part.cells)
         failures += (Failure(str(files[part.file].path), line, reason) for line, reason in part.failures)
+        check_so_far(failures, config.max_failed, config.output)
     check_failures(failures, config.max_failed, config.output)
     table = np.concatenate(sizes) if sizes else np.empty((0, 3), dtype=np.int64)
     if not len(table):

@@ -16,7 +16,14 @@ import xxhash
 from ..attributes import clean_name
 from ..batch import Batch
 from ..config.train_classifier import TrainClassifierConfig
-from ..documents import Failure, check_failures, find_documents, parse_object, read_physical_lines
+from ..documents import (
+    Failure,
+    check_failures,
+    check_so_far,
+    find_documents,
+    parse_object,
+    read_physical_lines,
+)
 from ..errors import UserError
 from ..files import atomic_artifact, atomic_write, digest_file, write_json
 from ..pieces import whole_texts
@@ -50,6 +57,7 @@ def read_examples(config: TrainClassifierConfig) -> tuple[list[Example], list[Fa
             found = damage or _read_example(raw, config)
             if isinstance(found, str):
                 failures.append(Failure(str(path), line, found))
+                check_so_far(failures, config.max_failed, config.output)
             elif not config.labels:
                 examples.append(found)
             elif found.label in config.labels:

@@ -113,7 +113,7 @@ def decontaminate(config: DecontaminateConfig) -> tuple[list[Path], dict[str, in
     stated = digest(folder) if folder is not None and not others else content
     inputs = [Path(item) for item in others] + ([folder] if folder else [])
     with work.recorded("decontaminate", config, inputs):
-        work.run(partial(mark_chunk, folder, rule, content, name), config.processes)
+        work.run(partial(mark_chunk, folder, rule, content, name), config.processes, config.max_failed)
         work.check(config.max_failed)
         write_matches(work, name, contamination)
         if config.report is not None:

@@ -22,7 +22,7 @@ import xxhash
 from .. import __version__
 from ..annotate import EMPTY, Annotation, Chunk, SmallFile, read_chunks, read_units
 from ..config.dedupe import DedupeConfig, DedupeRule
-from ..documents import DocumentFile, find_documents
+from ..documents import DocumentFile, Failure, check_so_far, find_documents, most_failures
 from ..errors import UserError
 from ..execute import map_ordered
 from ..files import digest_file
@@ -108,7 +108,7 @@ def _dedupe(config: DedupeConfig) -> tuple[list[Path], dict[str, int]]:
         check_leftovers(held, bloom, digests, config.compat == "dolma")
     with work.recorded("dedupe", config, compared):
         scratch = Scratch(next(iter(work.outputs.values())).progress / "units")  # an interrupted run goes on there
-        encode(score, [*old, *files], scratch, config.processes)
+        encode(score, [*old, *files], scratch, config.processes, config.max_failed, work.targets[0])
         check_keys(scratch, [*old, *files], rule)
         found = find(config, scratch, held, digests, run or "")
         marked = write_attributes(
@@ -164,15 +164,30 @@ def encode_hashes(
     return units, ({"hashes": hashes} if in_order else {}) | (divide(hashes, owners) if named else {})
 
 
-def encode(score: Encode, files: Sequence[DocumentFile], scratch: Scratch, processes: int) -> None:
-    """The columns of all files that ``scratch`` does not hold yet."""
+def encode(
+    score: Encode, files: Sequence[DocumentFile], scratch: Scratch, processes: int, max_failed: int, output: Path
+) -> None:
+    """The columns of all files that ``scratch`` does not hold yet.
+
+    UserError as soon as far more than ``max_failed`` rows have failed, which are then listed beside ``output``.
+    """
     todo = [(number, file) for number, file in enumerate(files) if number not in scratch.finished]
     with Progress("dedupe: units") as progress:
         work = partial(store, score, scratch.folder)
-        for stored in map_ordered(work, read_units(todo), processes, partial(score, EMPTY) if todo else None):
+        failed = sum(len(meta.failures) for meta in scratch.metas)
+        units = read_units(todo, max_failed)
+        for stored in map_ordered(work, units, processes, partial(score, EMPTY) if todo else None):
             for path, meta in stored:
                 scratch.adopt(path, meta)
                 progress.advance(meta.documents)
+                failed += len(meta.failures)
+            if failed > most_failures(max_failed):
+                check_so_far(failures_of(scratch, files), max_failed, output)
+
+
+def failures_of(scratch: Scratch, files: Sequence[DocumentFile]) -> list[Failure]:
+    """Rows of ``files`` that failed, as far as ``scratch`` holds them."""
+    return [Failure(str(files[meta.file].path), *failure) for meta in scratch.metas for failure in meta.failures]
 
 
 def check_keys(scratch: Scratch, files: Sequence[DocumentFile], rule: DedupeRule) -> None:
@@ -192,8 +207,16 @@ def check_keys(scratch: Scratch, files: Sequence[DocumentFile], rule: DedupeRule
 
 def store(score: Encode, folder: Path, unit: Chunk | SmallFile) -> list[tuple[Path, Meta]]:
     """Columns of the chunks of a unit, written by the worker, so that they need not go through a pipe."""
-    chunks = [unit] if isinstance(unit, Chunk) else read_chunks([(unit.index, unit.file)], unit.chunk_bytes)
-    return [write_chunk(folder, *score(chunk)) for chunk in chunks]
+    if isinstance(unit, Chunk):
+        return [write_chunk(folder, *score(unit))]
+    stored: list[tuple[Path, Meta]] = []
+    failed = 0
+    for chunk in read_chunks([(unit.index, unit.file)], unit.chunk_bytes):
+        stored.append(write_chunk(folder, *score(chunk)))
+        failed += len(stored[-1][1].failures)
+        if failed > unit.most_failed:
+            break
+    return stored
 
 
 def find(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Files, run: str) -> Found:

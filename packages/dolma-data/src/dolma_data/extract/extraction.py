@@ -14,8 +14,10 @@ from ..config.extract import ExtractConfig
 from ..documents import (
     DOCUMENTS,
     Shard,
+    check_so_far,
     documents_artifact,
     is_blank,
+    most_failures,
     refuse_own_input,
 )
 from ..errors import UserError
@@ -75,13 +77,17 @@ def extract(paths: Sequence[str], config: ExtractConfig) -> dict[str, int]:
     inputs = [] if list(paths) == [PYTHON_DOCS] else paths
     with recorded("dolma-data", "extract", folder=config.output, config=config, inputs=inputs) as record:
         with documents_artifact(config.output, config.max_failed) as artifact, Progress("extract") as progress:
-            work = partial(_write_unit, folder=artifact.folder, text_field=config.text_field)
-            keys = []
+            most = most_failures(config.max_failed)
+            work = partial(_write_unit, folder=artifact.folder, text_field=config.text_field, most_failed=most)
+            keys, failed = [], 0
             for shards, unit_keys in run_units(work, units, [unit.size for unit in units], config.processes):
                 keys.append(unit_keys)
                 for shard in shards:
                     artifact.add(shard)
                     progress.advance(shard.read)
+                    failed += len(shard.failures)
+                if failed > most:
+                    check_so_far(artifact.failures(), config.max_failed, config.output)
             counts = artifact.counts()
             if not counts["read"]:
                 raise UserError("nothing to read: every input is empty", where=", ".join(paths), fix="check the paths")
@@ -154,9 +160,11 @@ class _Writer:
         self.keys += key_of(document["source"], document["id"])
 
 
-def _write_unit(unit: Unit, folder: Path, text_field: str, processes: int) -> tuple[list[Shard], bytes]:
+def _write_unit(
+    unit: Unit, folder: Path, text_field: str, most_failed: int, processes: int
+) -> tuple[list[Shard], bytes]:
     if unit.files:
-        return _write_files(unit, folder, text_field, processes)
+        return _write_files(unit, folder, text_field, most_failed, processes)
     with ExitStack() as stack:
         docs, code = (
             _Writer(stack.enter_context(ShardWriter(folder, partial(_file_name, f"{source}/{source}", unit.number))))
@@ -177,7 +185,10 @@ def _file_name(stem: str, unit: int, part: int) -> str:
     return f"{DOCUMENTS}/{stem}-{unit:04d}-{part:02d}.jsonl.gz"
 
 
-def _write_files(unit: Unit, folder: Path, text_field: str, processes: int) -> tuple[list[Shard], bytes]:
+def _write_files(
+    unit: Unit, folder: Path, text_field: str, most_failed: int, processes: int
+) -> tuple[list[Shard], bytes]:
+    """Write the documents of some files; with more than ``most_failed`` failures the rest is not read."""
     keys = bytearray()
     raw = ((file, raw) for file in unit.files for raw in read_raw(file))
     pieces = cut(raw, lambda item: size_of_raw(*item))
@@ -185,6 +196,8 @@ def _write_files(unit: Unit, folder: Path, text_field: str, processes: int) -> t
         for block, block_keys in map_ordered(partial(_make_block, text_field), pieces, processes):
             writer.append(block)
             keys += block_keys
+            if len(writer.shard.failures) > most_failed:
+                break
     return [writer.shard], bytes(keys)
 
 

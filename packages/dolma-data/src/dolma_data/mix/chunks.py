@@ -142,6 +142,8 @@ def mix_piece(
         parts.append(mixed.packed)
         mixed.packed = b""
         total.add(mixed)
+        if len(total.shard.failures) > piece.most_failed:
+            break
     total.packed = b"".join(parts)
     total.digests = digests_of(paths_of(piece.file, stream.attributes))
     return total

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ..config.mix import MixConfig
-from ..documents import Shard
+from ..documents import Shard, check_so_far, most_failures
 from ..execute import map_ordered
 from ..progress import Progress
 from ..reading import SMALL_FILE_BYTES, pack
 from . import reading
 from .chunks import Mixed, mix_piece
 from .finished import FILE, LINES, Digests, Finished, Scratch, digests_of
-from .plan import Unit
+from .plan import Unit, root_of
 from .reading import MixChunk, WholeFile, paths_of, read_chunks
 from .rules import Funnel
 
@@ -60,7 +60,7 @@ def make_files(scratch: Scratch, config: MixConfig, units: Sequence[Unit], numbe
     log.info("mix: %d files, %.1f MB as they lie on disk", len(todo), total)
     with Progress("mix", total, "MB") as progress:
         results = map_ordered(work, _pieces(config, units, todo, not shuffled, progress), config.processes)
-        for number, parts in _by_number(todo, results):
+        for number, parts in _by_number(todo, _watched(results, finished, config, units)):
             write = _write_lines if shuffled else _write_file
             finished[number] = write(scratch, config, units, number, parts)
     if shuffled:
@@ -85,12 +85,24 @@ def _pieces(
         for file in unit.files:
             size = file.path.stat().st_size
             if whole_files and size <= SMALL_FILE_BYTES:
-                yield WholeFile(file, unit.stream, number, reading.CHUNK_BYTES)
+                yield WholeFile(file, unit.stream, number, reading.CHUNK_BYTES, most_failures(config.max_failed))
             else:
                 packing, dolma = stream.compression.input, config.compat == "dolma"
                 for chunk in read_chunks(file, stream.attributes, packing, dolma, reading.CHUNK_BYTES):
                     yield replace(chunk, stream=unit.stream, number=number)
             progress.advance(size / 1e6)
+
+
+def _watched(
+    results: Iterator[Mixed], finished: dict[int, Finished], config: MixConfig, units: Sequence[Unit]
+) -> Iterator[Mixed]:
+    """The results as they come; UserError as soon as far more documents have failed than may."""
+    output = root_of(config.streams[units[0].stream], config.compat)
+    failures = [failure for done in finished.values() for failure in done.shard.failures]
+    for result in results:
+        failures += result.shard.failures
+        check_so_far(failures, config.max_failed, output)
+        yield result
 
 
 def _by_number(numbers: Sequence[int], results: Iterator[Result]) -> Iterator[tuple[int, Iterator[Result]]]:

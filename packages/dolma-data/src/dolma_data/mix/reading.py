@@ -47,6 +47,7 @@ class WholeFile:
     stream: int
     number: int  # of the output file
     chunk_bytes: int
+    most_failed: int  # documents; with more of them the rest is not read
 
 
 def paths_of(file: DocumentFile, names: Sequence[str]) -> list[Path]:

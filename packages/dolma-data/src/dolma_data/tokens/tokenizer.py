@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.tokens import TokenizerSettings, TrainTokenizerConfig
-from ..documents import DocumentFile, Failure, check_failures, find_documents, is_blank, read_rows
+from ..documents import DocumentFile, Failure, check_failures, check_so_far, find_documents, is_blank, read_rows
 from ..errors import UserError
 from ..files import atomic_artifact, atomic_write, digest_file, write_json
 from ..progress import Progress
@@ -134,7 +134,7 @@ def train_tokenizer(config: TrainTokenizerConfig) -> dict[str, Any]:
     files = find_documents(config.documents)
     inputs = [file.path for file in files]
     with recorded("dolma-data", "train-tokenizer", folder=config.output, config=config, inputs=inputs) as record:
-        texts = _Texts(files)
+        texts = _Texts(files, config)
         tokenizer = _train(texts, config)
         check_failures(texts.failures, config.max_failed, config.output)
         size = tokenizer.get_vocab_size()
@@ -170,8 +170,9 @@ def train_tokenizer(config: TrainTokenizerConfig) -> dict[str, Any]:
 class _Texts:
     """The texts of document files, counted while they are read."""
 
-    def __init__(self, files: Sequence[DocumentFile]) -> None:
+    def __init__(self, files: Sequence[DocumentFile], config: TrainTokenizerConfig) -> None:
         self.files = files
+        self.config = config
         self.read = self.documents = self.text_bytes = 0
         self.failures: list[Failure] = []
 
@@ -183,6 +184,7 @@ class _Texts:
                     progress.advance()
                     if row.document is None:
                         self.failures.append(Failure(str(file.path), row.line, row.reason or ""))
+                        check_so_far(self.failures, self.config.max_failed, self.config.output)
                     elif not is_blank(row.document["text"]):
                         self.documents += 1
                         self.text_bytes += len(row.document["text"].encode())

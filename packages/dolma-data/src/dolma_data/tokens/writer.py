@@ -19,14 +19,17 @@ from ..config.tokens import TokenizerSettings, TokensConfig
 from ..documents import (
     QUARANTINE,
     DocumentFile,
+    Failure,
     check_failures,
+    check_so_far,
     common_root,
     find_documents,
+    most_failures,
     write_quarantine,
 )
 from ..errors import UserError
 from ..execute import map_ordered
-from ..files import PARTIAL, atomic_artifact, digest_file, write_json, writing
+from ..files import PARTIAL, atomic_artifact, check_replaceable, digest_file, write_json, writing
 from ..locking import locked
 from ..progress import Progress
 from ..records import recorded
@@ -57,6 +60,7 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
     from .units import Work
 
     tokenizer_path, special, dtype = check(config)
+    check_replaceable(config.destination, ARTIFACT)
     files = find_documents(config.documents)
     inputs = [tokenizer_path, *(file.path for file in files)]
     processes = (
@@ -91,8 +95,8 @@ def tokens(config: TokensConfig) -> dict[str, Any]:
             names=tuple(shown(str(file.path)) for file in files),
             scratch=scratch,
         )
-        encoded = _encode_all(files, work, processes)
-        failures = [failure for unit in encoded for failure in unit.failures]
+        encoded = _encode_all(files, work, processes, config)
+        failures = _failures(encoded)
         check_failures(failures, config.max_failed, config.destination)
         counts = {
             "read": sum(unit.read for unit in encoded),
@@ -222,8 +226,11 @@ def state_of(
     }
 
 
-def _encode_all(files: Sequence[DocumentFile], work: Work, processes: int) -> list[Encoded]:
-    """Encode what no interrupted run has; returns what became of every unit, in order."""
+def _encode_all(files: Sequence[DocumentFile], work: Work, processes: int, config: TokensConfig) -> list[Encoded]:
+    """Encode what no interrupted run has; returns what became of every unit, in order.
+
+    UserError as soon as far more documents have failed than may.
+    """
     from .units import encode_unit, finished_unit, read_units, unit_bytes
 
     encoded: dict[int, Encoded] = {}
@@ -236,11 +243,23 @@ def _encode_all(files: Sequence[DocumentFile], work: Work, processes: int) -> li
             else:
                 encoded[unit.number] = found
 
+    failed = 0
     with Progress("tokens", unit="bytes of lines") as progress:
         for result in map_ordered(partial(encode_unit, work=work), unfinished(), processes):
             encoded[result.number] = result
             progress.advance(result.text_bytes)
+            failed += len(result.failures)
+            if failed > most_failures(config.max_failed):
+                check_so_far(_failures(_in_order(encoded)), config.max_failed, config.destination)
+    return _in_order(encoded)
+
+
+def _in_order(encoded: Mapping[int, Encoded]) -> list[Encoded]:
     return [encoded[number] for number in sorted(encoded)]
+
+
+def _failures(encoded: Sequence[Encoded]) -> list[Failure]:
+    return [failure for unit in encoded for failure in unit.failures]
 
 
 def _special_is_text(config: TokensConfig) -> bool:
