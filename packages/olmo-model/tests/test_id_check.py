@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
@@ -106,3 +107,18 @@ def test_a_cache_that_cannot_be_written_stops_nothing(write_tokens, tmp_path, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     check_ids(Tokens(write_tokens(tmp_path / "tokens", [[("a", [7] * 60)]])))
     assert "the largest id is not kept in" in caplog.text
+
+
+def test_ids_of_a_wider_type_are_recognised(write_tokens, tmp_path):
+    folder = write_tokens(tmp_path / "tokens", [[("a", [7] * 200)]])
+    np.full(200, 7, dtype="<u4").tofile(folder / "wide.npy")
+    data = DataSettings(tokens=str(folder), files=("wide.npy",), tokenizer=str(folder / "tokenizer.json"))
+    with pytest.raises(UserError, match="every second id is 0: these are ids of uint32"):
+        open_tokens(data, ModelSettings(vocab_size=300, eos_token_id=0, pad_token_id=1))
+
+
+def test_a_model_that_cannot_fit_is_refused_before_anything_is_made(tokens_folder, tmp_path):
+    settings = config(tmp_path, DataSettings(tokens=str(tokens_folder)))
+    with pytest.raises(UserError, match=r"weights, gradients and optimizer take .* GB of memory on a rank"):
+        train(dataclasses.replace(settings, model=ModelSettings(preset="olmo-65b", max_sequence_length=16)))
+    assert not (tmp_path / "run").exists()

@@ -15,7 +15,7 @@ from .batches import Batches
 from .callbacks.console import time_left
 from .config.commands import PlanOptions
 from .config.training import TrainConfig
-from .memory import layout_of, machine_memory, memory_of_rank, optimizer_bytes, refuse_too_large
+from .memory import layout_of, memory_for, memory_of_rank, optimizer_bytes, refuse_too_large
 from .plan import Plan, choose_device, make_plan
 from .presets import parameter_count
 from .ranks import Ranks
@@ -66,7 +66,7 @@ def estimate(config: TrainConfig, options: PlanOptions) -> Estimate:
     else:
         plan = make_plan(config, options.ranks)
         device, half = plan.device.type, plan.config.precision == "amp_bf16"
-        available, where = _available(plan.device, options.ranks)
+        available, where = memory_for(plan.device, options.ranks)
     layout = layout_of(plan, options.ranks, device, half=half)
     refuse_too_large(plan.model, layout, available, where)
     flops = training_flops_per_token(plan.model, plan.sequence_length)
@@ -105,14 +105,6 @@ def estimate(config: TrainConfig, options: PlanOptions) -> Estimate:
         device_hours=seconds * options.ranks / 3600,
         energy_kwh=None if watts is None else watts * options.ranks * seconds / 3.6e6,
     )
-
-
-def _available(device: torch.device, ranks: int) -> tuple[int, str]:
-    """Bytes for a rank, and a word for where."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory, "on the device"
-    share = "in this machine" if ranks == 1 else f"for each of {ranks} ranks that share this machine"
-    return machine_memory() // ranks, share
 
 
 def _watts(named: Accelerator | None, device: str) -> float | None:

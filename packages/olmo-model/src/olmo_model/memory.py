@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from .config.model import ModelConfig
 from .config.optimization import OptimizerSettings
 from .config.parallel import ParallelSettings
@@ -156,6 +158,27 @@ def machine_memory() -> int:
         if path.is_file() and path.read_text().strip().isdigit():
             found.append(int(path.read_text()))
     return min(found)
+
+
+def memory_for(device: torch.device, ranks: int) -> tuple[int, str]:
+    """Bytes for each of the ranks of this machine, and a word for where."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory, "on the device"
+    share = "in this machine" if ranks == 1 else f"for each of {ranks} ranks that share this machine"
+    return machine_memory() // ranks, share
+
+
+def refuse_impossible(model: ModelConfig, layout: Layout, available: int, where: str) -> None:
+    """A UserError where weights, gradients and optimizer alone take more than there is."""
+    parts = memory_of_rank(model, layout)
+    needed = sum(parts[name] for name in ("weights", "gradients", "optimizer"))
+    if needed > available:
+        raise UserError(
+            f"weights, gradients and optimizer take {needed / 1e9:,.2f} GB of memory on a rank, and there are "
+            f"{available / 1e9:,.2f} GB {where}",
+            where="configuration",
+            fix="choose a smaller model, or more or larger devices (`olmo-model plan` reckons)",
+        )
 
 
 def refuse_too_large(model: ModelConfig, layout: Layout, available: int, where: str) -> None:

@@ -27,6 +27,7 @@ from .tokens import REMAKE, Document, Tokens
 HEADER = b"\x93NUMPY"
 log = logging.getLogger(__name__)
 SAMPLE = 1 << 16  # bytes at both ends of a file that its fingerprint holds
+WIDE = 64  # ids that are enough to tell a wider type by
 SCANNED = 1 << 22  # ids looked through at once
 
 
@@ -115,6 +116,13 @@ class RawTokens(Tokens):
             if first.startswith(HEADER):
                 raise UserError(
                     "the file has NumPy's header, which would be read as ids", where=file.name, fix="write the bare ids"
+                )
+            ids = np.frombuffer(first, dtype=self.dtype)
+            if self.dtype.itemsize == 2 and len(ids) >= WIDE and ids[::2].any() and not ids[1::2].any():
+                raise UserError(
+                    "every second id is 0: these are ids of uint32",
+                    where=file.name,
+                    fix="set data.dtype to uint32 (data.memmap_dtype in OLMo's configuration)",
                 )
             digest.update(f"{path}\0{self.dtype_name}\0{len(file)}\n".encode() + first + last)
         return "sha256:" + digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ from .evaluate import Scorer, load_requests, load_windows, perplexity, rank_clas
 from .files import read_json, write_json
 from .id_check import check_ids
 from .loss import Loss, documents_of, language_model_loss
+from .memory import layout_of, memory_for, refuse_impossible
 from .model import Transformer
 from .parallel import draw_first_weights, let_go, on_grid, recompute, reduce_over_replicas, spread
 from .plan import Plan, kind_of_device, make_plan
@@ -141,6 +143,9 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> int:
             log.info("micro_batch_size is %d, as it was: it decides how much a label weighs", size)
             config = dataclasses.replace(config, micro_batch_size=size)
         plan = ranks.together(lambda: make_plan(config, ranks.world))
+        layout = layout_of(plan, ranks.world, ranks.device.type, half=plan.config.precision == "amp_bf16")
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        ranks.together(lambda: refuse_impossible(plan.model, layout, *memory_for(ranks.device, here)))
         check_ids(plan.tokens, ranks)
         return _train(plan, on_grid(ranks, config.parallel, plan.model), run, threads, began, overwrite=overwrite)
 
