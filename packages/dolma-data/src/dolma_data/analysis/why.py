@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -50,7 +50,7 @@ NAMING = ("id", "source", "file", "line")  # of a match, said already
 class AttributeRow(msgspec.Struct):
     """A row of attributes, of any tool."""
 
-    attributes: dict[str, list[tuple[int | float, int | float, int | float]]]
+    attributes: dict[str, list[Annotated[list[int | float], msgspec.Meta(min_length=3, max_length=3)]]]
     id: str | None = None
 
 
