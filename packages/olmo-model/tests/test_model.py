@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from olmo_model.config.model import Initialization, ModelSettings
@@ -9,7 +10,7 @@ from olmo_model.convert.hugging_face import to_hugging_face_config
 from olmo_model.convert.layout import to_hugging_face
 from olmo_model.errors import UserError
 from olmo_model.loss import documents_of, language_model_loss
-from olmo_model.model import Transformer
+from olmo_model.model import Transformer, rotary_tables
 from olmo_model.presets import PRESETS, model_config, model_initialization, parameter_count
 
 IDS = torch.randint(0, 300, (3, 32), generator=torch.Generator().manual_seed(1))
@@ -202,3 +203,21 @@ def test_documents_that_do_not_see_each_other_are_computed_as_if_alone(make_mode
     torch.testing.assert_close(found[:1, :10], alone, atol=1e-5, rtol=0)
     torch.testing.assert_close(changed[0, 10:], found[0, 10:], atol=0, rtol=0)
     assert not torch.allclose(changed[0, :10], found[0, :10], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "widths"),
+    # results of norms without a weight, inputs of others (one is the block's own), queries, keys and values, what
+    # attention gives; of OLMo 2 also queries, keys and values before the norm; a byte for each clipped value
+    [({}, 6), (TINY, 5), (GROUPED, 5), (OLMO2, 10), ({"clip_qkv": 8.0}, 6.75)],
+)
+def test_a_block_keeps_of_every_position_some_widths_and_up_and_gate(make_model, changes, widths):
+    model = make_model(n_layers=1, **changes)
+    D, T, B = 64, 32, 3
+    x = torch.randn(B, T, D, requires_grad=True)
+    tables = rotary_tables(model.config, x.device)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        out = next(iter(model.blocks))(x, *tables)
+    kept = sum(event.self_cpu_memory_usage for event in found.key_averages()) - out.nbytes
+    numbers = kept / 4 / (B * T)
+    assert widths * D + 256 <= numbers < (widths + 0.5) * D + 256  # and a few numbers of norms and heads

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config.model import ModelConfig
-from .kernels import rms_norm, rotate, swiglu, tied
+from .kernels import clip, computed_again, layer_norm, rms_norm, rotated_heads, swiglu, tied
 
 Read = TypeVar("Read")
 
@@ -40,7 +40,7 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight is None:
-            return F.layer_norm(x, (self.size,), eps=self.eps)
+            return layer_norm(x, self.eps)
         return rms_norm(x, self.weight, self.eps)
 
 
@@ -51,6 +51,7 @@ class Block(nn.Module):
         super().__init__()
         D, M = config.d_model, config.mlp_hidden_size // 2
         self.config = config
+        self.computed_again = False  # whether all of it is, for the backward pass
         self.att_proj = nn.Linear(D, sum(config.projections), bias=False)  # rows: queries, keys, values
         self.attn_out = nn.Linear(D, D, bias=False)
         self.ff_proj = nn.Linear(D, 2 * M, bias=False)  # rows: up, gate
@@ -60,22 +61,34 @@ class Block(nn.Module):
         self.q_norm = Norm(config, config.projections[0]) if config.qk_norm else None
         self.k_norm = Norm(config, config.projections[1]) if config.qk_norm else None
 
-    def attention(self, x: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor | None) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
+    def project(
+        self, projection: Callable[[Tensor], Tensor], before: Callable[[Tensor], Tensor] | None, x: Tensor
+    ) -> Tensor:
+        """``projection(before(x))``, for whose backward pass ``x`` is kept and not ``before(x)`` as well."""
+        read = x if before is None else before(x)
+        keeps_result = before is None or (isinstance(before, Norm) and before.weight is None)
+        if keeps_result or self.computed_again or not torch.is_grad_enabled():
+            return projection(read)
+        assert before is not None
+        with computed_again(read, before, x):
+            return projection(read)
+
+    def attention(self, x: Tensor, norm: Norm | None, cosine: Tensor, sine: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, T, D] to [B, T, D], ``x`` read through ``norm``."""
         B, T, _ = x.shape
-        qkv = self.att_proj(x)  # [B, T, (H + 2 G) K]
-        if self.config.clip_qkv is not None:
-            qkv = qkv.clamp(-self.config.clip_qkv, self.config.clip_qkv)
-        # of the rows that are here: with tensor parallelism those of a part of the heads
-        here = [rows * qkv.shape[-1] // sum(self.config.projections) for rows in self.config.projections]
-        q, k, v = qkv.split(here, dim=-1)
+        config = self.config
+        qkv = self.project(self.att_proj, norm, x)  # [B, T, (H + 2 G) K]
+        if config.clip_qkv is not None:
+            qkv = clip(qkv, config.clip_qkv)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k, v = (part.view(B, T, -1, self.config.head_size).transpose(1, 2) for part in (q, k, v))  # H or G heads
-        q, k = rotate(q, cosine, sine), rotate(k, cosine, sine)
-        grouped = self.config.kv_heads != self.config.n_heads
+            q, k, v = qkv.split(list(config.projections), dim=-1)
+            qkv = torch.cat((self.q_norm(q), self.k_norm(k), v), dim=-1)
+        # of the rows that are here: with tensor parallelism those of a part of the heads
+        here = qkv.shape[-1] / sum(config.projections)
+        heads, kv_heads = round(config.n_heads * here), round(config.kv_heads * here)
+        q, k, v = rotated_heads(qkv, cosine, sine, heads, kv_heads)
         attended = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped
+            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=heads != kv_heads
         )  # [B, H, T, K]
         out: Tensor = self.attn_out(attended.transpose(1, 2).reshape(B, T, -1))
         return out
@@ -84,9 +97,10 @@ class Block(nn.Module):
         """[B, T, D] to [B, T, D]; the tables hold the T positions' angles, ``mask`` [B, 1, T, T] is True where a
         position (the last but one dimension) sees another, each all up to itself where there is none."""
         after = self.config.norm_after
-        attended = self.attention(x if after else self.attn_norm(x), cosine, sine, mask)
+        attended = self.attention(x, None if after else self.attn_norm, cosine, sine, mask)
         x = x + (self.attn_norm(attended) if after else attended)
-        out: Tensor = self.ff_out(swiglu(self.ff_proj(x if after else self.ff_norm(x))))
+        inner = self.project(self.ff_proj, None if after else self.ff_norm, x)  # [B, T, 2 M]
+        out = self.project(self.ff_out, swiglu, inner)
         if after:
             out = self.ff_norm(out)
         return x + out

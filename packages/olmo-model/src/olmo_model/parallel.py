@@ -113,6 +113,7 @@ def recompute(model: Transformer, which: Recomputed) -> None:
         return
     for index, block in enumerate(model.blocks):
         if RECOMPUTED[which](index):
+            block.computed_again = True
             # inside of what fully_shard hangs around the block: weights are gathered once for both
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
 
