@@ -39,14 +39,14 @@ SMALL = preset("olmo-1m", d_model=32, n_heads=2, n_layers=2, mlp_hidden_size=128
 
 def test_every_part_of_a_small_model_by_hand():
     parameters = 50304 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 64)
-    block = 2 * 32 * 4 + 4 * (96 + 64 + 32 + 192 + 64) + 4 * 2
+    block = 2 * 32 * 4 + 4 * (96 + 32 + 128) + 4 * 2  # inputs of norms; queries, keys, values; attended; up and gate
     assert memory_of_rank(SMALL, ONE) == {
         "weights": 4 * parameters,
         "gradients": 4 * parameters,
         "optimizer": 8 * parameters,
         "activations": 128 * (2 * block + 32 * 12),
-        "working": 128 * 50304 * 4 + 2 * 4 * 50304 * 32,
-        "total": 16 * parameters + 128 * (2 * block + 32 * 12) + 128 * 50304 * 4 + 2 * 4 * 50304 * 32,
+        "working": 128 * 50304 * 4,
+        "total": 16 * parameters + 128 * (2 * block + 32 * 12) + 128 * 50304 * 4,
     }
 
 
@@ -86,7 +86,7 @@ def test_smaller_micro_batches_and_activations_computed_again_take_less():
     every = memory_of_rank(model, dataclasses.replace(LARGE, recomputed="whole_layer"))["activations"]
     assert half * 2 == whole
     assert every < some < whole
-    assert every < whole / 4
+    assert every < 0.3 * whole
 
 
 @pytest.mark.parametrize(

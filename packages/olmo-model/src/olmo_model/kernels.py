@@ -70,8 +70,8 @@ class _RotatedHeads(torch.autograd.Function):
         parts = [heads + kv_heads, kv_heads]
         # laid out as qkv is, so that what attention gives lies as its projection reads it
         out = torch.empty_like(qkv, memory_format=torch.contiguous_format)
-        turned, values = _by_head(out, sum(parts)).split(parts, dim=1)
-        read, read_values = _by_head(qkv, sum(parts)).split(parts, dim=1)
+        turned, values = torch.split(_by_head(out, sum(parts)), parts, dim=1)
+        read, read_values = torch.split(_by_head(qkv, sum(parts)), parts, dim=1)
         _rotate_into(turned, read, cosine, sine)
         values.copy_(read_values)
         return turned[:, :heads], turned[:, heads:], values
@@ -82,7 +82,7 @@ class _RotatedHeads(torch.autograd.Function):
         parts = [for_q.shape[1], for_k.shape[1], for_v.shape[1]]
         B, _, T, K = for_q.shape
         out = for_q.new_empty(B, T, sum(parts) * K)
-        q, k, v = _by_head(out, sum(parts)).split(parts, dim=1)
+        q, k, v = torch.split(_by_head(out, sum(parts)), parts, dim=1)
         _rotate_into(q, for_q, cosine, -sine)
         _rotate_into(k, for_k, cosine, -sine)
         v.copy_(for_v)
@@ -91,7 +91,7 @@ class _RotatedHeads(torch.autograd.Function):
 
 def _by_head(x: Tensor, heads: int) -> Tensor:
     """A view of [B, T, heads K]: [B, heads, T, K]."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def _rotate_into(out: Tensor, x: Tensor, cosine: Tensor, sine: Tensor) -> None:

@@ -50,7 +50,14 @@ def documents_of(input_ids: Tensor, eos_token_id: int) -> Tensor:
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, chunk: int, settings: LossSettings, dtype: torch.dtype
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        labels: Tensor,
+        chunk: int,
+        settings: LossSettings,
+        dtype: torch.dtype,
+        room: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         # cast here and not before, so that the gradient of the weight stays what it is summed in
         hidden, weight = hidden.to(dtype), weight.to(dtype)
@@ -61,7 +68,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         divisor = everything if late else (labels != IGNORED).sum().clamp(min=1)
         wanted, narrow = ctx.needs_input_grad, dtype == torch.float32
         for_hidden = torch.empty_like(hidden) if wanted[0] else None
-        for_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
+        for_weight = (torch.empty_like(weight, dtype=torch.float32) if room is None else room) if wanted[1] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         squares = torch.zeros_like(total)
         # one buffer for the logits of all chunks: fresh memory is slow where every page of it has to be made first
@@ -106,7 +113,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if for_weight is not None:
                 read = read * factor if narrow else read
                 if for_weight.dtype == gradient.dtype:
-                    for_weight.addmm_(gradient.T, read)
+                    torch.addmm(for_weight, gradient.T, read, beta=float(start > 0), out=for_weight)  # 0: not read
+                elif start == 0:
+                    for_weight.copy_(gradient.T @ read)
                 else:
                     for_weight += gradient.T @ read
         ctx.gradients = for_hidden, for_weight
@@ -116,30 +125,34 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return cross_entropy + z_loss, cross_entropy, z_loss
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         for_hidden, for_weight = ctx.gradients
         ctx.gradients = None, None  # so that autograd may add another gradient of the weight in place
-        for gradient in (for_hidden, for_weight):
-            if gradient is not None:
-                gradient.mul_(scale)
-        return for_hidden, for_weight, None, None, None, None
+        if scale.is_cuda or scale != 1:  # asked for on a processor alone, where it waits for nothing
+            for gradient in (for_hidden, for_weight):
+                if gradient is not None:
+                    gradient.mul_(scale)
+        return for_hidden, for_weight, None, None, None, None, None
 
 
 V1 = LossSettings()
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, settings: LossSettings = V1) -> Loss:
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, labels: Tensor, settings: LossSettings = V1, room: Tensor | None = None
+) -> Loss:
     """Loss of the logits ``hidden @ weight.T``, as ``LossSettings`` describes its two semantics.
 
     ``hidden`` [N, D], ``weight`` [V, D], ``labels`` [N] (``IGNORED`` where a position does not count) of a whole
     micro-batch; natural logarithm, float32. Without a counted label the cross-entropy is 0. Under autocast the products
-    run in its type, sums and exponentials in float32.
+    run in its type, sums and exponentials in float32. ``room`` [V, D] in float32, of any values, becomes the gradient
+    of ``weight``.
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     chunk = CHUNK_ROWS[kind]
     with torch.autocast(kind, enabled=False):
-        total, cross_entropy, z_loss = _LinearCrossEntropy.apply(hidden, weight, labels, chunk, settings, dtype)  # type: ignore[no-untyped-call]
+        total, cross_entropy, z_loss = _LinearCrossEntropy.apply(hidden, weight, labels, chunk, settings, dtype, room)  # type: ignore[no-untyped-call]
     return Loss(total, cross_entropy, z_loss if settings.z_loss else None)
 
 
@@ -159,8 +172,13 @@ def language_model_loss(
     """
     labels = next_token_labels(input_ids, label_mask=label_mask, instance_mask=instance_mask).flatten()
 
+    # Made before what blocks keep, where the gradient of the last step was: later that place would be cut up.
+    room = (
+        torch.empty(model.head.shape, dtype=torch.float32, device=input_ids.device) if torch.is_grad_enabled() else None
+    )
+
     def read_out(hidden: Tensor, head: Tensor) -> Loss:
-        return linear_cross_entropy(hidden.flatten(0, 1), head, labels, settings)
+        return linear_cross_entropy(hidden.flatten(0, 1), head, labels, settings, room)
 
     loss: Loss = model(input_ids, read_out=read_out, documents=documents)
     return loss

@@ -108,20 +108,26 @@ def memory_of_rank(model: ModelConfig, layout: Layout) -> dict[str, int]:
 
 
 def _activations(model: ModelConfig, layout: Layout) -> int:
-    """Kept for the backward pass: by a block its input or the norm of it, as it was and as the projection reads it;
-    queries, keys and values, rotated ones, what attention gives; the same of the MLP's input; up, gate and their
-    product. A block that is computed again keeps its input until then."""
+    """Kept for the backward pass (``kernels``): by a block what its projections read, queries, keys and values as
+    attention reads them, what it gives, up and gate. A norm with a weight keeps its input, and the projection behind it
+    its own copy where that is a cast or a shard; norms behind a projection keep what they are given, too. A tensor
+    group keeps the product of up and gate as well. A block that is computed again keeps its input until then."""
     tokens = layout.micro_batch * layout.sequence_length
     number = BF16 if layout.half else FP32
-    rotated = sum(model.projections[:2])
-    inside = sum(model.projections) + rotated + model.d_model + model.mlp_hidden_size * 3 // 2
-    if model.qk_norm:
-        inside += rotated
+    tensor = layout.parallel.tensor
+    projections = sum(model.projections)
+    inside = number * (projections * (2 if model.qk_norm else 1) + model.d_model + model.mlp_hidden_size)
+    if tensor > 1:
+        inside += number * model.mlp_hidden_size // 2
     if model.clip_qkv is not None:
-        inside += sum(model.projections)
-    residual = 2 * model.d_model * FP32  # the norms compute in float32
-    block = residual + number * (inside // layout.parallel.tensor + 2 * model.d_model)
-    block += FP32 * model.n_heads // layout.parallel.tensor  # normalizers of attention
+        inside += projections  # a byte each
+    normed = number
+    if model.norm_after:
+        normed += number
+    elif model.norm == "rms_norm":
+        normed = FP32 + (number if layout.half or tensor > 1 else 0)
+    block = 2 * model.d_model * normed + inside // tensor
+    block += FP32 * model.n_heads // tensor  # normalizers of attention
     again = 0 if layout.recomputed == "none" else sum(map(RECOMPUTED[layout.recomputed], range(model.n_layers)))
     kept = (
         (model.n_layers - again) * block + again * FP32 * model.d_model + (RECOMPUTED_AT_ONCE * block if again else 0)
@@ -133,14 +139,13 @@ def _working(model: ModelConfig, layout: Layout) -> int:
     tokens = layout.micro_batch * layout.sequence_length
     number = BF16 if layout.half else FP32
     table = model.embedding_size * model.d_model
-    # float32 logits of a chunk and the one before; with bfloat16 what they were cast from and are cast to
+    # float32 logits of a chunk; with bfloat16 also those before, and what they were cast from and are cast to
     chunk = CHUNK_ROWS[layout.device]
-    rows = min(tokens, chunk) + (chunk if tokens > chunk else 0)
+    rows = min(tokens, chunk) + (chunk if layout.half and tokens > chunk else 0)
     logits = rows * model.embedding_size * (FP32 + (2 * BF16 if layout.half else 0))
     inside = tokens * number * (2 * model.d_model + 5 * model.mlp_hidden_size // 2 // layout.parallel.tensor)
-    # the head's gradient as the loss has made it, of a tied table also that of the look-up and their sum beside what is
-    # kept; the loss of the micro-batch before lets go of its own only when the next one is there
-    tables = FP32 * table * ((2 if model.weight_tying else 1) + (2 if layout.micro_batches > 1 else 0))
+    # the head's gradient of a micro-batch, beside the sum of those before
+    tables = FP32 * table if layout.micro_batches > 1 else 0
     gathered = 0
     if layout.ranks > 1:
         block = block_matrices(model) // layout.parallel.tensor

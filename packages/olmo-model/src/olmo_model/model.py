@@ -81,7 +81,7 @@ class Block(nn.Module):
         if config.clip_qkv is not None:
             qkv = clip(qkv, config.clip_qkv)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k, v = qkv.split(list(config.projections), dim=-1)
+            q, k, v = torch.split(qkv, list(config.projections), dim=-1)
             qkv = torch.cat((self.q_norm(q), self.k_norm(k), v), dim=-1)
         # of the rows that are here: with tensor parallelism those of a part of the heads
         here = qkv.shape[-1] / sum(config.projections)
