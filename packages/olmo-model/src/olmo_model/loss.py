@@ -128,7 +128,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         for_hidden, for_weight = ctx.gradients
         ctx.gradients = None, None  # so that autograd may add another gradient of the weight in place
-        if scale.is_cuda or scale != 1:  # asked for on a processor alone, where it waits for nothing
+        if scale.device.type != "cpu" or scale != 1:  # asked for on a processor alone, where it waits for nothing
             for gradient in (for_hidden, for_weight):
                 if gradient is not None:
                     gradient.mul_(scale)
