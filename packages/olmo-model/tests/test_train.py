@@ -433,7 +433,7 @@ def test_instances_that_repeat_themselves_are_left_out_of_the_loss(config, write
 @pytest.mark.parametrize("d_model", [2**40, 2**58])  # more than can be addressed, and than can be counted
 def test_a_model_without_enough_memory_is_refused_in_one_line(config, d_model):
     huge = dataclasses.replace(MODEL, d_model=d_model)
-    with pytest.raises(UserError, match="GB of memory on a rank, and there are .* in this machine"):
+    with pytest.raises(UserError, match=r"GB of memory on a rank, and there are .* in this machine"):
         train(change(config, model=huge))
     assert not Path(config.save_folder).exists()
 
