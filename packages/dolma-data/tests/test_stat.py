@@ -151,6 +151,16 @@ def test_mistakes_are_told(
     assert not (tmp_path / "report").exists()
 
 
+def test_a_row_that_is_nested_too_deep_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, "x", [{}, {}])
+    good, _ = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(good + good[:-2] + b',"more":' + b"[" * 5000 + b"]" * 5000 + b"}\n")
+    assert execute(["stat", "--attributes", str(path.parent)]) == 2
+    (message,) = capsys.readouterr().err.splitlines()
+    assert "not a row of attributes" in message
+    assert "line 2" in message
+
+
 def test_a_folder_without_attributes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["stat", "--attributes", str(tmp_path), "--report", str(tmp_path / "r")]) == 2
     assert "no attribute files here" in capsys.readouterr().err

@@ -11,14 +11,14 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -53,6 +53,7 @@ from .resuming import open_scratch
 CHUNK_BYTES = 4 << 20  # of lines: large enough for compiled loops, small enough for many processes
 LAST_FILES = 2.5  # so many of equal size, or what is as much, are read for all workers
 FINISHED = "finished.jsonl"
+Result = TypeVar("Result")
 Note = list[Any]  # what a chunk has to say beside its rows: a list that begins with its kind, JSON all through
 log = logging.getLogger(__name__)
 
@@ -162,6 +163,22 @@ def read_units(files: Sequence[tuple[int, DocumentFile]], max_failed: int) -> It
         left -= size
 
 
+def work_through(
+    unit: Chunk | SmallFile, work: Callable[[Chunk], Result], failures: Callable[[Result], Sized]
+) -> Iterator[Result]:
+    """``work`` of a chunk, or of the chunks of a file, up to that with which more rows have failed than are allowed."""
+    if isinstance(unit, Chunk):
+        yield work(unit)
+        return
+    failed = 0
+    for chunk in read_chunks([(unit.index, unit.file)], unit.chunk_bytes):
+        result = work(chunk)
+        yield result
+        failed += len(failures(result))
+        if failed > unit.most_failed:
+            return
+
+
 def score_unit(score: Callable[[Chunk], Scored], unit: Chunk | SmallFile) -> Scored:
     """Score a chunk, or all chunks of a file, whose rows laid end to end are the same as one by one.
 
@@ -169,13 +186,7 @@ def score_unit(score: Callable[[Chunk], Scored], unit: Chunk | SmallFile) -> Sco
     """
     if isinstance(unit, Chunk):
         return score(unit)
-    parts: list[Scored] = []
-    failed = 0
-    for chunk in read_chunks([(unit.index, unit.file)], unit.chunk_bytes):
-        parts.append(score(chunk))
-        failed += len(parts[-1].failures)
-        if failed > unit.most_failed:
-            break
+    parts = list(work_through(unit, score, lambda part: part.failures))
     return Scored(
         file=unit.index,
         last=parts[-1].last,

@@ -7,10 +7,10 @@ another document; a document never passes for unscored because of that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,6 +34,7 @@ PART_SPANS = 1 << 18  # that are encoded at a time, where a chunk has more
 NO_DOCUMENT, NO_KEY = {"id": "", "source": ""}, "k"
 BEFORE_SPANS, AFTER_SPANS = b'{"id":"","attributes":{"k":[', b']},"source":""}\n'
 Span = tuple[int, int, float]
+Row = TypeVar("Row")
 encode_json = msgspec.json.Encoder().encode
 
 
@@ -191,12 +192,17 @@ def read_attribute_rows(path: str | Path) -> Iterator[tuple[int, AttributeRow]]:
 def decode_rows(path: str | Path, lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, AttributeRow]]:
     """The same of numbered lines of ``path``."""
     for line, raw in lines:
-        try:
-            yield line, _decode_row(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"not a row of attributes: {error}", where=path, line=line, fix="make the attributes again"
-            ) from error
+        yield line, decode_row(path, line, raw, _decode_row)
+
+
+def decode_row(path: str | Path, line: int, raw: bytes, decode: Callable[[bytes], Row]) -> Row:
+    """What ``decode`` makes of one line of ``path``; UserError where it is no row of attributes."""
+    try:
+        return decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(
+            f"not a row of attributes: {error}", where=path, line=line, fix="make the attributes again"
+        ) from error
 
 
 def find_attributes(folders: Sequence[str | Path]) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ..attributes import MATCHES
+from ..attributes import MATCHES, decode_row
 from ..config.mix import MixStream
 from ..config.why import WhyConfig
 from ..documents import (
@@ -163,12 +163,7 @@ def attributes_of(file: DocumentFile, line: int, document: dict[str, Any]) -> di
         if not path.is_file():
             continue
         _, raw = next(islice(read_lines(path), line - 1, line), (line, b"null"))
-        try:
-            row = _decode_row(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UserError(
-                f"not a row of attributes: {error}", where=path, line=line, fix="make the attributes again"
-            ) from error
+        row = decode_row(path, line, raw, _decode_row)
         if row.id != document["id"]:
             raise UserError(
                 f"no attributes of {document['id']!r}", where=path, line=line, fix="make the attributes again"

@@ -20,7 +20,7 @@ import numpy as np
 import xxhash
 
 from .. import __version__
-from ..annotate import EMPTY, Annotation, Chunk, SmallFile, read_chunks, read_units
+from ..annotate import EMPTY, Annotation, Chunk, SmallFile, read_units, work_through
 from ..config.dedupe import DedupeConfig, DedupeRule
 from ..documents import DocumentFile, Failure, check_so_far, find_documents, most_failures
 from ..errors import UserError
@@ -207,16 +207,7 @@ def check_keys(scratch: Scratch, files: Sequence[DocumentFile], rule: DedupeRule
 
 def store(score: Encode, folder: Path, unit: Chunk | SmallFile) -> list[tuple[Path, Meta]]:
     """Columns of the chunks of a unit, written by the worker, so that they need not go through a pipe."""
-    if isinstance(unit, Chunk):
-        return [write_chunk(folder, *score(unit))]
-    stored: list[tuple[Path, Meta]] = []
-    failed = 0
-    for chunk in read_chunks([(unit.index, unit.file)], unit.chunk_bytes):
-        stored.append(write_chunk(folder, *score(chunk)))
-        failed += len(stored[-1][1].failures)
-        if failed > unit.most_failed:
-            break
-    return stored
+    return list(work_through(unit, lambda chunk: write_chunk(folder, *score(chunk)), lambda stored: stored[1].failures))
 
 
 def find(config: DedupeConfig, scratch: Scratch, held: BloomFilter | None, digests: Files, run: str) -> Found:
