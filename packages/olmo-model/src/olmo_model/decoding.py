@@ -22,13 +22,14 @@ from torch import Tensor
 from .config.model import ModelConfig
 from .model import Transformer, rotary_tables
 
-FEW_ROWS = range(2, 33)  # of a product that is slow as a whole
+FEW_ROWS = range(1, 33)  # of a product that is slow as a whole
 PART = 16  # rows of the weights in one product of a batch of them
 ROWS_AT_ONCE = 1024  # tokens of prompts in one pass, unless one prompt is longer
 
 
 class Projection:
-    """``x W^T``. One product of few rows packs all of W each time; many small ones, of a part of W each, do not."""
+    """``x W^T``. One product of few rows packs all of W each time, and of one row runs on one thread alone (MKL); many
+    small ones, of a part of W each, do neither."""
 
     def __init__(self, weight: Tensor) -> None:
         """``weight`` [out, in]."""
