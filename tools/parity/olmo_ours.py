@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from olmo_model.batch_schedule import constant
 from olmo_model.cli import main as command
 from olmo_model.config.model import Initialization, ModelConfig
-from olmo_model.convert.layout import to_hugging_face
+from olmo_model.convert.layout import layout, split
 from olmo_model.initialization import initialize
 from olmo_model.instance_filter import repeating
 from olmo_model.loss import language_model_loss
@@ -82,7 +82,8 @@ def prepare_models(work: Path) -> None:
         gradients = {key: weight.grad for key, weight in model.named_parameters()}
         found = {"logits": logits.detach(), "loss": loss.cross_entropy}
         found |= {f"native/{key}": gradient for key, gradient in gradients.items()}
-        found |= {f"hf/{key}": gradient for key, gradient in to_hugging_face(gradients, config).items()}
+        for key, pieces in layout(config).items():
+            found |= {f"hf/{name}": part for name, part in split(gradients[key], pieces).items()}
         np.savez(folder / "weights.npz", **{key: weight.numpy() for key, weight in model.state_dict().items()})
         np.savez(folder / "ours.npz", **{key: value.numpy() for key, value in found.items()})
 

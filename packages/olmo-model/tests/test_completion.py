@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import yaml
+from continuing import continue_ids
 
 from olmo_model.cli import app
 from olmo_model.command_line import run
@@ -12,7 +13,6 @@ from olmo_model.completion import generate
 from olmo_model.config.commands import ConvertConfig, GenerateConfig
 from olmo_model.convert.command import convert
 from olmo_model.errors import UserError
-from olmo_model.generate import continue_ids
 from olmo_model.model_folder import save_model
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hugging_face_names import to_hugging_face
 from safetensors.torch import save_file
 
 from olmo_model.convert.hugging_face import from_hugging_face_config, to_hugging_face_config
-from olmo_model.convert.layout import to_hugging_face
 from olmo_model.errors import UserError
 from olmo_model.files import write_json
 from olmo_model.model_folder import load_model

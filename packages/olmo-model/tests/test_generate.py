@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from continuing import continue_ids
 
 from olmo_model.completion import generate
 from olmo_model.config.commands import GenerateConfig
 from olmo_model.errors import UserError
-from olmo_model.generate import Request, continue_all, continue_ids
+from olmo_model.generate import Request, continue_all
 from olmo_model.model_folder import save_model
 from olmo_model.sampling import Sampling
 from olmo_model.speculation import Accepted

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hugging_face_names import to_hugging_face
 from torch.profiler import ProfilerActivity, profile
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from olmo_model.config.model import Initialization, ModelSettings
 from olmo_model.convert.hugging_face import to_hugging_face_config
-from olmo_model.convert.layout import to_hugging_face
 from olmo_model.errors import UserError
 from olmo_model.loss import documents_of, language_model_loss
 from olmo_model.model import Transformer, rotary_tables

@@ -51,13 +51,6 @@ class Running:
     draws: Iterator[float]
     lookup: Lookup
     new: list[int] = field(default_factory=list)
-    drawn: list[float] = field(default_factory=list)
-
-    def numbers(self, count: int) -> list[float]:
-        """The draws for the next ``count`` tokens."""
-        while len(self.drawn) < len(self.new) + count:
-            self.drawn.append(next(self.draws))
-        return self.drawn[len(self.new) : len(self.new) + count]
 
 
 def check_prompt(ids: Sequence[int], config: ModelConfig, where: str | None = None, line: int | None = None) -> None:
@@ -127,13 +120,22 @@ def continue_all(
             return "length"
         return "context" if len(running.request.ids) + len(running.new) > config.max_sequence_length else None
 
-    def choices(logits: Tensor, group: Sequence[Running]) -> list[list[int]]:
-        """Of the logits [n, m, V]."""
+    def choices(logits: Tensor, group: Sequence[Running], guesses: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Of the logits [n, m, V] what each sequence goes on with, up to and with the first that was not guessed: no
+        draw is spent on what comes after."""
         if not logits.amax(dim=-1).isfinite().all():  # NaN where there is one
             raise UserError("the model gives numbers that are not finite", fix="check its weights")
-        n, m, _ = logits.shape
-        numbers = [number for running in group for number in running.numbers(m)]
-        return choose(logits.flatten(0, 1), sampling, numbers).view(n, m).tolist()
+        found: list[list[int]] = [[] for _ in group]
+        going = list(range(len(group)))
+        for place in range(logits.shape[1]):
+            rows = logits[:, place] if len(going) == len(group) else logits[going, place]
+            chosen = choose(rows, sampling, [next(group[row].draws) for row in going]).tolist()
+            for row, new in zip(going, chosen, strict=True):
+                found[row].append(new)
+            going = [row for row in going if guesses[row][place : place + 1] == found[row][place:]]
+            if not going:
+                break
+        return found
 
     batch: list[Running | None] = [None] * decoder.rows
     while waiting or any(batch):
@@ -156,14 +158,13 @@ def continue_all(
                     for running, ids in zip(group, guesses, strict=True)
                 ]
             )
-        for running, guessed, chosen in zip(group, guesses, choices(logits, group), strict=True):
-            right = equal_at_first(guessed, chosen)
-            place = batch.index(running)
-            decoder.take_back(place, len(chosen) - 1 - right)
+        for running, guessed, chosen in zip(group, guesses, choices(logits, group, guesses), strict=True):
+            place, right = batch.index(running), len(chosen) - 1
+            decoder.take_back(place, logits.shape[1] - len(chosen))
             running.lookup.learn(len(guessed), right)
-            running.lookup.add(chosen[: right + 1])
+            running.lookup.add(chosen)
             accepted.add(len(guessed), right)
-            for new in chosen[: right + 1]:
+            for new in chosen:
                 reason = take(running, new)
                 if reason is not None:
                     batch[place] = None
@@ -175,12 +176,6 @@ def guess(decoder: Decoder, group: Sequence[Running]) -> list[list[int]]:
     """Tokens that may come next in each sequence, as many as one pass takes and the cache has room for."""
     most = min(ROWS_CHECKED // len(group), decoder.capacity - max(decoder.lengths[: len(group)])) - 1
     return [running.lookup.guess(most) for running in group]
-
-
-def equal_at_first(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many ids at the beginning are the same."""
-    pairs = zip(left, right, strict=False)
-    return next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(left), len(right)))
 
 
 def enter(decoder: Decoder, entering: dict[int, Running]) -> Tensor:
@@ -204,27 +199,3 @@ def close_gaps(decoder: Decoder, batch: list[Running | None]) -> None:
         if place < len(batch) and batch[place] is None:
             decoder.copy(len(batch) - 1, place)
             batch[place] = batch.pop()
-
-
-def continue_ids(
-    model: Transformer,
-    ids: Sequence[int],
-    *,
-    max_new_tokens: int,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int = 0,
-    vocab_size: int | None = None,
-    speculative: bool = True,
-) -> tuple[list[int], FinishReason]:
-    """New ids after ``ids``, and why they end; see ``continue_all``."""
-    ((_, found),) = continue_all(
-        model,
-        [Request(ids=tuple(ids), seed=seed)],
-        max_new_tokens=max_new_tokens,
-        sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
-        vocab_size=vocab_size,
-        speculative=speculative,
-    )
-    return found.ids, found.finish_reason

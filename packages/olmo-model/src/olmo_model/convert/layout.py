@@ -110,12 +110,3 @@ def superfluous(names: Iterable[str], config: ModelConfig) -> set[str]:
         for name in names
         if re.search(r"rotary_emb\.inv_freq$", name) or (config.weight_tying and name == "lm_head.weight")
     }
-
-
-def to_hugging_face(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """A whole state dict from OLMo's names to Hugging Face's; the fused weights are cut into their parts."""
-    return {
-        name: part.contiguous()
-        for native, pieces in layout(config).items()
-        for name, part in split(state[native], pieces).items()
-    }
