@@ -140,6 +140,22 @@ def test_plan_counts_and_keeps_nothing(config_file, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_micro_batch_of_a_run_that_goes_on_stands_in_every_plan(config_file, capsys):
+    """Where labels are left out of the loss of v1, the size of a micro-batch decides how much each weighs."""
+    line = [str(config_file), "--data.instance-filter.enabled", "--max-duration", "2", "--scheduler.t-max", "60"]
+    assert call("train", *line, "--micro-batch-size", "4") == 0
+    capsys.readouterr()
+    line[3] = "4"
+    assert call("train", *line, "--dry-run") == 0
+    assert yaml.safe_load(capsys.readouterr().out)["micro_batch_size"] == 4
+    assert call("train", *line, "--dry-run", "--overwrite") == 0
+    assert yaml.safe_load(capsys.readouterr().out)["micro_batch_size"] == 16
+    assert call("plan", *line, "--measured-steps", "1") == 0
+    assert "micro-batches of 4\n" in capsys.readouterr().out
+    assert call("config", "show", *line) == 0
+    assert "micro_batch_size: 4 " in capsys.readouterr().out
+
+
 def test_plan_for_another_machine_measures_nothing(config_file, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Trainer, "train_step", None)
     out = tmp_path / "plan.json"

@@ -231,6 +231,7 @@ def test_plain_holds_lists_and_nested_mappings():
         "files": [],
         "dtype": None,
         "tokenizer": None,
+        "check_eos": True,
         "remote_cache": 1 << 28,
         "label_masks": None,
         "seed": None,

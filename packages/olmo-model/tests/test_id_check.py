@@ -67,8 +67,8 @@ def test_an_id_beyond_the_vocabulary_is_found_before_anything_is_written(
 
 def test_the_manifest_knows_the_largest_id(write_tokens, tmp_path, cache):
     with pytest.raises(UserError, match="the tokens hold id 300, not below vocab_size 300"):
-        check_ids(artifact(write_tokens, tmp_path, max_token_id=300))
-    check_ids(artifact(write_tokens, tmp_path, max_token_id=299))  # and is believed
+        check_ids(artifact(write_tokens, tmp_path, max_token_id=300), 16)
+    check_ids(artifact(write_tokens, tmp_path, max_token_id=299), 16)  # and is believed
     assert not cache.exists()
     with pytest.raises(UserError, match="a value of a wrong kind"):
         artifact(write_tokens, tmp_path, max_token_id="299")
@@ -81,12 +81,12 @@ def test_files_are_looked_through_once(write_tokens, tmp_path, cache, monkeypatc
     )
     model = ModelSettings(vocab_size=300, eos_token_id=0, pad_token_id=1)
     read = []
-    look = id_check._largest
-    monkeypatch.setattr(id_check, "_largest", lambda part, ranks: read.append(part) or look(part, ranks))
-    check_ids(open_tokens(data, model))
+    look = id_check._look
+    monkeypatch.setattr(id_check, "_look", lambda *of: read.append(of) or look(*of))
+    check_ids(open_tokens(data, model), 64)
     (answer,) = cache.iterdir()
     assert read_json(answer) == {"id": 9, "file": 1, "token": 0}
-    check_ids(open_tokens(data, model))
+    check_ids(open_tokens(data, model), 64)
     assert len(read) == 1
     file = folder / "part-00001.npy"
     before = file.stat()
@@ -95,17 +95,17 @@ def test_files_are_looked_through_once(write_tokens, tmp_path, cache, monkeypatc
     ids.tofile(file)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     with pytest.raises(UserError, match="token 20 is id 555"):
-        check_ids(open_tokens(data, model))
+        check_ids(open_tokens(data, model), 64)
     answer.write_text("nonsense")
     file.write_bytes(b"\x09\x00" * 42)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    check_ids(open_tokens(data, model))
+    check_ids(open_tokens(data, model), 64)
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(write_tokens, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    check_ids(Tokens(write_tokens(tmp_path / "tokens", [[("a", [7] * 60)]])))
+    check_ids(Tokens(write_tokens(tmp_path / "tokens", [[("a", [7] * 60)]])), 16)
     assert "the largest id is not kept in" in caplog.text
 
 

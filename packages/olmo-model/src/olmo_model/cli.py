@@ -40,10 +40,12 @@ def train(
     import yaml
 
     from .plan import make_plan
+    from .run_folder import as_begun
     from .train import train as train_model
 
     if dry_run:
-        print(yaml.safe_dump(make_plan(config).resolved(), sort_keys=False, allow_unicode=True), end="")
+        begun = config if overwrite else as_begun(config)
+        print(yaml.safe_dump(make_plan(begun).resolved(), sort_keys=False, allow_unicode=True), end="")
         return 0
     return train_model(config, overwrite=overwrite)
 
@@ -67,12 +69,13 @@ def plan(
     """
     from .answers import answered
     from .estimate import as_lines, estimate
+    from .run_folder import as_begun
 
     wanted = options or PlanOptions()
     figures = answered(
         "plan",
         config,
-        lambda: asdict(estimate(config, wanted)),
+        lambda: asdict(estimate(as_begun(config), wanted)),
         output=output,
         inputs=lambda: [Path(folder) / "manifest.json" for folder in config.data.folders],
         counts=lambda answer: {"steps": answer["steps"], "tokens": answer["tokens"]},
@@ -210,8 +213,9 @@ def show(file: str, /, *options: Options) -> None:
         print("\n".join(lines(found, None)))
         return
     from .plan import make_plan
+    from .run_folder import as_begun
 
-    print("\n".join(lines(found, make_plan(found.config).resolved())))
+    print("\n".join(lines(found, make_plan(as_begun(found.config)).resolved())))
 
 
 @config_app.command

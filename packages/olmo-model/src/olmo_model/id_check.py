@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from .document_ends import BareFiles, bare_files, merged
 from .epoch_order import cache_folder
 from .errors import UserError
 from .files import write_json
 from .progress import Progress
 from .ranks import ALONE, Ranks
+from .raw_tokens import RawTokens
 from .token_files import LocalFile
 from .tokens import REMAKE, Tokens
 
@@ -36,28 +39,38 @@ class Found:
     token: int = 0
 
 
-def check_ids(tokens: Tokens, ranks: Ranks = ALONE) -> None:
-    """Refuse data with an id beyond the vocabulary. All ranks call this.
+def check_ids(tokens: Tokens, longest: int, ranks: Ranks = ALONE) -> None:
+    """Refuse data with an id beyond the vocabulary, and files without a manifest that have more than ``longest`` ids
+    and no end of a document, or that do not fit their tokenizer (``document_ends``). All ranks call this.
 
     Objects behind URLs are not fetched for it: ids of those are checked as they are read.
     """
     for part in tokens.parts:
-        _check(part, ranks)
+        _check(part, longest, ranks)
 
 
-def _check(part: Tokens, ranks: Ranks) -> None:
-    if np.iinfo(part.dtype).max < part.vocab_size:
+def _check(part: Tokens, longest: int, ranks: Ranks) -> None:
+    bare = bare_files(part, ranks)
+    if bare is not None:
+        ranks.from_first(bare.check_settings)
+    elif np.iinfo(part.dtype).max < part.vocab_size:
         return
     if part.max_token_id is not None:
         ranks.together(lambda: _refuse(part, part.max_token_id, part.description))
         return
-    answer = _answer_file(part)
+    answer = _answer_file(part, longest)
     found = ranks.gather(_remembered(answer))[0]
     if found is None:
-        found = max(ranks.gather(ranks.together(lambda: _largest(part, ranks))))
-        if ranks.first and found.id < part.vocab_size:
+        seen = ranks.gather(ranks.together(lambda: _look(part, bare, ranks)))
+        found = max(largest for largest, _ in seen)
+        ranks.together(lambda: _refuse(part, found.id, part.files[found.file].name, found.token))
+        if bare is not None:
+            ends = merged(counts for _, counts in seen)
+            ranks.together(lambda: bare.check_files(ends, longest))
+        if ranks.first:
             _remember(answer, found)
-    ranks.together(lambda: _refuse(part, found.id, part.files[found.file].name, found.token))
+    if bare is not None:
+        ranks.together(lambda: bare.check_largest(found.id, part.files[found.file].name, found.token))
 
 
 def _refuse(part: Tokens, largest: int | None, where: str | Path, token: int | None = None) -> None:
@@ -66,8 +79,9 @@ def _refuse(part: Tokens, largest: int | None, where: str | Path, token: int | N
         raise UserError(f"{place} id {largest}, not below vocab_size {part.vocab_size}", where=where, fix=REMAKE)
 
 
-def _largest(part: Tokens, ranks: Ranks) -> Found:
-    """The largest id in this rank's share of the files; the first that is too large ends the search."""
+def _look(part: Tokens, bare: BareFiles | None, ranks: Ranks) -> tuple[Found, dict[int, Counter[int]]]:
+    """The largest id in this rank's share of the files, and of bare files what may end a document in each; the first id
+    that is too large ends the search."""
     pieces = [
         (number, start)
         for number, file in enumerate(part.files)
@@ -75,6 +89,7 @@ def _largest(part: Tokens, ranks: Ranks) -> Found:
         for start in range(0, len(file), LOOKED_AT)
     ][ranks.rank :: ranks.world]  # fmt: skip
     largest = Found(0)
+    ends: dict[int, Counter[int]] = {}
     with Progress("looking through the ids, once", len(pieces) * LOOKED_AT, unit="ids") as progress:
         for number, start in pieces:
             ids = part.ids(number, start, min(start + LOOKED_AT, len(part.files[number])))
@@ -82,13 +97,17 @@ def _largest(part: Tokens, ranks: Ranks) -> Found:
             largest = max(largest, Found(int(ids[place]), number, start + place))
             if largest.id >= part.vocab_size:
                 break
+            if bare is not None:
+                ends[number] = ends.get(number, Counter()) + bare.occurrences(ids)
             progress.advance(LOOKED_AT)
-    return largest
+    return largest, ends
 
 
-def _answer_file(part: Tokens) -> Path:
-    """Where the answer is remembered: under the names, sizes, times and (in the fingerprint) ends of the files."""
-    digest = hashlib.sha256(f"{part.fingerprint}\0{part.dtype_name}\n".encode())
+def _answer_file(part: Tokens, longest: int) -> Path:
+    """Where the answer is remembered: under the names, sizes, times and (in the fingerprint) ends of the files, and
+    under what else was asked of them."""
+    asked = f"{part.eos_token_id}\0{longest}" if isinstance(part, RawTokens) and part.check_eos else ""
+    digest = hashlib.sha256(f"{part.fingerprint}\0{part.dtype_name}\0{asked}\n".encode())
     for file in part.files:
         if not isinstance(file, LocalFile):
             continue

@@ -66,6 +66,7 @@ class RawTokens(Tokens):
         self.place = data.tokens  # a path, or a URL
         self.folder = Path(data.tokens)
         self.cache_bytes = data.remote_cache
+        self.check_eos = data.check_eos
         self.dtype_name = data.dtype or "uint16"
         self.dtype = np.dtype(self.dtype_name).newbyteorder("<")
         self.vocab_size, self.eos_token_id, self.pad_token_id = (int(fact or 0) for fact in facts)
@@ -88,6 +89,7 @@ class RawTokens(Tokens):
         self._check_sizes()
         self.lengths = [len(file) for file in self.files]
         self.documents = [0] * len(self.paths)  # not known without reading all of it
+        self.last_ids: list[int] = []
         self.fingerprint = self._fingerprint()
         self._listed: dict[int, list[Document]] = {}
         self._index = None
@@ -124,6 +126,7 @@ class RawTokens(Tokens):
                     where=file.name,
                     fix="set data.dtype to uint32 (data.memmap_dtype in OLMo's configuration)",
                 )
+            self.last_ids.append(int(np.frombuffer(last, dtype=self.dtype)[-1]))
             digest.update(f"{path}\0{self.dtype_name}\0{len(file)}\n".encode() + first + last)
         return "sha256:" + digest.hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from .command_line import load_yaml
+from .config.training import TrainConfig, plain
 from .errors import UserError
 from .files import atomic_write, read_json, write_json
 
@@ -27,6 +29,7 @@ FREE = (
     "data.tokens",
     "data.files",
     "data.tokenizer",
+    "data.check_eos",
     "data.remote_cache",
     "max_duration",
     "stop_at",
@@ -263,6 +266,12 @@ class Standing:
 
 
 NOT_BEGUN = Standing(0, None, complete=False, rounding=())
+
+
+def as_begun(config: TrainConfig) -> TrainConfig:
+    """The configuration with the micro-batch that the run in its folder has to keep, where it leaves that open."""
+    size = RunFolder(Path(config.save_folder)).micro_batch_size(flat(plain(config)))
+    return config if size is None else dataclasses.replace(config, micro_batch_size=size)
 
 
 def weighs_by_micro_batch(config: Mapping[str, Any]) -> bool:

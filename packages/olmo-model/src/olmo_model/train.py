@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -35,7 +34,7 @@ from .callbacks.report import Report
 from .callbacks.time_limit import TimeLimit
 from .callbacks.weight_metrics import WeightMetrics
 from .checkpoint import Checkpoints, Progress
-from .config.training import TrainConfig, plain
+from .config.training import TrainConfig
 from .errors import UserError
 from .evaluate import Scorer, load_requests, load_windows, perplexity, rank_classification
 from .files import read_json, write_json
@@ -49,7 +48,7 @@ from .presets import model_initialization, parameter_count
 from .provenance import Record, recorded
 from .ranks import Ranks, joined
 from .restoring import newest_whole_checkpoint, restore
-from .run_folder import FORMAT_VERSION, MANIFEST, NOT_BEGUN, RunFolder, flat
+from .run_folder import FORMAT_VERSION, MANIFEST, NOT_BEGUN, RunFolder, as_begun
 from .tokens import load_tokenizer
 from .trainer import Callback, Row, Trainer
 from .update import Update
@@ -138,15 +137,14 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> int:
             logging.getLogger(__package__).setLevel(logging.WARNING)
         refuse_a_mixture(ranks)
         run = RunFolder(Path(config.save_folder))
-        size = None if overwrite else ranks.from_first(lambda: run.micro_batch_size(flat(plain(config))))
-        if size is not None:
-            log.info("micro_batch_size is %d, as it was: it decides how much a label weighs", size)
-            config = dataclasses.replace(config, micro_batch_size=size)
-        plan = ranks.together(lambda: make_plan(config, ranks.world))
+        begun = config if overwrite else ranks.from_first(lambda: as_begun(config))
+        if begun != config:
+            log.info("micro_batch_size is %d, as it was: it decides how much a label weighs", begun.micro_batch_size)
+        plan = ranks.together(lambda: make_plan(begun, ranks.world))
         layout = layout_of(plan, ranks.world, ranks.device.type, half=plan.config.precision == "amp_bf16")
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         ranks.together(lambda: refuse_impossible(plan.model, layout, *memory_for(ranks.device, here)))
-        check_ids(plan.tokens, ranks)
+        check_ids(plan.tokens, plan.sequence_length, ranks)
         return _train(plan, on_grid(ranks, config.parallel, plan.model), run, threads, began, overwrite=overwrite)
 
 

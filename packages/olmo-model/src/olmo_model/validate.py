@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
-from .config.training import TrainConfig, plain
+from .config.training import TrainConfig
 from .evaluate import load_requests, load_windows
 from .id_check import check_ids
 from .plan import make_plan
 from .presets import parameter_count
 from .ranks import ALONE
 from .restoring import newest_whole_checkpoint
-from .run_folder import RunFolder, flat
+from .run_folder import RunFolder, as_begun
 from .tokens import load_tokenizer
 
 
@@ -22,9 +21,8 @@ def validate(config: TrainConfig) -> str:
     Returns a line that says what would be trained. Whatever does not hold is a UserError.
     """
     run = RunFolder(Path(config.save_folder))
-    size = run.micro_batch_size(flat(plain(config)))
-    plan = make_plan(config if size is None else dataclasses.replace(config, micro_batch_size=size))
-    check_ids(plan.tokens)
+    plan = make_plan(as_begun(config))
+    check_ids(plan.tokens, plan.sequence_length)
     facts = {
         "tokens_fingerprint": plan.tokens.fingerprint,
         "tokenizer_digest": plan.tokens.tokenizer_digest,

@@ -66,6 +66,10 @@ class DataSettings:
     tokenizer: str | None = None
     """The tokenizer.json of files, which every checkpoint gets."""
 
+    check_eos: bool = True
+    """Refuse files of which the ids say that model.eos_token_id ends none of their documents, or that another tokenizer
+    made them. False where that is meant, such as one long text that has no end."""
+
     remote_cache: int = field(default=1 << 28, metadata=whole(1 << 16))
     """Bytes of memory, in each process, for ids of files that are read from URLs (s3:// and others)."""
 
