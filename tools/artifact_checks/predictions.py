@@ -29,10 +29,10 @@ def check_predictions(folder: Path, report: Report, options: Options) -> str:
         report.equal(folder / "metrics.json", "tasks", sorted(metrics["tasks"]), sorted(tasks))
     total = 0
     for task in tasks:
-        scores = Scores()
+        about = load(folder / task / "task.json", "requests_task", report)
+        scores = Scores(None if about is None else about.get("positive"))
         read_predictions(folder / task / "predictions.jsonl.gz", scores, report)
         total += scores.requests
-        about = load(folder / task / "task.json", "requests_task", report)
         found = {"instances": scores.instances, "requests": scores.requests}
         report.equal(path, f"counts of {task}", manifest["counts"].get(task), found)
         if about is not None:
@@ -45,6 +45,8 @@ def check_predictions(folder: Path, report: Report, options: Options) -> str:
                 scores.number_of_choices(),
             )
             check_metrics(folder / "metrics.json", task, metrics["tasks"][task], scores, report)
+    if metrics is not None and metrics.get("suite") is not None:
+        check_suite(folder / "metrics.json", metrics["tasks"], metrics["suite"], report)
     return f"{len(tasks)} tasks, {total:,} predictions"
 
 
@@ -58,25 +60,36 @@ def check_about(path: Path, about: Any, manifest: Any, scores: Scores, report: R
 class Scores:
     """Sums over the instances of a task."""
 
-    def __init__(self) -> None:
+    def __init__(self, positive: int | None) -> None:
+        self.positive = positive
         self.instances = 0
         self.requests = 0
         self.choices: Counter[int] = Counter()
         self.labels: Counter[int] = Counter()
         self.chance: list[float] = []
         self.credits: dict[str, list[float]] = defaultdict(list)
-        self.bits_per_byte: list[float] = []
+        self.means: dict[str, list[float]] = defaultdict(list)
+        self.domains: dict[str, list[int]] = defaultdict(list)
+        self.predicted: dict[str, Counter[int]] = defaultdict(Counter)
+        self.found: dict[str, list[float]] = defaultdict(list)
 
     def number_of_choices(self) -> int | list[int]:
         """One number where all instances have it, else all that occur."""
         numbers = sorted(self.choices)
         return numbers[0] if len(numbers) == 1 else numbers
 
+    def f1(self, shares: list[float]) -> float:
+        """Of the positive choice, from how far each instance predicts it."""
+        right = self.labels[self.positive] if self.positive is not None else 0
+        both = math.fsum(share for share, found in zip(shares, self.found["right"], strict=True) if found)
+        total = math.fsum(shares) + right
+        return 2 * both / total if total else 0.0
 
-def credit(values: list[float], label: int) -> float:
-    """1 where the right choice alone has the best value, 1/k where it shares it with k - 1 others, else 0."""
+
+def shared(values: list[float]) -> list[float]:
+    """1 for the best choice, 1/k for each of k best, 0 for the others."""
     best = max(values)
-    return 1 / values.count(best) if values[label] == best else 0.0
+    return [1 / values.count(best) if value == best else 0.0 for value in values]
 
 
 def read_predictions(path: Path, scores: Scores, report: Report) -> None:
@@ -94,26 +107,40 @@ def read_predictions(path: Path, scores: Scores, report: Report) -> None:
         scores.choices[len(group)] += 1
         scores.labels[label] += 1
         scores.chance.append(1 / len(group))
+        scores.domains[group[0]["domain"] or ""].append(scores.instances)
         sums = [row["log_probability"] for row in group]
-        scored = {
-            "acc_raw": sums,
-            "acc_per_token": [row["log_probability"] / row["tokens"] for row in group],
-            "acc_per_char": [row["log_probability"] / row["characters"] for row in group],
-            "acc_per_byte": [row["log_probability"] / row["bytes"] for row in group],
-            "longest": [float(row["characters"]) for row in group],
-        }
-        answers = [row["log_probability_answer"] for row in group]
-        if None not in answers:
-            scored["acc_uncond"] = [a - b for a, b in zip(sums, answers, strict=True)]
+        scored = {"acc_raw": sums, "longest": [float(row["characters"]) for row in group]}
+        sizes = {"token": "tokens", "char": "characters", "byte": "bytes"}
+        lengths = {f"acc_per_{size}": [row[count] for row in group] for size, count in sizes.items()}
+        for size, count in (("char", "characters"), ("byte", "bytes")):
+            lengths[f"acc_per_{size}_bare"] = [row.get(f"{count}_bare", max(1, row[count] - 1)) for row in group]
+        lengths = {name: values for name, values in lengths.items() if min(values) > 0}
+        for name, counts in lengths.items():
+            scored[name] = [value / count for value, count in zip(sums, counts, strict=True)]
+        for name, key in (("acc_uncond", "log_probability_answer"), ("acc_uncond_empty", "log_probability_empty")):
+            others = [row[key] for row in group]
+            if None not in others:
+                scored[name] = [a - b for a, b in zip(sums, others, strict=True)]
         unigrams = [row["log_probability_unigram"] for row in group]
         if None not in unigrams:
-            for size, count in (("token", "tokens"), ("char", "characters"), ("byte", "bytes")):
-                scored[f"unigram acc_per_{size}"] = [a / row[count] for a, row in zip(unigrams, group, strict=True)]
-            scored["unigram acc_raw"] = scored["unigram acc_uncond"] = unigrams  # it reads no context
+            for name, counts in lengths.items():
+                scored[f"unigram {name}"] = [a / b for a, b in zip(unigrams, counts, strict=True)]
+            for name in ("acc_raw", "acc_uncond", "acc_uncond_empty", "f1"):  # it reads no context
+                scored[f"unigram {name}"] = unigrams
         for name, values in scored.items():
-            scores.credits[name].append(credit(values, label))
+            shares = shared(values)
+            scores.credits[name].append(shares[label])
+            scores.predicted[name].update(dict(enumerate(shares)))
+            if scores.positive is not None:
+                scores.found[name].append(shares[scores.positive] if scores.positive < len(shares) else 0.0)
+        scores.found["right"].append(label == scores.positive)
         right = group[label]
-        scores.bits_per_byte.append(-right["log_probability"] / (math.log(2) * right["bytes"]))
+        highest = max(sums)
+        soft = right["log_probability"] - highest - math.log(math.fsum(math.exp(value - highest) for value in sums))
+        scores.means["bits_per_byte"].append(-right["log_probability"] / (math.log(2) * right["bytes"]))
+        scores.means["log_soft_score"].append(soft)
+        scores.means["soft_score"].append(math.exp(soft))
+        scores.means["probability_mass"].append(math.fsum(math.exp(value) for value in sums))
 
 
 def check_metrics(path: Path, task: str, stated: Any, scores: Scores, report: Report) -> None:
@@ -125,30 +152,79 @@ def check_metrics(path: Path, task: str, stated: Any, scores: Scores, report: Re
     if stated["primary_metric"] not in stated["metrics"]:
         report.problem(path, f"{task}: the primary metric {stated['primary_metric']} is not among the metrics")
     for name, metric in stated["metrics"].items():
-        values = scores.bits_per_byte if name == "bits_per_byte" else scores.credits.get(name, [])
-        if len(values) != n:
+        values = scores.means[name] if name in scores.means else scores.credits.get(name, [])
+        if name == "f1" and scores.positive is not None:
+            compare(path, f"{task}: f1", metric["value"], scores.f1(scores.found["acc_raw"]), report)
+        elif len(values) != n:
             report.problem(path, f"{task}: {name} cannot come from these predictions")
             continue
-        compare(path, f"{task}: {name}", metric["value"], math.fsum(values) / n, report)
+        else:
+            compare(path, f"{task}: {name}", metric["value"], math.fsum(values) / n, report)
         check_interval(path, f"{task}: {name}", metric["value"], metric["low"], metric["high"], report)
+    check_counts(path, task, stated, scores, report)
+    check_macro(path, task, stated, scores, report)
+    check_baselines(path, task, stated, scores, report)
+
+
+def check_counts(path: Path, task: str, stated: Any, scores: Scores, report: Report) -> None:
+    """How often each place is right, and how often it is predicted."""
+    places = range(max(scores.choices))
+    if "labels" in stated:
+        report.equal(path, f"{task}: labels", stated["labels"], [scores.labels[place] for place in places])
+    for name, counts in stated.get("predicted", {}).items():
+        found = scores.predicted["acc_raw" if name == "f1" else name]
+        if len(counts) != len(places) or any(not close(counts[k], found[k], 1e-6, 1e-6) for k in places):
+            report.problem(path, f"{task}: predicted {name} is not what the predictions give")
+
+
+def check_macro(path: Path, task: str, stated: Any, scores: Scores, report: Report) -> None:
+    """The domains of a task: as many as in the rows, and their mean."""
+    macro = stated.get("macro")
+    if macro is None:
+        return
+    counted = {name: domain["instances"] for name, domain in macro["domains"].items()}
+    report.equal(path, f"{task}: domains", counted, {name: len(found) for name, found in scores.domains.items()})
+    values = scores.credits.get(stated["primary_metric"], [])
+    for name, members in scores.domains.items():
+        if name in macro["domains"] and len(values) == scores.instances:
+            value = math.fsum(values[k - 1] for k in members) / len(members)
+            compare(path, f"{task}: domain {name}", macro["domains"][name]["value"], value, report)
+    mean = math.fsum(domain["value"] for domain in macro["domains"].values()) / len(macro["domains"])
+    compare(path, f"{task}: mean over domains", macro["value"], mean, report)
+    check_interval(path, f"{task}: mean over domains", macro["value"], macro["low"], macro["high"], report)
+
+
+def check_baselines(path: Path, task: str, stated: Any, scores: Scores, report: Report) -> None:
+    """What needs no model, and how far the primary metric is above it."""
+    n, name = sum(scores.labels.values()), stated["primary_metric"]
+    if name == "f1":
+        return  # its baselines are F1 too; what the rows give of them is compared in the package's own tests
     baselines = {"chance": math.fsum(scores.chance) / n, "majority": max(scores.labels.values()) / n}
-    for name, credited in (("longest", "longest"), ("unigram", f"unigram {stated['primary_metric']}")):
+    for kind, credited in (("longest", "longest"), ("unigram", f"unigram {name}")):
         if len(scores.credits.get(credited, [])) == n:
-            baselines[name] = math.fsum(scores.credits[credited]) / n
-    primary = stated["metrics"].get(stated["primary_metric"])
-    for name, baseline in stated["baselines"].items():
-        if name not in baselines:
-            report.problem(path, f"{task}: the baseline {name} cannot come from these predictions")
+            baselines[kind] = math.fsum(scores.credits[credited]) / n
+    primary = stated["metrics"].get(name)
+    for kind, baseline in stated["baselines"].items():
+        if kind not in baselines:
+            report.problem(path, f"{task}: the baseline {kind} cannot come from these predictions")
             continue
-        compare(path, f"{task}: baseline {name}", baseline["value"], baselines[name], report)
-        if "difference" in baseline and primary is not None and stated["primary_metric"].startswith("acc"):
-            compare(
-                path,
-                f"{task}: difference to {name}",
-                baseline["difference"],
-                primary["value"] - baselines[name],
-                report,
-            )
+        compare(path, f"{task}: baseline {kind}", baseline["value"], baselines[kind], report)
+        if "difference" in baseline and primary is not None and name.startswith("acc"):
+            difference = primary["value"] - baselines[kind]
+            compare(path, f"{task}: difference to {kind}", baseline["difference"], difference, report)
+
+
+def check_suite(path: Path, tasks: Any, suite: Any, report: Report) -> None:
+    """The mean over tasks is that of their primary metrics."""
+    known = [tasks[name] for name in suite["tasks"] if name in tasks]
+    values = [
+        task["metrics"][task["primary_metric"]]["value"] for task in known if task["primary_metric"] in task["metrics"]
+    ]
+    if len(values) != len(suite["tasks"]):
+        report.problem(path, "suite: it names a task that has no primary metric here")
+        return
+    compare(path, "suite", suite["value"], math.fsum(values) / len(values), report)
+    check_interval(path, "suite", suite["value"], suite["low"], suite["high"], report)
 
 
 def compare(path: Path, name: str, found: float, expected: float, report: Report) -> None:
@@ -162,9 +238,13 @@ def check_comparison(path: Path, report: Report, options: Options) -> str:
     comparison = load(path, "predictions_comparison", report)
     if comparison is None:
         return "unreadable"
-    for row in comparison["rows"]:
-        compare(path, f"{row['task']}: difference", row["difference"], row["a"] - row["b"], report)
-        check_interval(path, row["task"], row["difference"], row["low"], row["high"], report)
+    runs = len(comparison.get("runs", ()))
+    for row in [*comparison["rows"], *comparison.get("suites", [])]:
+        name = row.get("task", "suite")
+        compare(path, f"{name}: difference", row["difference"], row["a"] - row["b"], report)
+        check_interval(path, name, row["difference"], row["low"], row["high"], report)
         if row["p_value_holm"] is not None and row["p_value"] is not None and row["p_value_holm"] < row["p_value"]:
-            report.problem(path, f"{row['task']}: adjusting has made the p value {row['p_value']} smaller")
+            report.problem(path, f"{name}: adjusting has made the p value {row['p_value']} smaller")
+        if comparison["format_version"] > 1 and max(row.get("run_a", runs), row.get("run_b", runs)) >= runs:
+            report.problem(path, f"{name}: it compares a run that is not listed")
     return f"{len(comparison['rows']):,} rows"

@@ -170,6 +170,8 @@ def kind_of_file(path: Path) -> str | None:
     if value.get("artifact") == "unigram" or {"smoothing", "counts", "vocab_size"} <= value.keys():
         return "unigram"
     own = COMPARISON_KEYS & value.keys()
+    if {"runs", "suites"} <= value.keys():
+        return "predictions_comparison"
     if {"a", "b", "rows"} <= own or len(own) == len(COMPARISON_KEYS) - 1:  # one damaged key hides no comparison
         return "predictions_comparison" if "metric" not in value or "p_value_holm" in value else "perplexity_comparison"
     return None

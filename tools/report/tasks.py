@@ -15,10 +15,18 @@ SCORES = {
     "acc_raw": "sum of log-probabilities",
     "acc_per_token": "per token",
     "acc_per_char": "per character",
+    "acc_per_char_bare": "per character, without the leading space",
     "acc_per_byte": "per byte",
+    "acc_per_byte_bare": "per byte, without the leading space",
     "acc_uncond": "minus unconditional",
+    "acc_uncond_empty": "minus unconditional (empty context)",
+    "f1": "F1 of the positive answer",
     "bits_per_byte": "bits per byte of the right answer",
+    "soft_score": "probability of the right answer among the choices",
+    "log_soft_score": "its logarithm, mean",
+    "probability_mass": "probability of all choices together",
 }
+NOT_SHARES = ("bits_per_byte", "log_soft_score")
 MARKED = ("value", "low", "high")
 BASELINES = {
     "chance": "chance",
@@ -125,7 +133,7 @@ def choice_count(choices: object) -> str:
 
 
 def score(metric: str, value: Mapping[str, Any], primary: bool) -> Score:
-    is_share = metric != "bits_per_byte"
+    is_share = metric not in NOT_SHARES
     low, high = value["low"], value["high"]
     factor, digits = (100, 1) if is_share else (1, 3)
     span = "" if low is None or high is None else words.interval(factor * low, factor * high, digits)
@@ -143,7 +151,7 @@ def score(metric: str, value: Mapping[str, Any], primary: bool) -> Score:
 
 def accuracy_chart(name: str, row: Mapping[str, Any], names: charts.Names) -> Markup | None:
     """Accuracies with intervals as a plot, the baselines as lines across it."""
-    metrics = {key: value for key, value in row["metrics"].items() if key != "bits_per_byte"}
+    metrics = {key: value for key, value in row["metrics"].items() if key.startswith(("acc", "f1"))}
     if not metrics:
         return None
     references = [(100 * value["value"], kind) for kind, value in row["baselines"].items()]

@@ -272,6 +272,43 @@ PREDICTIONS: list[Damage] = [
     ("tie broken", metric("acc_raw", 1.0), METRICS, None, "quiz: acc_raw is 1.0, but the predictions give 0.75"),
     ("per token", metric("acc_per_token", 0.5), METRICS, None, "quiz: acc_per_token is 0.5"),
     ("unconditional", metric("acc_uncond", 0.25), METRICS, None, "quiz: acc_uncond is 0.25"),
+    ("bare", metric("acc_per_char_bare", 0.5), METRICS, None, "quiz: acc_per_char_bare is 0.5"),
+    ("soft", metric("soft_score", 0.5), METRICS, None, "quiz: soft_score is 0.5"),
+    (
+        "predicted",
+        lambda f: edit_json(f / METRICS, lambda m: m["tasks"]["quiz"]["predicted"].update(acc_raw=[1, 1])),
+        METRICS,
+        None,
+        "quiz: predicted acc_raw is not what the predictions give",
+    ),
+    (
+        "labels",
+        lambda f: edit_json(f / METRICS, lambda m: m["tasks"]["quiz"].update(labels=[2, 0])),
+        METRICS,
+        None,
+        "quiz: labels is [2, 0]",
+    ),
+    (
+        "domain",
+        lambda f: edit_json(f / METRICS, lambda m: m["tasks"]["quiz"]["macro"]["domains"]["y"].update(value=1.0)),
+        METRICS,
+        None,
+        "quiz: domain y is 1.0",
+    ),
+    (
+        "mean over domains",
+        lambda f: edit_json(f / METRICS, lambda m: m["tasks"]["quiz"]["macro"].update(value=0.5)),
+        METRICS,
+        None,
+        "quiz: mean over domains is 0.5",
+    ),
+    (
+        "suite",
+        lambda f: edit_json(f / METRICS, lambda m: m.update(suite={**m["tasks"]["quiz"]["macro"]})),
+        METRICS,
+        None,
+        "suite",
+    ),
     ("bits", metric("bits_per_byte", 1.0), METRICS, None, "quiz: bits_per_byte is 1.0"),
     (
         "interval",
@@ -321,6 +358,14 @@ PREDICTIONS_COMPARISON: list[Damage] = [
     ("interval", compared(lambda r: r[0].update(low=0.5)), "", None, "0.25 is below its interval"),
     ("adjusted", compared(lambda r: r[0].update(p_value_holm=0.25)), "", None, "made the p value 0.5 smaller"),
     ("metric", compared(lambda r: r[0].update(metric="acc")), "", None, "'acc' is not one of"),
+    ("run", compared(lambda r: r[0].update(run_b=2)), "", None, "quiz: it compares a run that is not listed"),
+    (
+        "suite",
+        lambda f: edit_json(f, lambda c: c["suites"][0].update(difference=0.5)),
+        "",
+        None,
+        "suite: difference is 0.5",
+    ),
 ]
 
 

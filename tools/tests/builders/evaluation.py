@@ -244,16 +244,21 @@ def predictions(root: Path) -> Path:
         for idx, score in enumerate(values)
     ]
     rows[0] |= {"tokens": 4, "characters": 8, "bytes": 8}
+    for row in rows:
+        row["domain"] = "x" if row["doc_id"] == 0 else "y"
     write_rows(folder / "quiz" / "predictions.jsonl.gz", rows)
     about = {"name": "quiz", "dialect": "olmo", "shots": 0, "split": "validation", "primary_metric": "acc_raw"}
     about |= {"boundary": "separate", "instances": 2, "requests": 4, "source_digest": "sha256:" + "3" * 64}
     write_json(folder / "quiz" / "task.json", about)
+    soft = 1 / (1 + math.exp(-0.5))
     bits = (1.5 / 5 + 1.0 / 5) / 2 / math.log(2)
     values = {
         "acc_raw": 0.75,
         "acc_per_token": 0.25,
         "acc_per_char": 0.25,
+        "acc_per_char_bare": 0.25,
         "acc_per_byte": 0.25,
+        "acc_per_byte_bare": 0.25,
         "acc_uncond": 0.75,
     }
     metrics = {
@@ -264,7 +269,7 @@ def predictions(root: Path) -> Path:
             "standard_error": 0.1,
             "method": "bootstrap",
         }
-        for name, value in {**values, "bits_per_byte": bits}.items()
+        for name, value in {**values, "bits_per_byte": bits, "soft_score": (soft + 0.5) / 2}.items()
     }
     baselines = {
         "chance": {"value": 0.5},
@@ -276,12 +281,18 @@ def predictions(root: Path) -> Path:
         "dialect": "olmo",
         "shots": 0,
         "instances": 2,
+        "clusters": None,
         "choices": 2,
         "primary_metric": "acc_raw",
         "metrics": metrics,
+        "labels": [1, 1],
+        "predicted": {"acc_raw": [0.5, 1.5]},
     }
+    interval = {"low": None, "high": None, "standard_error": None, "method": "none"}
+    domains = {"x": {"instances": 1, "value": 1.0, **interval}, "y": {"instances": 1, "value": 0.5, **interval}}
+    task["macro"] = {"domains": domains, "value": 0.75, **interval}
     task |= {"baselines": baselines, "chance_p_value": 0.5}
-    write_json(folder / "metrics.json", {"format_version": 1, "tasks": {"quiz": task}})
+    write_json(folder / "metrics.json", {"format_version": 2, "tasks": {"quiz": task}, "suite": None})
     manifest = {
         "artifact": "predictions",
         "format_version": 1,
@@ -302,9 +313,12 @@ def predictions(root: Path) -> Path:
 
 def predictions_comparison(root: Path) -> Path:
     row = {
+        "run_a": 0,
+        "run_b": 1,
         "task": "quiz",
         "metric": "acc_raw",
         "instances": 2,
+        "clusters": None,
         "a": 0.75,
         "b": 0.5,
         "difference": 0.25,
@@ -312,6 +326,7 @@ def predictions_comparison(root: Path) -> Path:
         "high": 0.75,
     }
     row |= {
+        "standard_error": 0.25,
         "interval": "bonett-price",
         "p_value": 0.5,
         "test": "sign flip, exact",
@@ -319,5 +334,8 @@ def predictions_comparison(root: Path) -> Path:
         "p_value_holm": 0.5,
     }
     model = {"name": "tiny", "digest": "sha256:" + "1" * 64}
-    value = {"format_version": 1, "a": model, "b": {**model, "name": "other"}, "confidence": 0.95, "rows": [row]}
+    suite = {key: value for key, value in row.items() if key not in ("task", "metric", "instances", "clusters", "test")}
+    suite |= {"tasks": ["quiz", "other"], "interval": "student-t"}
+    value = {"format_version": 2, "runs": [model, {**model, "name": "other"}], "confidence": 0.95, "rows": [row]}
+    value["suites"] = [suite]
     return write_json(root / "predictions_comparison.json", value)

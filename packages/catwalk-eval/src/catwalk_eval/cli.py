@@ -75,20 +75,18 @@ def rescore_command(predictions: Path, /) -> None:
 
 
 @app.command(name="compare")
-def compare_command(a: Path, b: Path, /, config: Annotated[CompareConfig | None, Flat] = None) -> None:
-    """Compare two runs on the same items, task by task: difference a - b, interval, exact p value, Holm.
+def compare_command(*runs: Path, config: Annotated[CompareConfig | None, Flat] = None) -> None:
+    """Compare runs on the same items, task by task: difference a - b, interval, exact p value, Holm.
 
     Parameters
     ----------
-    a
-        Folder that `catwalk-eval run` wrote.
-    b
-        Another one, of the same tasks.
+    runs
+        Two or more folders that `catwalk-eval run` wrote.
     """
-    from .predictions import compare
+    from .compare import compare
     from .table import comparison_table
 
-    print(comparison_table(compare(a, b, config or CompareConfig())))
+    print(comparison_table(compare(runs, config or CompareConfig())))
 
 
 @app.command(name="tasks")

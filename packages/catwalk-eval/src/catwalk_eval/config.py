@@ -7,7 +7,21 @@ from pathlib import Path
 from typing import Literal
 
 Boundary = Literal["separate", "joint"]
-Metric = Literal["acc_raw", "acc_per_token", "acc_per_char", "acc_per_byte", "acc_uncond", "bits_per_byte"]
+Metric = Literal[
+    "acc_raw",
+    "acc_per_token",
+    "acc_per_char",
+    "acc_per_char_bare",
+    "acc_per_byte",
+    "acc_per_byte_bare",
+    "acc_uncond",
+    "acc_uncond_empty",
+    "f1",
+    "bits_per_byte",
+    "soft_score",
+    "log_soft_score",
+    "probability_mass",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,5 +116,7 @@ class CompareConfig:
 
     metric: Metric | None = None
     """Metric to compare (default: each task's primary metric)."""
+    pairs: Literal["all", "first"] = "all"
+    """Compare every two runs, or each with the first."""
     output: Path | None = None
     """Also write the comparison to this JSON file."""

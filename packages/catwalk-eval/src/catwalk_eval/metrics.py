@@ -1,63 +1,174 @@
-"""From prediction rows to metrics.json: every number is derived from the rows, none from the model."""
+"""From prediction columns to metrics.json: every number is derived from the rows, none from the model."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from .scores import ACCURACIES, Row, Score, applies, credit, gold_bits_per_byte, length, tie, unigram
-from .statistics import chance_p_value, sign_flip_p_value, student, wilson
+import numpy as np
 
-Instances = list[list[dict[str, Any]]]
+from .errors import UserError
+from .intervals import Estimate, average_of_shares, estimate, spread, t_p_value
+from .scores import (
+    ACCURACIES,
+    METRICS,
+    SHARES,
+    Choices,
+    ChoiceScore,
+    Floats,
+    Ints,
+    Prediction,
+    Value,
+    accuracy,
+    applies,
+    f1,
+    length,
+    positive_index,
+    predict,
+    unigram,
+    value_of,
+)
+from .statistics import chance_p_value, difference_multiples, sign_flip_p_value
 
 
-def by_instance(rows: Iterable[dict[str, Any]]) -> Instances:
-    """Rows grouped by ``doc_id``; the rows of an instance follow each other."""
-    return [list(group) for _, group in groupby(rows, key=lambda row: row["doc_id"])]
-
-
-def task_metrics(about: Mapping[str, Any], instances: Instances) -> dict[str, Any]:
+def task_metrics(about: Mapping[str, Any], choices: Choices, where: Path | None = None) -> dict[str, Any]:
     """The entry of metrics.json for one task; ``about`` is its ``task.json``."""
-    rows = [row for instance in instances for row in instance]
-    primary = str(about["primary_metric"])
-    metrics = {
-        name: wilson([credit(instance, score) for instance in instances]).as_json()
-        for name, score in ACCURACIES.items()
-        if applies(name, rows)
-    }
-    metrics["bits_per_byte"] = student([gold_bits_per_byte(instance) for instance in instances]).as_json()
-    choices = [len(instance) for instance in instances]
-    labels = Counter(instance[0]["label"] for instance in instances)
-    credits_and_ties = [tie(instance, ACCURACIES[primary]) for instance in instances]
-    ours = [value for value, _ in credits_and_ties]
-    baselines: dict[str, Any] = {
-        "chance": {"value": sum(1 / count for count in choices) / len(choices)},
-        "majority": {"value": max(labels.values()) / len(instances)},
-        "longest": against(ours, instances, length),
-    }
-    if all(row["log_probability_unigram"] is not None for row in rows):
-        baselines["unigram"] = against(ours, instances, unigram(primary))
-    counts = sorted(set(choices))
+    primary, positive, clusters = str(about["primary_metric"]), positive_index(about), choices.clusters
+    if not applies(primary, choices, positive):
+        what = "names no positive choice" if primary == "f1" else "the rows lack what it needs"
+        raise UserError(f"the primary metric {primary} cannot be computed: {what}", where=where, fix="run it again")
+    values = {name: value_of(name, choices, positive) for name in METRICS if applies(name, choices, positive)}
+    ours = values[primary]
+    guess = ours.prediction or values["acc_raw"].prediction
+    assert guess is not None
+    counts = np.unique(choices.counts).tolist()
     return {
         "dialect": about["dialect"],
         "shots": about["shots"],
-        "instances": len(instances),
+        "instances": len(choices),
+        "clusters": None if clusters is None else int(clusters.max()) + 1,
         "choices": counts[0] if len(counts) == 1 else counts,
         "primary_metric": primary,
-        "metrics": metrics,
-        "baselines": baselines,
-        "chance_p_value": chance_p_value(ours, [count for _, count in credits_and_ties], choices),
+        "metrics": {name: estimate(name, v.value, v.parts, clusters).as_json() for name, v in values.items()},
+        "macro": macro(primary, choices, ours, positive),
+        "labels": np.bincount(choices.label, minlength=max(counts)).tolist(),
+        "predicted": {name: histogram(choices, v.prediction) for name, v in values.items() if v.prediction is not None},
+        "baselines": baselines(primary, choices, ours, positive, clusters),
+        "chance_p_value": chance_p_value(ours.prediction, choices.counts)
+        if primary in ACCURACIES and ours.prediction
+        else None,
     }
 
 
-def against(ours: Sequence[Any], instances: Sequence[Sequence[Row]], score: Score) -> dict[str, float]:
-    """A baseline's accuracy, ours less it, and the exact sign-flip p value of that difference on the same items."""
-    theirs = [credit(instance, score) for instance in instances]
-    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    return {
-        "value": float(sum(theirs) / len(theirs)),
-        "difference": float(sum(differences) / len(differences)),
-        "p_value": sign_flip_p_value(differences),
+def histogram(choices: Choices, prediction: Prediction) -> list[float]:
+    """How many instances predict choice 0, 1, …; a tie of k adds 1/k to each."""
+    place = np.arange(len(prediction.best)) - np.repeat(choices.starts, choices.counts)
+    return [float(round(count, 9)) for count in np.bincount(place, weights=prediction.share)]
+
+
+def domains_of(choices: Choices) -> dict[str, Ints]:
+    """Instances of each domain, by name; nothing where the rows name none or one."""
+    found: dict[str, list[int]] = {}
+    for number, name in enumerate(choices.domain):
+        found.setdefault("" if name is None else name, []).append(number)
+    return {name: np.array(found[name]) for name in sorted(found)} if len(found) > 1 else {}
+
+
+def macro(primary: str, choices: Choices, ours: Value, positive: int | None) -> dict[str, Any] | None:
+    """The primary metric by domain, and the mean over domains with its own interval; None without domains.
+
+    The domains are those that they are, not a sample, so inside one its instances are independent unless they share a
+    cluster smaller than it.
+    """
+    domains = domains_of(choices)
+    if not domains or primary not in ACCURACIES:
+        return None
+    every = choices.clusters
+    pooled = float(np.var(ours.parts))
+    values, variances, degrees, rows = [], [], [], {}
+    for name, members in domains.items():
+        parts = ours.parts[members]
+        inside = None if every is None else np.unique(every[members], return_inverse=True)[1]
+        if inside is not None and (inside.max() == 0 or inside.max() + 1 == len(members)):
+            inside = None
+        value = math.fsum(parts) / len(parts)
+        one = spread(parts, inside)
+        values.append(value)
+        variances.append(pooled / len(parts) if math.isnan(one.variance) else one.variance)
+        degrees.append(one.degrees or 1.0)
+        rows[name] = {"instances": len(members), **estimate(primary, value, parts, inside).as_json()}
+    return {"domains": rows, **average_of_shares(values, variances, degrees, len(choices)).as_json()}
+
+
+def baselines(
+    primary: str, choices: Choices, ours: Value, positive: int | None, clusters: Ints | None
+) -> dict[str, Any]:
+    """What scorers that read nothing earn on the same items, measured as the primary metric measures."""
+    as_f1 = primary == "f1"
+    everything = np.zeros(len(choices.log_probability))
+    found: dict[str, Any] = {
+        "chance": {"value": baseline(choices, everything, positive if as_f1 else None).value},
+        "majority": {"value": majority(choices, positive if as_f1 else None)},
     }
+    if ours.prediction is None:
+        return found
+    scorers: dict[str, ChoiceScore] = {"longest": length}
+    if choices.unigram is not None:
+        scorers["unigram"] = unigram(primary)
+    for name, score in scorers.items():
+        found[name] = against(ours, baseline(choices, score(choices), positive if as_f1 else None), clusters, as_f1)
+    return found
+
+
+def baseline(choices: Choices, scores: Floats, positive: int | None) -> Value:
+    """Accuracy of choosing by ``scores``, or F1 where there is a ``positive`` choice."""
+    prediction = predict(choices, scores)
+    return accuracy(prediction) if positive is None else f1(choices, prediction, positive)
+
+
+def majority(choices: Choices, positive: int | None) -> float:
+    """Accuracy of the index that is right most often here; F1 of always saying ``positive``."""
+    if positive is None:
+        return int(np.bincount(choices.label).max()) / len(choices)
+    place = np.arange(len(choices.log_probability)) - np.repeat(choices.starts, choices.counts)
+    return baseline(choices, (place == positive).astype(np.float64), positive).value
+
+
+def against(ours: Value, theirs: Value, clusters: Ints | None, as_f1: bool) -> dict[str, float | None]:
+    """A baseline's value, ours less it, and the p value of that difference on the same items.
+
+    For accuracies it is the exact sign-flip test, for F1 Student's t on the linearised parts.
+    """
+    assert ours.prediction is not None
+    assert theirs.prediction is not None
+    difference = ours.value - theirs.value
+    if as_f1:
+        found = spread(ours.parts - theirs.parts, clusters)
+        p = t_p_value(difference, None if found.too_few else math.sqrt(found.variance), found.degrees)
+    else:
+        p = sign_flip_p_value(difference_multiples(ours.prediction, theirs.prediction), clusters)
+        difference = float(ours.prediction.total / len(ours.parts) - theirs.prediction.total / len(ours.parts))
+    return {"value": theirs.value, "difference": difference, "p_value": p}
+
+
+def suite_average(tasks: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Unweighted mean of the tasks' primary metrics, those that lie between 0 and 1; None below two tasks.
+
+    A task without a standard error (too few instances) leaves the mean without an interval.
+    """
+    names = [name for name, task in tasks.items() if task["primary_metric"] in SHARES]
+    if len(names) < 2:
+        return None
+    found = [tasks[name]["metrics"][tasks[name]["primary_metric"]] for name in names]
+    few = [name for name, value in zip(names, found, strict=True) if value["low"] is None]
+    values = [value["value"] for value in found]
+    if few:
+        mean = Estimate(math.fsum(values) / len(values), None, None, None, f"none: {', '.join(few)} has none")
+    else:
+        degrees = [float((tasks[name]["clusters"] or tasks[name]["instances"]) - 1) for name in names]
+        size = sum(tasks[name]["clusters"] or tasks[name]["instances"] for name in names)
+        variances = [value["standard_error"] ** 2 for value in found]
+        mean = average_of_shares(values, variances, degrees, size)
+    return {"tasks": names, **mean.as_json()}

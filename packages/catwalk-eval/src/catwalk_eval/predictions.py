@@ -1,26 +1,27 @@
-"""The predictions artifact: reading, writing, recomputing and comparing it."""
+"""The predictions artifact: writing its rows, reading them as columns, and recomputing metrics.json from them."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping
-from fractions import Fraction
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .config import CompareConfig
+import numpy as np
+
 from .errors import UserError
-from .files import atomic_write, read_json, write_json
-from .metrics import Instances, by_instance, task_metrics
+from .files import DAMAGE, atomic_write, open_read, read_json, write_json
+from .metrics import suite_average, task_metrics
 from .provenance import recorded
 from .requests import json_rows, task_description
-from .scores import ACCURACIES, applies, credit, gold_bits_per_byte
-from .statistics import CONFIDENCE, detectable_difference, holm, paired_difference, paired_t_p_value, sign_flip_p_value
-from .statistics import student as student_interval
+from .scores import Choices, Floats, Ints
 
 ROWS = "predictions.jsonl.gz"
+VERSIONS = (1, 2)
+METRICS_VERSION = 2
+AGAIN = "run the evaluation again"
 log = logging.getLogger(__name__)
 
 
@@ -37,73 +38,196 @@ def read_manifest(root: Path) -> dict[str, Any]:
     manifest = read_json(where)
     if not isinstance(manifest, dict) or manifest.get("artifact") != "predictions":
         raise UserError("not a predictions artifact", where=root, fix="give the --output of `catwalk-eval run`")
-    if manifest.get("format_version") != 1:
-        raise UserError(
-            f"format_version {manifest.get('format_version')!r} is not read", where=root, fix="run the evaluation again"
-        )
-    tasks, counts = manifest.get("tasks"), manifest.get("counts")
+    if manifest.get("format_version") not in VERSIONS:
+        raise UserError(f"format_version {manifest.get('format_version')!r} is not read", where=root, fix=AGAIN)
+    tasks, counts, model = (manifest.get(key) for key in ("tasks", "counts", "model"))
     if (
         not isinstance(tasks, list)
         or not isinstance(counts, dict)
-        or not isinstance(manifest.get("model"), dict)
+        or not isinstance(model, dict)
+        or not isinstance(model.get("name"), str)
         or not tasks
         or not all(isinstance(task, str) and isinstance(counts.get(task), dict) for task in tasks)
     ):
-        raise UserError("the manifest is not whole: model, tasks, counts", where=where, fix="run the evaluation again")
+        raise UserError("the manifest is not whole: model, tasks, counts", where=where, fix=AGAIN)
     return manifest
 
 
-def read_instances(root: Path, task: str, manifest: Mapping[str, Any]) -> Instances:
-    """Rows of one task by instance; a damaged row, or a number other than the manifest's, is a UserError."""
+def read_choices(root: Path, task: str, manifest: Mapping[str, Any]) -> Choices:
+    """Rows of one task as columns; a damaged row, or a number other than the manifest's, is a UserError.
+
+    Rows of format version 1 have no lengths without the leading space: they are one less, as every choice had one.
+    """
     path = root / task / ROWS
+    bare = manifest["format_version"] > 1
+    rows = rows_at_once(path)
+    if rows is None:
+        rows = [row for _, row in json_rows(path)]
+    choices = columns(rows, bare)
+    if choices is None:
+        raise damage_of(path, bare)
+    counted = {"instances": len(choices), "requests": len(rows)}
+    if any(manifest["counts"][task].get(key) != value for key, value in counted.items()):
+        raise UserError("the rows are not those that the manifest counts", where=path, fix=AGAIN)
+    return choices
+
+
+def rows_at_once(path: Path) -> list[dict[str, Any]] | None:
+    """All objects of a packed JSON Lines file, faster than line by line; None where one is odd or damaged."""
+    with open_read(path) as stream:
+        try:
+            lines = stream.read().decode().split("\n")
+        except (*DAMAGE, UnicodeDecodeError):
+            return None
+    decode = json.JSONDecoder().raw_decode
+    try:
+        found = [decode(line) for line in lines if line]
+    except (ValueError, RecursionError):
+        return None
+    whole = all(end == len(line) for (_, end), line in zip(found, filter(None, lines), strict=True))
+    rows = [row for row, _ in found]
+    return rows if whole and set(map(type, rows)) <= {dict} else None
+
+
+def damage_of(path: Path, bare: bool) -> UserError:
+    """What is wrong with the rows of a file, looked for line by line."""
     rows = []
     for line, row in json_rows(path):
-        if problem := row_problem(row):
-            raise UserError(problem, where=path, line=line, fix="run the evaluation again")
+        problem = row_problem(row, bare)
+        if problem is not None:
+            return UserError(problem, where=path, line=line, fix=AGAIN)
         rows.append(row)
-    instances = by_instance(rows)
-    for instance in instances:
-        labels = {row["label"] for row in instance}
-        choices = [row["idx"] for row in instance]
-        if choices != list(range(len(choices))) or len(labels) != 1 or min(labels) >= len(choices):
-            raise UserError(
-                f"the choices of instance {instance[0]['doc_id']} are not whole, or the right one is none of them",
-                where=path,
-                fix="run the evaluation again",
-            )
-    counted = {"instances": len(instances), "requests": len(rows)}
-    if any(manifest["counts"][task].get(key) != value for key, value in counted.items()) or not rows:
-        raise UserError("the rows are not those that the manifest counts", where=path, fix="run the evaluation again")
-    return instances
+    return UserError(whole_problem(rows), where=path, fix=AGAIN)
 
 
-def row_problem(row: Mapping[str, Any]) -> str | None:
+def columns(rows: Sequence[Mapping[str, Any]], bare: bool = True) -> Choices | None:
+    """Prediction rows as columns; None where there are none or any is damaged. ``bare``: they have the bare lengths."""
+    try:
+        doc_id, idx, label = (integers(rows, key, 0) for key in ("doc_id", "idx", "label"))
+        tokens, characters, size = (integers(rows, key, 1) for key in ("tokens", "characters", "bytes"))
+        if bare:
+            characters_bare, bytes_bare = (integers(rows, key, 0) for key in ("characters_bare", "bytes_bare"))
+        else:
+            characters_bare, bytes_bare = np.maximum(characters - 1, 1), np.maximum(size - 1, 1)
+        log_probability = numbers(rows, "log_probability")
+        answer, empty, unigram = (numbers(rows, f"log_probability_{kind}") for kind in ("answer", "empty", "unigram"))
+        starts = np.flatnonzero(np.append(True, doc_id[1:] != doc_id[:-1])) if rows else np.empty(0, dtype=np.int64)
+        first = starts.tolist()
+        native_id, domain, cluster = [row["native_id"] for row in rows], names(rows, "domain"), names(rows, "cluster")
+        choices = Choices(
+            doc_id=doc_id[starts],
+            native_id=[native_id[start] for start in first],
+            domain=[domain[start] for start in first],
+            cluster=[cluster[start] for start in first],
+            label=label[starts],
+            starts=starts,
+            log_probability=np.empty(0) if log_probability is None else log_probability,
+            tokens=tokens,
+            characters=characters,
+            bytes=size,
+            characters_bare=characters_bare,
+            bytes_bare=bytes_bare,
+            greedy=np.array([row.get("greedy") is True for row in rows], dtype=np.bool_),
+            truncated=np.array([row.get("truncated") is True for row in rows], dtype=np.bool_),
+            answer=answer,
+            empty=empty,
+            unigram=unigram,
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    counts = choices.counts
+    whole = (
+        log_probability is not None
+        and len(np.unique(choices.doc_id)) == len(starts)
+        and np.array_equal(idx, np.arange(len(rows)) - np.repeat(starts, counts))
+        and np.array_equal(label, np.repeat(choices.label, counts))
+        and bool((choices.label < counts).all())
+    )
+    return choices if rows and whole else None
+
+
+def integers(rows: Sequence[Mapping[str, Any]], key: str, least: int) -> Ints:
+    """A column of whole numbers, none below ``least``; TypeError or ValueError for anything else."""
+    values = [row[key] for row in rows]
+    if not set(map(type, values)) <= {int}:
+        raise TypeError(key)
+    column = np.array(values, dtype=np.int64)
+    if len(column) and column.min() < least:
+        raise ValueError(key)
+    return column
+
+
+def numbers(rows: Sequence[Mapping[str, Any]], key: str) -> Floats | None:
+    """A column of finite numbers, None where a row has null; TypeError or ValueError for anything else."""
+    values = [row[key] for row in rows]
+    kinds = set(map(type, values))
+    if not kinds <= {int, float, type(None)}:
+        raise TypeError(key)
+    column = np.array([0.0 if value is None else value for value in values], dtype=np.float64)
+    if not np.isfinite(column).all():
+        raise ValueError(key)
+    return None if type(None) in kinds else column
+
+
+def names(rows: Sequence[Mapping[str, Any]], key: str) -> list[str | None]:
+    """A column of texts or nulls; TypeError for anything else."""
+    values = [row.get(key) for row in rows]
+    if not set(map(type, values)) <= {str, type(None)}:
+        raise TypeError(key)
+    return values
+
+
+def row_problem(row: Mapping[str, Any], bare: bool) -> str | None:
     """What is wrong with a prediction row, if anything."""
-    for keys, least in ((("doc_id", "idx", "label"), 0), (("tokens", "characters", "bytes"), 1)):
-        for key in keys:
-            if type(row.get(key)) is not int or row[key] < least:
-                return f"{key} is no whole number from {least}"
+    counted = [("doc_id", 0), ("idx", 0), ("label", 0), ("tokens", 1), ("characters", 1), ("bytes", 1)]
+    for key, least in counted + ([("characters_bare", 0), ("bytes_bare", 0)] if bare else []):
+        if type(row.get(key)) is not int or not least <= row[key] < 2**63:
+            return f"{key} is no whole number from {least}"
     for key in ("log_probability_answer", "log_probability_empty", "log_probability_unigram"):
         if not is_number(row.get(key, "missing")) and row.get(key, "missing") is not None:
             return f"{key} is neither a finite number nor null"
     if not is_number(row.get("log_probability")):
         return "log_probability is no finite number"
+    for key in ("domain", "cluster"):
+        if not isinstance(row.get(key), str | None):
+            return f"{key} is neither a text nor null"
     return None if "native_id" in row else "native_id is missing"
+
+
+def whole_problem(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What is wrong with rows that are sound one by one."""
+    if not rows:
+        return "the rows are not those that the manifest counts"
+    seen: set[int] = set()
+    start = 0
+    for end in range(1, len(rows) + 1):
+        doc_id = rows[start]["doc_id"]
+        if end < len(rows) and rows[end]["doc_id"] == doc_id:
+            continue
+        part = rows[start:end]
+        labels = {row["label"] for row in part}
+        if [row["idx"] for row in part] != list(range(len(part))) or len(labels) > 1 or min(labels) >= len(part):
+            return f"the choices of instance {doc_id} are not whole, or the right one is none of them"
+        if doc_id in seen:
+            return f"the choices of instance {doc_id} do not stand together"
+        seen.add(doc_id)
+        start = end
+    raise AssertionError("these rows are whole")
 
 
 def is_number(value: object) -> bool:
     """Whether ``value`` is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def compute_metrics(root: Path) -> dict[str, Any]:
     """What metrics.json should say, from the stored rows."""
     manifest = read_manifest(root)
-    tasks = {
-        task: task_metrics(task_description(root / task / "task.json"), read_instances(root, task, manifest))
-        for task in manifest["tasks"]
-    }
-    return {"format_version": 1, "tasks": tasks}
+    tasks = {}
+    for task in manifest["tasks"]:
+        about = task_description(root / task / "task.json")
+        tasks[task] = task_metrics(about, read_choices(root, task, manifest), where=root / task)
+    return {"format_version": METRICS_VERSION, "tasks": tasks, "suite": suite_average(tasks)}
 
 
 def rescore(root: Path) -> dict[str, Any]:
@@ -122,99 +246,3 @@ def rescore(root: Path) -> dict[str, Any]:
         record.outputs.append(path)
     log.info("%s: written anew, %s", path, "there was none" if before is None else "it differed from the predictions")
     return metrics
-
-
-def compare(a: Path, b: Path, config: CompareConfig) -> dict[str, Any]:
-    """Paired comparison of two predictions artifacts on the tasks that both hold; differences are a − b.
-
-    Accuracies: Bonett-Price interval and exact sign-flip test. Bits per byte: Student's paired t. p values are
-    adjusted for the number of tasks (Holm 1979). With ``config.output`` it is written there, and its record beside it.
-    """
-    if config.output is None:
-        return comparison(a, b, config.metric)
-    with recorded("catwalk-eval", "compare", folder=config.output.parent, config=config, inputs=[a, b]) as record:
-        result = comparison(a, b, config.metric)
-        write_json(config.output, result)
-        record.outputs.append(config.output)
-        record.counts = {"tasks": len(result["rows"]), "instances": sum(row["instances"] for row in result["rows"])}
-    return result
-
-
-def comparison(a: Path, b: Path, metric: str | None) -> dict[str, Any]:
-    """What ``compare`` says."""
-    manifests = read_manifest(a), read_manifest(b)
-    common = [task for task in manifests[0]["tasks"] if task in manifests[1]["tasks"]]
-    if not common:
-        raise UserError("the two have no task in common", where=b, fix="run both on the same tasks")
-    for manifest, other in ((0, a), (1, b)):
-        left_out = [task for task in manifests[manifest]["tasks"] if task not in common]
-        if left_out:
-            log.info("only in %s, not compared: %s", other, ", ".join(left_out))
-    rows = [compare_task(task, a, b, manifests, metric) for task in common]
-    adjusted = holm({row["task"]: row["p_value"] for row in rows if row["p_value"] is not None})
-    for row in rows:
-        row["p_value_holm"] = adjusted.get(row["task"])
-    return {
-        "format_version": 1,
-        "a": manifests[0]["model"],
-        "b": manifests[1]["model"],
-        "confidence": CONFIDENCE,
-        "rows": rows,
-    }
-
-
-def identities(instances: Instances) -> list[tuple[object, ...]]:
-    """What must be the same in two runs for their rows to be pairs."""
-    keys = ("doc_id", "native_id", "idx", "label", "characters", "bytes")
-    return [tuple(row[key] for key in keys) for instance in instances for row in instance]
-
-
-def compare_task(
-    task: str, a: Path, b: Path, manifests: tuple[Mapping[str, Any], Mapping[str, Any]], metric: str | None
-) -> dict[str, Any]:
-    """One row of a comparison; instances, choices and dialect must be the same on both sides."""
-    about = [task_description(root / task / "task.json") for root in (a, b)]
-    for key in ("dialect", "shots"):
-        if about[0][key] != about[1][key]:
-            raise UserError(
-                f"{task} has another {key} on each side ({about[0][key]}, {about[1][key]})",
-                where=b / task / "task.json",
-                fix="run both on the same requests",
-            )
-    left, right = (read_instances(root, task, manifest) for root, manifest in zip((a, b), manifests, strict=True))
-    if identities(left) != identities(right):
-        raise UserError(
-            f"{task} was run on other instances", where=b / task, fix="run both on the same requests and --limit"
-        )
-    name = str(about[0]["primary_metric"]) if metric is None else metric
-    if name == "bits_per_byte":
-        bits = [[gold_bits_per_byte(instance) for instance in side] for side in (left, right)]
-        differences = [x - y for x, y in zip(*bits, strict=True)]
-        estimate = student_interval(differences)
-        p, detectable = paired_t_p_value(differences), None
-        values = [sum(side) / len(side) for side in bits]
-        test = "paired t"
-    else:
-        for side, root in ((left, a), (right, b)):
-            if not applies(name, [row for instance in side for row in instance]):
-                raise UserError(f"{task} has no {name}", where=root / task, fix="choose another --metric")
-        credits_ = [[credit(instance, ACCURACIES[name]) for instance in side] for side in (left, right)]
-        paired: list[Fraction] = [x - y for x, y in zip(*credits_, strict=True)]
-        estimate = paired_difference(paired)
-        p, detectable = sign_flip_p_value(paired), detectable_difference(paired)
-        values = [float(sum(side, Fraction(0)) / len(side)) for side in credits_]
-        test = "sign flip, exact"
-    return {
-        "task": task,
-        "metric": name,
-        "instances": len(left),
-        "a": values[0],
-        "b": values[1],
-        "difference": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "interval": estimate.method,
-        "p_value": p,
-        "test": test,
-        "detectable_difference": detectable,
-    }

@@ -15,7 +15,7 @@ from .errors import UserError
 from .files import atomic_artifact, atomic_write, digest_file, read_json, read_lines, write_json
 from .prompts import DIALECTS, UNCONDITIONAL_CONTEXT
 from .provenance import recorded
-from .scores import ACCURACIES
+from .scores import METRICS
 from .task import UNCONDITIONAL_OFFSET, Cloze, Instance, Task, Wording, request_rows
 from .tasks import TASKS
 
@@ -122,8 +122,8 @@ def check_limit(limit: int | None) -> None:
 
 def check_metric(metric: object, where: Path) -> str:
     """The name of a metric that decides; another one is a UserError with the nearest spelling."""
-    if not isinstance(metric, str) or metric not in ACCURACIES:
-        raise UserError(f"unknown metric {metric!r}", where=where, fix=nearest(str(metric), list(ACCURACIES)))
+    if not isinstance(metric, str) or metric not in METRICS:
+        raise UserError(f"unknown metric {metric!r}", where=where, fix=nearest(str(metric), METRICS))
     return metric
 
 
