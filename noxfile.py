@@ -165,14 +165,13 @@ COMPARISONS = {
 
 @nox.session
 def parity(session: nox.Session) -> None:
-    """Compare with other tools: `nox -s parity -- dolma [taggers|steps|pipeline|rules [OPTION …]]`, `… -- olmo`."""
+    """Compare with other tools: `nox -s parity -- dolma [taggers|steps|pipeline|rules [OPTION …]]`, `… -- olmo`,
+    `… -- lm-eval [TASK …]`; all but olmo need DATA_DIR."""
     other, *arguments = session.posargs or ["dolma"]
-    if other not in ("dolma", "olmo"):
-        session.error(f"no comparison with {other!r}; say nox -s parity -- dolma, or -- olmo")
-    if other == "dolma":
-        parity_with_dolma(session, arguments)
-    else:
-        parity_with_olmo(session, arguments)
+    comparisons = {"dolma": parity_with_dolma, "olmo": parity_with_olmo, "lm-eval": parity_with_lm_eval}
+    if other not in comparisons:
+        session.error(f"no comparison with {other!r}; say nox -s parity -- {', or -- '.join(comparisons)}")
+    comparisons[other](session, arguments)
 
 
 def parity_with_dolma(session: nox.Session, arguments: list[str]) -> None:
@@ -203,6 +202,20 @@ def parity_with_olmo(session: nox.Session, arguments: list[str]) -> None:
     session.run(
         "python", "tools/parity_olmo.py", "--ai2", str(ai2), "--transformers", str(newest), "--work",
         f"{session.create_tmp()}/olmo", *arguments,
+    )  # fmt: skip
+
+
+def lm_eval(session: nox.Session) -> Path:
+    """lm-evaluation-harness's Python."""
+    return peer(session, "lm-eval", "lm-eval[hf]==0.4.13", pinned("torch"), versions=">=3.10,<3.14")
+
+
+def parity_with_lm_eval(session: nox.Session, arguments: list[str]) -> None:
+    """catwalk-eval and lm-evaluation-harness: prompts, log-probabilities, accuracies."""
+    install(session, *editable("catwalk-eval"))
+    session.run(
+        "python", "tools/parity_lm_eval.py", "--lm-eval", str(lm_eval(session)), "--work",
+        f"{session.create_tmp()}/lm-eval-parity", *arguments,
     )  # fmt: skip
 
 

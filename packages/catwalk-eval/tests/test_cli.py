@@ -13,7 +13,14 @@ from catwalk_eval.command_line import run
 def test_tasks_lists_every_task_with_its_metrics(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(app, ["tasks"]) == 0
     out = capsys.readouterr().out
-    assert "piqa           acc_per_token  acc_per_char  which of two ways to do something works" in out
+    words = {line.split()[0].rstrip(","): line.split() for line in out.splitlines() if line}
+    assert words["piqa"][1:7] == [
+        "acc_per_token", "acc_per_char", "acc_per_char_bare", "acc_per_char", "acc_raw", "acc_per_char_bare",
+    ]  # fmt: skip
+    assert words["csqa"][1] == "commonsense_qa"
+    assert "acc_per_char_bare (test)" in out
+    assert out.splitlines()[0].split()[1:4] == ["olmo-paper", "olmo-inloop", "olmo-v1-inloop"]
+    assert "lm-eval: EleutherAI/lm-evaluation-harness 0.4.13" in out
 
 
 def test_requests_run_rescore_and_compare_work_from_the_command_line(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,38 @@ def test_a_task_file_of_requests_is_not_taken_for_task_data(tmp_path: Path, data
     write_requests(RequestsConfig(tasks="piqa", data=data, output=tmp_path / "r"))
     with pytest.raises(UserError, match="as --requests"):
         load_task("piqa", tmp_path / "r", "olmo-inloop", None)
+
+
+def test_a_limit_with_a_seed_draws_instances_as_the_published_evaluations_do(tmp_path: Path) -> None:
+    folder = tmp_path / "piqa" / "source"
+    folder.mkdir(parents=True)
+    rows = [{"goal": f"g{k}", "sol1": "a", "sol2": "b", "label": 0} for k in range(50)]
+    (folder / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    drawn = load_task("piqa", tmp_path, "olmo-paper", 5, limit_seed=1234).instances
+    assert sorted(random.Random(1234).sample(rows, 5), key=lambda row: int(row["goal"][1:])) == [
+        rows[instance.doc_id] for instance in drawn
+    ]
+    assert len(load_task("piqa", tmp_path, "olmo-paper", 90, limit_seed=1234).instances) == 50
+
+
+def test_the_gold_form_asks_for_right_answers_alone(data: Path, tmp_path: Path) -> None:
+    task = load_task("piqa_bpb", data, "olmo-inloop", None)
+    assert (task.name, task.primary_metric, task.unconditional) == ("piqa_bpb", "bits_per_byte", False)
+    whole = load_task("piqa", data, "olmo-inloop", None).instances
+    assert [i.continuations for i in task.instances] == [(i.continuations[i.label],) for i in whole]
+    write_requests(RequestsConfig(tasks="piqa_bpb,winogrande_bpb", data=data, output=tmp_path / "r"))
+    assert load_requests("piqa_bpb", tmp_path / "r", None).instances == task.instances
+    assert lines(tmp_path / "r/winogrande_bpb/requests.jsonl.gz")[0]["request"] == {
+        "context": "The river met the sea and sea", "continuation": " was salty .",
+    }  # fmt: skip
+    with pytest.raises(UserError, match="their bits per byte say nothing"):
+        load_task("piqa_bpb", data, "olmes-mcf", None)
+    with pytest.raises(UserError, match=r"unknown task 'piqua'.*did you mean piqa\?"):
+        load_task("piqua_bpb", data, "olmo-inloop", None)
+
+
+def test_one_task_under_two_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sst2").mkdir()
+    (tmp_path / "sst2" / "validation.jsonl").write_text('{"sentence": "good", "label": 1}\n')
+    with pytest.raises(UserError, match="a task is named twice in 'sst2,sst2'"):
+        write_requests(RequestsConfig(tasks="sst2,sst", data=tmp_path, output=tmp_path / "r", dialect="lm-eval"))

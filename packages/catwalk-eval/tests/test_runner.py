@@ -18,7 +18,7 @@ from catwalk_eval.errors import UserError
 from catwalk_eval.files import digest, digest_file, read_json
 from catwalk_eval.journal import Journal
 from catwalk_eval.predictions import rescore
-from catwalk_eval.requests import write_requests
+from catwalk_eval.requests import load_task, write_requests
 
 TASKS = "piqa,sciq,winogrande"
 
@@ -245,7 +245,7 @@ def test_units_of_the_plan_are_what_the_tokenised_requests_say(config: RunConfig
     write_requests(RequestsConfig(tasks="sciq", data=data, output=tmp_path / "r", tokenizer=config.model))
     written = gzip.decompress((tmp_path / "r" / "sciq" / "tokenized.jsonl.gz").read_bytes()).splitlines()
     encoder = runner.Encoder.load(config.model / "tokenizer.json", "separate")
-    task = runner.load_task("sciq", data, "olmo-inloop", None)
+    task = load_task("sciq", data, "olmo-inloop", None)
     prepared = runner.prepare(task, encoder, 128, 4096, None)
     units = [*prepared.conditional, *prepared.answer]
     loaded = [json.loads(line) for line in written]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from .command_line import make_app, run
-from .config import CompareConfig, MakeClozeConfig, RequestsConfig, RunConfig
+from .config import CompareConfig, FetchConfig, MakeClozeConfig, RequestsConfig, RunConfig
 
 app = make_app("catwalk-eval", "catwalk-eval", "Downstream evaluation by rank classification with correct statistics.")
 
@@ -33,6 +33,23 @@ def make_cloze_command(config: Annotated[MakeClozeConfig, Flat]) -> None:
     from .cloze import make_cloze
 
     make_cloze(config)
+    return None
+
+
+@app.command(name="fetch")
+def fetch_command(*tasks: str, config: Annotated[FetchConfig, Flat]) -> None:
+    """Fetch the records of built-in tasks from the Hugging Face hub; with --download, and never otherwise.
+
+    Parameters
+    ----------
+    tasks
+        Names of tasks.
+    """
+    if config.dry_run:
+        return print_plan("fetch", config)
+    from .fetch import fetch
+
+    fetch(tasks, config)
     return None
 
 

@@ -24,7 +24,7 @@ from .config import MakeClozeConfig
 from .errors import UserError
 from .files import atomic_artifact, atomic_write, digest_file, write_json
 from .provenance import recorded
-from .requests import SOURCE, json_object, json_rows
+from .records import SOURCE, json_object, json_rows
 
 CHOICES = 4
 DRAWS = 50  # draws for one piece before it is given up

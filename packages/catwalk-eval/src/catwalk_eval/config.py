@@ -55,23 +55,46 @@ class MakeClozeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FetchConfig:
+    """Settings of `catwalk-eval fetch`."""
+
+    output: Path
+    """Folder of task data; the records of a task are written to OUTPUT/TASK/source."""
+    download: bool = False
+    """Fetch from the Hugging Face hub (or HF_ENDPOINT); without this, say what would be fetched and stop."""
+    dry_run: bool = False
+    """Print the resolved plan as YAML and stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RequestsConfig:
     """Settings of `catwalk-eval requests`."""
 
     tasks: str
-    """Names of tasks, separated by commas."""
-    data: Path
-    """Folder with a sub-folder of task data for each task."""
+    """Names of tasks, or files of tasks of your own (.yaml, .py), separated by commas."""
     output: Path
     """Folder of requests to write."""
+    data: Path | None = None
+    """Folder with a sub-folder of task data for each task; not needed where a task's own file names its data."""
     dialect: str = "olmo-inloop"
     """Wording of the prompts; `catwalk-eval tasks` lists the dialects."""
+    shots: int = 0
+    """Examples before each question, the same for all questions of a task."""
+    shots_from: str | None = None
+    """Which examples: first (records of train or dev), seed (drawn from them), or a file of records (default: the
+    dialect's way; where it has none, seed)."""
+    seed: int = 1234
+    """Seed of drawn examples."""
+    split: str | None = None
+    """Records to ask: validation, test, train, dev (default: what the dialect reports)."""
     tokenizer: Path | None = None
     """tokenizer.json, or the folder it lies in: adds the tokenised form."""
     boundary: Boundary = "separate"
     """How context and continuation are tokenised: each by itself, or as one text."""
     limit: int | None = None
-    """Only the first so many instances of each task."""
+    """Only so many instances of each task: the first."""
+    limit_seed: int | None = None
+    """Draw the instances of --limit by this seed instead (1234 draws those of OLMo's paper and of OLMES)."""
     dry_run: bool = False
     """Print the resolved plan as YAML and stop."""
 
@@ -83,7 +106,7 @@ class RunConfig:
     model: Path
     """Model folder: config.json, *.safetensors, tokenizer.json."""
     tasks: str
-    """Names of tasks, separated by commas."""
+    """Names of tasks, or files of tasks of your own (.yaml, .py), separated by commas."""
     output: Path
     """Folder of predictions to write."""
     data: Path | None = None
@@ -92,6 +115,15 @@ class RunConfig:
     """Folder of requests (ours, or published dumps) to score as they stand, instead of --data."""
     dialect: str | None = None
     """Wording of the prompts (default: olmo-inloop); requests have theirs already."""
+    shots: int = 0
+    """Examples before each question, the same for all questions of a task; of published dumps, those that have them."""
+    shots_from: str | None = None
+    """Which examples: first (records of train or dev), seed (drawn from them), or a file of records (default: the
+    dialect's way; where it has none, seed)."""
+    seed: int = 1234
+    """Seed of drawn examples."""
+    split: str | None = None
+    """Records to ask: validation, test, train, dev (default: what the dialect reports)."""
     unigram: Path | None = None
     """unigram.json of a perplexity baseline: adds the unigram scorer as a baseline."""
     boundary: Boundary = "separate"
@@ -103,7 +135,9 @@ class RunConfig:
     batch_tokens: int | None = None
     """Tokens of a batch, cached context included (default: 4096 on a CPU, else 65536)."""
     limit: int | None = None
-    """Only the first so many instances of each task."""
+    """Only so many instances of each task: the first."""
+    limit_seed: int | None = None
+    """Draw the instances of --limit by this seed instead (1234 draws those of OLMo's paper and of OLMES)."""
     max_length: int | None = None
     """Longest input in tokens (default: what the model was made for)."""
     dry_run: bool = False

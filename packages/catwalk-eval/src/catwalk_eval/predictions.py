@@ -15,7 +15,8 @@ from .errors import UserError
 from .files import DAMAGE, atomic_write, open_read, read_json, write_json
 from .metrics import suite_average, task_metrics
 from .provenance import recorded
-from .requests import json_rows, task_description
+from .records import json_rows
+from .requests import task_description
 from .scores import Choices, Floats, Ints
 
 ROWS = "predictions.jsonl.gz"

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
+import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import RequestsConfig
+from .config import RequestsConfig, RunConfig
 from .errors import UserError
-from .files import atomic_artifact, atomic_write, digest_file, read_json, read_lines, write_json
+from .fields import render
+from .files import atomic_artifact, atomic_write, digest_file, write_json
+from .own_tasks import Found, check_metric, find_task
 from .prompts import DIALECTS, UNCONDITIONAL_CONTEXT
 from .provenance import recorded
-from .scores import METRICS
-from .task import UNCONDITIONAL_OFFSET, Cloze, Instance, Task, Wording, request_rows
-from .tasks import TASKS
+from .records import REFUSALS, json_object, json_rows, nearest, read_records, split_file, splits_of, unfit
+from .shots import Asked, choose
+from .task import UNCONDITIONAL_OFFSET, VALIDATION, Instance, Letters, Task, Wording, request_rows
+from .tasks import ALIASES, TASKS
 
 if TYPE_CHECKING:
     from .tokenize import Encoder
 
-SOURCE = "source/validation.jsonl.gz"
 ROWS = "requests.jsonl.gz"
-SHOTS = 0
-SPLIT = "validation"
+INLOOP = "olmo-inloop"
+GOLD_ONLY = "_bpb"  # behind a task's name
+NO_SHOTS = Asked()
+NOTHING: Mapping[str, Any] = {}
 log = logging.getLogger(__name__)
 
 
@@ -43,12 +48,22 @@ class TaskRequests:
     """Whether the text form has a twin of each request under the unconditional context."""
     source: Path
     source_digest: str
+    shots_source: Mapping[str, Any] | None = None
+    """Where the examples come from: how they were chosen, file, digest, seed."""
+    shots_path: Path | None = None
+    positive: int | None = None
+    """The choice that counts as positive in F1."""
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of the text form: all conditional ones, then their unconditional twins."""
+    def rows(self, *, clusters: bool = False) -> Iterator[dict[str, Any]]:
+        """Rows of the text form: all conditional ones, then their unconditional twins.
+
+        With ``clusters`` a row also names its instance's cluster, which the published dumps leave out.
+        """
         for unconditional in (False, True) if self.unconditional else (False,):
             for instance in self.instances:
-                yield from request_rows(instance, self.name, unconditional=unconditional)
+                more = {"cluster": instance.cluster} if clusters and instance.cluster is not None else {}
+                for row in request_rows(instance, self.name, unconditional=unconditional):
+                    yield row | more
 
     def description(self, boundary: str) -> dict[str, Any]:
         """What ``task.json`` says."""
@@ -56,8 +71,10 @@ class TaskRequests:
             "name": self.name,
             "dialect": self.dialect,
             "shots": self.shots,
+            "shots_source": self.shots_source,
             "split": self.split,
             "primary_metric": self.primary_metric,
+            "positive": self.positive,
             "boundary": boundary,
             "instances": len(self.instances),
             "requests": sum(len(instance.contexts) for instance in self.instances) * (2 if self.unconditional else 1),
@@ -75,43 +92,10 @@ def split_names(names: str) -> list[str]:
     return found
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """The mend for a misspelt name."""
-    near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
-
-
 def check_dialect(dialect: str) -> None:
     """An unknown dialect is a UserError with the nearest spelling."""
     if dialect not in DIALECTS:
         raise UserError(f"unknown dialect {dialect!r}", where="dialect", fix=nearest(dialect, list(DIALECTS)))
-
-
-def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """``(line, object)`` of a JSON Lines file; what is no JSON object is a UserError with its line."""
-    for number, line in read_lines(path):
-        if not line:
-            continue
-        try:
-            row = json.loads(line)
-            if b"\\u" in line:
-                json.dumps(row, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            what = "the line holds half a surrogate pair"
-            raise UserError(what, where=path, line=number, fix="mend or remove the line") from error
-        except (ValueError, RecursionError) as error:
-            raise UserError("not valid JSON", where=path, line=number, fix="mend or remove the line") from error
-        if not isinstance(row, dict):
-            raise UserError("the line is no JSON object", where=path, line=number, fix="mend or remove the line")
-        yield number, row
-
-
-def json_object(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds; anything else is a UserError."""
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError("the file holds no JSON object", where=path, fix="make it again")
-    return value
 
 
 def check_limit(limit: int | None) -> None:
@@ -120,126 +104,183 @@ def check_limit(limit: int | None) -> None:
         raise UserError(f"--limit is {limit}", where="limit", fix="give 1 or more")
 
 
-def check_metric(metric: object, where: Path) -> str:
-    """The name of a metric that decides; another one is a UserError with the nearest spelling."""
-    if not isinstance(metric, str) or metric not in METRICS:
-        raise UserError(f"unknown metric {metric!r}", where=where, fix=nearest(str(metric), METRICS))
-    return metric
-
-
-def own_task(folder: Path, description: Mapping[str, Any]) -> Task:
-    """The task that a ``task.json`` of task data declares; the same in every dialect."""
-    where = folder / "task.json"
-    if description.get("artifact") != "task":
+def worded(task: Task, dialect: str) -> Wording:
+    """The task's wording in a dialect; a task that the dialect does not have is a UserError."""
+    if dialect not in task.wordings:
         raise UserError(
-            "this task.json does not describe task data", where=where, fix="give a folder of requests as --requests"
+            f"{task.name} has no wording in {dialect}",
+            where="dialect",
+            fix=f"it has one in {', '.join(task.wordings)}",
         )
-    if description.get("format_version") != 1:
-        raise UserError(
-            f"format_version {description.get('format_version')!r} is not read", where=where, fix="make the task again"
-        )
-    if description.get("builder") != "cloze":
-        raise UserError(f"unknown builder {description.get('builder')!r}", where=where, fix="known: cloze")
-    for key in ("name", "context_field", "choices_field", "gold_field"):
-        if not isinstance(description.get(key), str):
-            raise UserError(f"{key} is missing, or no text", where=where, fix="see docs/artifacts.md, task data")
-    if not isinstance(description.get("domain_field", 0), str | None):
-        raise UserError("domain_field is missing, or no text", where=where, fix="see docs/artifacts.md, task data")
-    context, choices, gold = (description[f"{part}_field"] for part in ("context", "choices", "gold"))
-    name, domain = description["name"], description["domain_field"]
-    metric = check_metric(description.get("primary_metric"), where)
-    builder = Cloze(
-        context=lambda record: str(record[context]),
-        choices=lambda record: [str(choice) for choice in record[choices]],
-        gold=lambda record: int(record[gold]),
-        own_space=True,
-    )
-    wording = Wording(builder=builder, primary_metric=metric)
-    return Task(
-        name=name,
-        about=str(description.get("description", "")),
-        native_id="id",
-        extra=lambda record: {"id": record.get("id")} | ({} if domain is None else {"domain": str(record[domain])}),
-        domain=None if domain is None else lambda record: str(record[domain]),
-        wordings=dict.fromkeys(DIALECTS, wording),
-    )
+    return task.wordings[dialect]
 
 
-def load_task(name: str, data: Path, dialect: str, limit: int | None) -> TaskRequests:
-    """Instances of task ``name`` built from ``data/name``; every mistake in them is a UserError with its line."""
+def load_task(
+    name: str,
+    data: Path | None,
+    dialect: str,
+    limit: int | None,
+    *,
+    limit_seed: int | None = None,
+    shots: Asked = NO_SHOTS,
+    split: str | None = None,
+) -> TaskRequests:
+    """Instances of a task built from its records; every mistake in them is a UserError with its line.
+
+    ``name`` is that of a built-in task, of a folder of task data below ``data``, or the file of a task of the user's;
+    with ``_bpb`` behind it only the right answers are scored.
+    """
     check_dialect(dialect)
-    folder = data / name
-    if (folder / "task.json").is_file():
-        task = own_task(folder, json_object(folder / "task.json"))
-        if task.name != name:
-            raise UserError(
-                f"the folder is named {name} and its task {task.name}", where=folder, fix="give both the same name"
-            )
-    elif name in TASKS:
-        task = TASKS[name]
-    else:
-        own = sorted(path.parent.name for path in data.glob("*/task.json")) if data.is_dir() else []
-        raise UserError(f"unknown task {name!r}", where="tasks", fix=nearest(name, [*TASKS, *own]))
-    wording = task.wordings[dialect]
-    if wording.builder is None:
-        return load_published(name, folder / str(task.published) / ROWS, dialect, wording.primary_metric, limit)
-    source = folder / SOURCE
-    if not source.is_file():
-        raise UserError(f"the records of {name} are missing", where=source, fix="put the data set's records there")
+    (task, folder, files), gold_only = find_form(name, data)
+    wording = worded(task, dialect)
+    if gold_only and isinstance(wording.builder, Letters):
+        raise UserError(
+            f"the answers of {task.name} in {dialect} are letters; their bits per byte say nothing",
+            where="tasks",
+            fix="choose a dialect with answers as text",
+        )
+    chosen = split or wording.split
+    source = files.get(chosen) or (None if folder is None else split_file(folder, chosen))
+    if source is None:
+        published = None if folder is None or task.published is None else folder / task.published / ROWS
+        if published is not None and published.is_file() and not shots.count and chosen == VALIDATION:
+            return from_published(task, published, dialect, wording.primary_metric, limit)
+        raise no_records(task, folder, chosen, split, dialect)
+    examples = choose(task, dialect, folder, files, shots)
     instances: list[Instance] = []
-    for number, record in json_rows(source):
-        if limit is not None and len(instances) == limit:
-            break
+    for row, number, record in limited(source, limit, limit_seed):
         try:
-            instances.append(task.instance(record, len(instances), dialect))
-        except KeyError as error:
-            raise UserError(f"the record has no field {error}", where=source, line=number, fix="mend it") from error
-        except (ValueError, IndexError, TypeError) as error:
-            raise UserError(
-                f"the record does not fit {name}: {error}", where=source, line=number, fix="mend it"
-            ) from error
+            domain = None if task.domain is None else render(task.domain, record)
+            before = examples.before(record, domain)
+            instances.append(task.instance(record, row, dialect, before))
+        except REFUSALS as error:
+            raise unfit(error, task.name, source, number) from error
     if not instances:
         raise UserError("there are no records", where=source, fix="put the data set's records there")
-    return TaskRequests(
-        name=name,
+    requests = TaskRequests(
+        name=task.name,
         dialect=dialect,
-        shots=SHOTS,
-        split=SPLIT,
+        shots=examples.count,
+        split=chosen,
         primary_metric=wording.primary_metric,
         instances=tuple(instances),
-        unconditional=task.unconditional,
+        unconditional=task.unconditional and not isinstance(wording.builder, Letters),
         source=source,
         source_digest=digest_file(source),
+        shots_source=examples.source,
+        shots_path=examples.path,
+        positive=wording.positive,
+    )
+    return right_answers(requests) if gold_only else requests
+
+
+def find_form(name: str, data: Path | None) -> tuple[Found, bool]:
+    """The task that ``name`` means, and whether only its right answers are asked for."""
+    base = name.removesuffix(GOLD_ONLY)
+    if base == name or (data is not None and (data / name).is_dir()):
+        return find_task(name, data), False
+    return find_task(base, data), True
+
+
+def right_answers(requests: TaskRequests) -> TaskRequests:
+    """The task with its right answers alone, for their bits per byte."""
+    instances = tuple(
+        replace(
+            instance,
+            contexts=(instance.contexts[instance.label],),
+            continuations=(instance.continuations[instance.label],),
+            label=0,
+        )
+        for instance in requests.instances
+    )
+    return replace(
+        requests,
+        name=requests.name + GOLD_ONLY,
+        primary_metric="bits_per_byte",
+        instances=instances,
+        unconditional=False,
+        positive=None,
     )
 
 
-def load_published(name: str, path: Path, dialect: str, metric: str, limit: int | None, shots: int = 0) -> TaskRequests:
-    """Instances of a file of request rows in the shape of the published dumps."""
+def limited(source: Path, limit: int | None, seed: int | None) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """``(row from 0, line, record)`` of the records that are asked: all, the first, or as many drawn by a seed.
+
+    The draw is that of ``random.Random(seed).sample`` over all records (allenai/catwalk, OLMES).
+    """
+    if limit is None or seed is None:
+        for row, (number, record) in enumerate(islice(read_records(source), limit)):
+            yield row, number, record
+        return
+    records = list(read_records(source))
+    drawn = range(len(records)) if len(records) <= limit else random.Random(seed).sample(range(len(records)), limit)
+    for row in sorted(drawn):
+        yield row, *records[row]
+
+
+def no_records(task: Task, folder: Path | None, split: str, asked: str | None, dialect: str) -> UserError:
+    """The records of a split are not there."""
+    if folder is None:
+        return UserError(
+            f"where the records of {task.name} lie is not said", where="data", fix="give --data, or data: in its file"
+        )
+    there = splits_of(folder)
+    where = folder / "source" / f"{split}.jsonl.gz"
+    if not there:
+        return UserError(f"the records of {task.name} are missing", where=where, fix="put the data set's records there")
+    reason = f"the {split} records of {task.name} are missing"
+    if asked is None and split != VALIDATION:
+        reason += f", which {dialect} reports"
+    return UserError(reason, where=where, fix=f"put them there, or give --split ({', '.join(there)} is there)")
+
+
+def from_published(task: Task, path: Path, dialect: str, metric: str, limit: int | None) -> TaskRequests:
+    """A task whose records are not at hand, scored from its published requests."""
+    if dialect != INLOOP:
+        log.warning("%s: no records are at hand; its published requests are scored, worded as in %s", task.name, INLOOP)
+    return load_published(task.name, path, dialect, metric, limit)
+
+
+def load_published(
+    name: str, path: Path, dialect: str, metric: str, limit: int | None, about: Mapping[str, Any] = NOTHING
+) -> TaskRequests:
+    """Instances of a file of request rows in the shape of the published dumps; ``about`` is its ``task.json``."""
     if not path.is_file():
         raise UserError(f"the requests of {name} are missing", where=path, fix="put the published requests there")
     instances, unconditional = read_request_rows(path, limit)
     return TaskRequests(
         name=name,
         dialect=dialect,
-        shots=shots,
-        split=SPLIT,
+        shots=about.get("shots", 0),
+        split=about.get("split", VALIDATION),
         primary_metric=metric,
         instances=instances,
         unconditional=unconditional,
         source=path,
         source_digest=digest_file(path),
+        shots_source=about.get("shots_source"),
+        positive=about.get("positive"),
     )
 
 
-def load_requests(name: str, root: Path, limit: int | None) -> TaskRequests:
-    """Task ``name`` of a requests artifact (``root/name``) or of published dumps (``root/name/rc_0shot``)."""
+def load_requests(name: str, root: Path, limit: int | None, shots: int = 0) -> TaskRequests:
+    """Task ``name`` of a requests artifact (``root/name``) or of published dumps (``root/name/rc_{shots}shot``).
+
+    An artifact has its examples already; others than ``shots``, if that is not 0, are a UserError.
+    """
+    if not (root / name).is_dir():
+        name = ALIASES.get(name, name)
     if (root / name / ROWS).is_file():
         about = task_description(root / name / "task.json")
-        return load_published(
-            name, root / name / ROWS, about["dialect"], about["primary_metric"], limit, about["shots"]
-        )
-    folder = "rc_0shot"
-    if name in TASKS and TASKS[name].published is not None:
+        if shots not in (0, about["shots"]):
+            raise UserError(
+                f"the requests of {name} have {about['shots']} examples, {shots} are asked for",
+                where=root / name,
+                fix="leave --shots out",
+            )
+        return load_published(name, root / name / ROWS, about["dialect"], about["primary_metric"], limit, about)
+    folder = f"rc_{shots}shot"
+    if not shots and name in TASKS and TASKS[name].published is not None:
         folder = str(TASKS[name].published)
     path = root / name / folder / ROWS
     if not path.is_file():
@@ -251,14 +292,14 @@ def load_requests(name: str, root: Path, limit: int | None) -> TaskRequests:
     settings = json_object(config).get("task_config", {}) if config.is_file() else {}
     if not isinstance(settings, dict):
         raise UserError("task_config is no JSON object", where=config, fix="mend it")
-    metric, shots = settings.get("primary_metric"), settings.get("num_shots", 0)
+    metric, stated = settings.get("primary_metric"), settings.get("num_shots", shots)
     if metric is None:
         if name not in TASKS:
             raise UserError("the primary metric is not stated", where=config, fix="add task_config.primary_metric")
-        metric = TASKS[name].wordings["olmo-inloop"].primary_metric
-    if type(shots) is not int:
-        raise UserError(f"task_config.num_shots is {shots!r}", where=config, fix="give a whole number")
-    return load_published(name, path, "olmo-inloop", check_metric(metric, config), limit, shots)
+        metric = TASKS[name].wordings[INLOOP].primary_metric
+    if type(stated) is not int:
+        raise UserError(f"task_config.num_shots is {stated!r}", where=config, fix="give a whole number")
+    return load_published(name, path, INLOOP, check_metric(metric, config), limit, {"shots": stated})
 
 
 def task_description(path: Path) -> dict[str, Any]:
@@ -267,6 +308,9 @@ def task_description(path: Path) -> dict[str, Any]:
     if not isinstance(about.get("dialect"), str) or type(about.get("shots")) is not int:
         raise UserError("the file does not describe requests: dialect, shots", where=path, fix="make it again")
     check_metric(about.get("primary_metric"), path)
+    for key, kinds in (("split", str), ("shots_source", dict | None), ("positive", int | None)):
+        if not isinstance(about.get(key, VALIDATION if key == "split" else None), kinds):
+            raise UserError(f"{key} is {about[key]!r}", where=path, fix="make it again")
     return about
 
 
@@ -343,7 +387,7 @@ def instance_of(rows: Sequence[Mapping[str, Any]], path: Path, line: int | None)
             line=line,
             fix="mend its rows",
         )
-    domain = first["doc"].get("domain")
+    domain, cluster = first["doc"].get("domain"), first.get("cluster")
     return Instance(
         doc_id=first["doc_id"],
         native_id=first.get("native_id"),
@@ -352,6 +396,7 @@ def instance_of(rows: Sequence[Mapping[str, Any]], path: Path, line: int | None)
         continuations=tuple(row["request"]["continuation"] for row in rows),
         label=first["label"],
         domain=domain if isinstance(domain, str) else None,
+        cluster=cluster if isinstance(cluster, str) else None,
     )
 
 
@@ -373,6 +418,26 @@ def tokenized_rows(requests: TaskRequests, encoder: Encoder) -> Iterator[dict[st
                 }
 
 
+def load_tasks(config: RequestsConfig | RunConfig, dialect: str) -> list[TaskRequests]:
+    """The tasks that ``config`` names, built from their records."""
+    if config.limit_seed is not None and config.limit is None:
+        raise UserError("--limit-seed does nothing without --limit", where="limit-seed", fix="add --limit N")
+    shots = Asked(count=config.shots, source=config.shots_from, seed=config.seed)
+    tasks = [
+        load_task(
+            name, config.data, dialect, config.limit, limit_seed=config.limit_seed, shots=shots, split=config.split
+        )
+        for name in split_names(config.tasks)
+    ]
+    split_names(",".join(task.name for task in tasks))  # one task under two names
+    return tasks
+
+
+def input_files(tasks: Sequence[TaskRequests]) -> list[Path]:
+    """The files that the tasks were built from."""
+    return [path for task in tasks for path in (task.source, task.shots_path) if path is not None]
+
+
 def write_requests(config: RequestsConfig) -> list[TaskRequests]:
     """Write the requests artifact that ``config`` asks for; whole or not at all."""
     from .tokenize import Encoder, tokenizer_file
@@ -380,7 +445,7 @@ def write_requests(config: RequestsConfig) -> list[TaskRequests]:
     check_limit(config.limit)
     tokenizer = None if config.tokenizer is None else tokenizer_file(config.tokenizer)
     encoder = None if tokenizer is None else Encoder.load(tokenizer, config.boundary)
-    tasks = [load_task(name, config.data, config.dialect, config.limit) for name in split_names(config.tasks)]
+    tasks = load_tasks(config, config.dialect)
     with (
         atomic_artifact(config.output, "requests") as folder,
         recorded(
@@ -388,12 +453,12 @@ def write_requests(config: RequestsConfig) -> list[TaskRequests]:
             "requests",
             folder=folder,
             config=config,
-            inputs=[task.source for task in tasks] + ([] if tokenizer is None else [tokenizer]),
+            inputs=input_files(tasks) + ([] if tokenizer is None else [tokenizer]),
         ) as record,
     ):
         for task in tasks:
             with atomic_write(folder / task.name / ROWS) as stream:
-                for row in task.rows():
+                for row in task.rows(clusters=True):
                     stream.write(json.dumps(row).encode() + b"\n")
             if encoder is not None:
                 with atomic_write(folder / task.name / "tokenized.jsonl.gz") as stream:

@@ -19,11 +19,12 @@ from .errors import UserError
 from .files import PARTIAL, atomic_artifact, write_json
 from .journal import Journal
 from .models import ModelFolder, choose_device, load, look_at
+from .own_tasks import FILES
 from .predictions import ROWS, compute_metrics, write_rows
 from .progress import Progress
 from .prompts import UNCONDITIONAL_CONTEXT
 from .provenance import recorded
-from .requests import TaskRequests, check_limit, load_requests, load_task, split_names
+from .requests import INLOOP, TaskRequests, check_limit, input_files, load_requests, load_tasks, split_names
 from .tokenize import Encoder, Pair
 from .unigram import Unigram
 
@@ -191,17 +192,19 @@ def fill_rows(prepared: Prepared, scores: dict[Unit, Scored]) -> list[dict[str, 
     return filled
 
 
-def load_tasks(config: RunConfig) -> list[TaskRequests]:
+def tasks_of(config: RunConfig) -> list[TaskRequests]:
     """The instances of all tasks, from task data or from requests; impossible combinations are a UserError."""
-    if (config.data is None) == (config.requests is None):
+    named = all(name.endswith(FILES) for name in split_names(config.tasks))
+    if (config.data is None) == (config.requests is None) and not (named and config.requests is None):
         raise UserError("give either --data or --requests", fix="--data builds the requests, --requests reads them")
-    names = split_names(config.tasks)
-    if config.requests is not None:
-        if config.dialect is not None:
-            raise UserError("--dialect does nothing with --requests", where="dialect", fix="leave it out")
-        return [load_requests(name, config.requests, config.limit) for name in names]
-    assert config.data is not None
-    return [load_task(name, config.data, config.dialect or "olmo-inloop", config.limit) for name in names]
+    if config.requests is None:
+        return load_tasks(config, config.dialect or INLOOP)
+    stated: dict[str, object] = {"dialect": config.dialect, "shots-from": config.shots_from}
+    stated |= {"split": config.split, "limit-seed": config.limit_seed}
+    for name, value in stated.items():
+        if value is not None:
+            raise UserError(f"--{name} does nothing with --requests", where=name, fix="leave it out")
+    return [load_requests(name, config.requests, config.limit, config.shots) for name in split_names(config.tasks)]
 
 
 def run(config: RunConfig) -> dict[str, Any]:
@@ -210,7 +213,7 @@ def run(config: RunConfig) -> dict[str, Any]:
     for name, value in (("batch-tokens", config.batch_tokens), ("max-length", config.max_length)):
         if value is not None and value < 1:
             raise UserError(f"--{name} is {value}", where=name, fix="give 1 or more")
-    tasks = load_tasks(config)
+    tasks = tasks_of(config)
     folder = look_at(config.model)
     maximum_length = config.max_length or folder.maximum_length
     if maximum_length > folder.maximum_length:
@@ -234,7 +237,7 @@ def run(config: RunConfig) -> dict[str, Any]:
     dtype = str(model.dtype).removeprefix("torch.")
     scores_folder = config.output.with_name(config.output.name + ".scores" + PARTIAL)
     with atomic_artifact(config.output, "predictions") as output:
-        inputs = [task.source for task in tasks] + [folder.tokenizer]
+        inputs = [*input_files(tasks), folder.tokenizer]
         inputs += [] if config.unigram is None else [config.unigram]
         with recorded("catwalk-eval", "run", folder=output, config=config, inputs=inputs) as record:
             for task in prepared:

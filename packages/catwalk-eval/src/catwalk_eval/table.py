@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .task import Task
 
 IN_PERCENT = ("acc", "f1", "soft_score", "probability_mass")
 
@@ -148,11 +151,21 @@ def runs_table(comparison: Mapping[str, Any]) -> str:
 
 
 def tasks_table() -> str:
-    """The table that ``tasks`` prints: tasks, and the primary metric in each dialect."""
+    """The table that ``tasks`` prints: tasks, and the primary metric in each dialect (its split, if it is test)."""
     from .prompts import DIALECTS
     from .tasks import TASKS
 
     names = list(DIALECTS)
-    rows = [[task.name, *(task.wordings[name].primary_metric for name in names), task.about] for task in TASKS.values()]
+
+    def cell(task: Task, name: str) -> str:
+        wording = task.wordings.get(name)
+        if wording is None:
+            return "-"
+        return wording.primary_metric + ("" if wording.split == "validation" else f" ({wording.split})")
+
+    rows = [
+        [", ".join((task.name, *task.aliases)), *(cell(task, name) for name in names), task.about]
+        for task in TASKS.values()
+    ]
     origins = [f"{dialect.name}: {dialect.origin}" for dialect in DIALECTS.values()]
     return "\n".join([render(["task", *names, "about"], rows, left=len(names) + 2), "", *origins])

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from ..fields import Answer, Text
+from ..task import Cloze, Letters
 
-from ..task import Record
-
-
-def choice_texts(record: Record) -> Sequence[str]:
-    """The answers in the order of the record."""
-    texts: Sequence[str] = record["choices"]["text"]
-    return texts
+CHOICES = "choices.text"
+ANSWER = Answer(field="answerKey", labels="choices.label")
 
 
-def answer_index(record: Record) -> int:
-    """Position of ``answerKey`` among the labels; ValueError where it is none of them."""
-    labels: list[str] = list(record["choices"]["label"])
-    return labels.index(record["answerKey"])
+def cloze(context: Text) -> Cloze:
+    """The answers follow the context."""
+    return Cloze(context=context, choices=CHOICES, gold=ANSWER)
+
+
+def letters(question: Text, mark: str = " ") -> Letters:
+    """The answers are listed, their letters follow."""
+    return Letters(question=question, choices=CHOICES, gold=ANSWER, mark=mark)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from ..prompts import question
-from ..task import Cloze, Task, Wording
-from .lettered import answer_index, choice_texts
+from ..task import Hub, Task, Wording
+from .lettered import cloze, letters
+
+STEM = cloze("{question_stem}")
+QUESTION = cloze("Question: {question_stem}\nAnswer:")
 
 OPENBOOKQA = Task(
     name="openbookqa",
+    aliases=("openbook_qa",),
     about="elementary science questions",
     keep=("id",),
     native_id="id",
+    hub=Hub("allenai/openbookqa", "main", {"validation": "validation", "test": "test", "train": "train"}),
     wordings={
-        "olmo-paper": Wording(
-            builder=Cloze(context=lambda record: str(record["question_stem"]), choices=choice_texts, gold=answer_index),
-            primary_metric="acc_uncond",
-        ),
-        "olmo-inloop": Wording(
-            builder=Cloze(
-                context=lambda record: question(record["question_stem"]), choices=choice_texts, gold=answer_index
-            ),
-            primary_metric="acc_per_char",
-        ),
+        "olmo-paper": Wording(builder=STEM, primary_metric="acc_uncond"),
+        "olmo-inloop": Wording(builder=QUESTION, primary_metric="acc_per_char"),
+        "olmo-v1-inloop": Wording(builder=STEM, primary_metric="acc_per_char_bare"),
+        "olmes-cf": Wording(builder=QUESTION, primary_metric="acc_uncond", split="test"),
+        "olmes-mcf": Wording(builder=letters("Question: {question_stem}"), primary_metric="acc_raw", split="test"),
+        "lm-eval": Wording(builder=STEM, primary_metric="acc_per_char_bare", split="test"),
     },
 )

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from ..task import Cloze, Hub, Letters, Task, Wording
 
-from ..prompts import goal, question
-from ..task import Cloze, Task, Wording
-
-
-def builder(prompt: Callable[[str], str]) -> Cloze:
-    """The two dialects differ in the word before the goal."""
-    return Cloze(
-        context=lambda record: prompt(record["goal"]),
-        choices=lambda record: (record["sol1"], record["sol2"]),
-        gold=lambda record: int(record["label"]),
-    )
-
+WAYS = ("{sol1}", "{sol2}")
+QUESTION = Cloze(context="Question: {goal}\nAnswer:", choices=WAYS, gold="label")
+GOAL = Cloze(context="Goal: {goal}\nAnswer:", choices=WAYS, gold="label")
 
 PIQA = Task(
     name="piqa",
     about="which of two ways to do something works",
     index="index",
     native_id="index",
+    hub=Hub("baber/piqa", "default"),
     wordings={
-        "olmo-paper": Wording(builder=builder(question), primary_metric="acc_per_token"),
-        "olmo-inloop": Wording(builder=builder(goal), primary_metric="acc_per_char"),
+        "olmo-paper": Wording(builder=QUESTION, primary_metric="acc_per_token"),
+        "olmo-inloop": Wording(builder=GOAL, primary_metric="acc_per_char"),
+        "olmo-v1-inloop": Wording(builder=QUESTION, primary_metric="acc_per_char_bare"),
+        "olmes-cf": Wording(builder=GOAL, primary_metric="acc_per_char"),
+        "olmes-mcf": Wording(
+            builder=Letters(question="Goal: {goal}", choices=WAYS, gold="label"), primary_metric="acc_raw"
+        ),
+        "lm-eval": Wording(builder=QUESTION, primary_metric="acc_per_char_bare"),
     },
 )

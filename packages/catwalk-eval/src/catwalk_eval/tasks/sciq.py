@@ -1,27 +1,32 @@
 """SciQ: crowd-sourced science questions with a supporting paragraph (Welbl et al. 2017, arXiv 1707.06209).
 
 The right answer always comes last, so the majority-class baseline is 100 %: it measures the order, not the data.
+Where there is no paragraph, OLMo's older evaluators and lm-evaluation-harness begin with its line break nonetheless.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
-from ..prompts import question
-from ..task import Cloze, Record, Task, Wording
+from ..fields import Record
+from ..task import Cloze, Hub, Task, Wording
 
-
-def choices(record: Record) -> Sequence[str]:
-    """The distractors, then the right answer."""
-    return [record[key] for key in ("distractor1", "distractor2", "distractor3", "correct_answer")]
+CHOICES = ("{distractor1}", "{distractor2}", "{distractor3}", "{correct_answer}")
 
 
-BUILDER = Cloze(
-    context=lambda record: f"{record['support']}\n{question(record['question'])}".strip(),
-    choices=choices,
-    gold=lambda _: 3,
-    query=lambda record: str(record["question"]),
-)
+def prompt(record: Record) -> str:
+    """Paragraph and question."""
+    return f"{record['support']}\nQuestion: {record['question']}\nAnswer:"
+
+
+def cloze(context: Callable[[Record], str]) -> Cloze:
+    """The dialects differ in the white space that they cut."""
+    return Cloze(context=context, choices=CHOICES, gold=3, query="{question}")
+
+
+STRIPPED = cloze(lambda record: prompt(record).strip())
+SUPPORT_STRIPPED = cloze(lambda record: prompt({**record, "support": record["support"].strip()}))
+SUPPORT_LEFT_STRIPPED = cloze(lambda record: prompt({**record, "support": record["support"].lstrip()}))
 
 SCIQ = Task(
     name="sciq",
@@ -29,8 +34,12 @@ SCIQ = Task(
     index="index",
     native_id="index",
     extra=lambda record: {"source": record["support"]},
+    cluster="{support}",
+    hub=Hub("allenai/sciq", "default", {"validation": "validation", "test": "test", "train": "train"}),
     wordings={
-        "olmo-paper": Wording(builder=BUILDER, primary_metric="acc_raw"),
-        "olmo-inloop": Wording(builder=BUILDER, primary_metric="acc_raw"),
+        "olmo-paper": Wording(builder=STRIPPED, primary_metric="acc_raw"),
+        "olmo-inloop": Wording(builder=STRIPPED, primary_metric="acc_raw"),
+        "olmo-v1-inloop": Wording(builder=SUPPORT_STRIPPED, primary_metric="acc_raw"),
+        "lm-eval": Wording(builder=SUPPORT_LEFT_STRIPPED, primary_metric="acc_per_char_bare", split="test"),
     },
 )

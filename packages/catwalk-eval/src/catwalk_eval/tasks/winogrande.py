@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from ..task import Task, TwoContexts, Wording
+from ..fields import Answer, Record
+from ..task import Hub, Letters, Task, TwoContexts, Wording
 
-BUILDER = TwoContexts(
-    sentence=lambda record: str(record["sentence"]),
-    options=lambda record: (record["option1"], record["option2"]),
-    gold=lambda record: int(record["answer"]) - 1,
-)
+OPTIONS = ("{option1}", "{option2}")
+GOLD = Answer(field="answer", start=1)
+SENTENCE = TwoContexts(sentence="{sentence}", options=OPTIONS, gold=GOLD)
+
+
+def blank(record: Record) -> str:
+    """The sentence with a longer gap."""
+    return f"Fill in the blank: {record['sentence'].replace('_', '___')}"
+
 
 WINOGRANDE = Task(
     name="winogrande",
     about="which of two names fills a gap",
     index="index",
     unconditional=False,
+    hub=Hub("allenai/winogrande", "winogrande_xl"),
     wordings={
-        "olmo-paper": Wording(builder=BUILDER, primary_metric="acc_per_token"),
-        "olmo-inloop": Wording(builder=BUILDER, primary_metric="acc_raw"),
+        "olmo-paper": Wording(builder=SENTENCE, primary_metric="acc_per_token"),
+        "olmo-inloop": Wording(builder=SENTENCE, primary_metric="acc_raw"),
+        "olmo-v1-inloop": Wording(builder=SENTENCE, primary_metric="acc_raw"),
+        "olmes-cf": Wording(builder=SENTENCE, primary_metric="acc_raw"),
+        "olmes-mcf": Wording(builder=Letters(question=blank, choices=OPTIONS, gold=GOLD), primary_metric="acc_raw"),
+        "lm-eval": Wording(builder=SENTENCE, primary_metric="acc_raw"),
     },
 )
