@@ -1,6 +1,6 @@
 """Compare catwalk-eval with lm-evaluation-harness: prompts, log-probability of every request, accuracies.
 
-`python tools/parity_lm_eval.py --lm-eval PYTHON --work DIR [--instances N] [--shots N …] [TASK …]`, in the environment
+`python tools/parity_lm_eval.py --lm-eval PYTHON --work DIR [--instances N] [--shots N,…] [TASK …]`, in the environment
 that holds catwalk-eval; DATA_DIR names the real data.
 
 Both score the same records with the same small random model and its real tokenizer: the harness by its own templates,
@@ -314,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lm-eval", required=True, type=Path, help="Python with lm-eval")
     parser.add_argument("--work", required=True, type=Path, help="folder to work in; its content is replaced")
     parser.add_argument("--instances", type=int, default=25, help="of each task (and subject)")
-    parser.add_argument("--shots", type=int, nargs="*", default=[0, 2], help="numbers of examples to compare with")
+    parser.add_argument("--shots", default="0,2", help="numbers of examples to compare with, separated by commas")
     parser.add_argument("tasks", nargs="*", help=f"of {', '.join(TEMPLATES)} (default: all)")
     options = parser.parse_args(arguments)
     unknown = set(options.tasks) - set(TEMPLATES)
@@ -326,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = work / "model"
     make_model(model, data / "tokenizers" / "allenai_gpt-neox-olmo-dolma-v1_5.json")
     missed = 0
-    for shots in options.shots:
+    for shots in map(int, options.shots.split(",")):
         begin = time.perf_counter()
         tasks = [
             task for task in options.tasks or TEMPLATES if not (shots and len(RECORDS.get(task, range(99))) <= shots)

@@ -78,9 +78,24 @@ def test_a_seed_draws_one_set_for_all_questions_and_another_seed_another(data: P
     assert drawn != contexts(data, "lm-eval", count=3, source="seed", seed=8)
 
 
-def test_repeated_records_count_once(data: Path) -> None:
+def test_repeated_records_are_all_passed_over_where_a_question_is_one_of_them(data: Path) -> None:
     put(data / "piqa/source/train.jsonl.gz", [goal(1), goal(1), goal(1), goal(2)])
-    assert contexts(data, "lm-eval", count=1, source="first")[2].startswith("Question: goal 2 ")
+    shown = contexts(data, "lm-eval", count=2, source="first")
+    assert shown[0].startswith("Question: goal 1 \nAnswer: right 1\n\nQuestion: goal 1 \n")
+    put(data / "piqa/source/train.jsonl.gz", [goal(1), goal(1), goal(1), goal(2), goal(3)])
+    assert contexts(data, "lm-eval", count=2, source="first")[2].startswith(
+        "Question: goal 2 \nAnswer: left 2 \n\nQuestion: goal 3 \n"
+    )
+
+
+def test_a_question_among_examples_without_another_to_take_has_one_fewer(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MMLU's development questions are five a subject, and one of them is a validation question too."""
+    put(data / "piqa/source/train.jsonl.gz", [goal(1), goal(2)])
+    shown = contexts(data, "lm-eval", count=2, source="first")
+    assert [context.count("Question:") for context in shown] == [3, 3, 2]
+    assert "piqa: 1 instances are among the examples and have one fewer" in caplog.text
 
 
 def test_what_examples_were_shown_is_recorded_and_survives_the_requests_artifact(data: Path, tmp_path: Path) -> None:
@@ -132,7 +147,8 @@ def test_examples_of_a_subject_come_from_that_subject(tmp_path: Path) -> None:
         ("olmes-mcf", {"count": 5}, "chosen by hand.*--shots-from FILE"),
         ("lm-eval", {"count": 1, "source": "frist"}, "--shots-from is 'frist'.*first, seed, or a file"),
         ("lm-eval", {"count": 1, "source": "none.jsonl"}, r"no such file of examples \(none.jsonl\)"),
-        ("lm-eval", {"count": 20, "source": "first"}, "has 19 other examples, 20 are wanted.*line 3"),
+        ("olmes-cf", {"count": 5, "source": "seed"}, "chosen by hand.*--shots-from FILE"),
+        ("lm-eval", {"count": 21, "source": "first"}, r"there are 20 examples, 21 are wanted.*train\.jsonl\.gz"),
     ],
 )
 def test_examples_that_cannot_be_had_are_one_line(data: Path, dialect: str, asked: Any, message: str) -> None:

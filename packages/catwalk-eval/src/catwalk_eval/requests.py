@@ -148,15 +148,19 @@ def load_task(
         raise no_records(task, folder, chosen, split, dialect)
     examples = choose(task, dialect, folder, files, shots)
     instances: list[Instance] = []
+    fewer = 0
     for row, number, record in limited(source, limit, limit_seed):
         try:
             domain = None if task.domain is None else render(task.domain, record)
             before = examples.before(record, domain)
-            instances.append(task.instance(record, row, dialect, before))
+            fewer += len(before) < examples.count
+            instances.append(task.instance(record, row, dialect, "".join(before)))
         except REFUSALS as error:
             raise unfit(error, task.name, source, number) from error
     if not instances:
         raise UserError("there are no records", where=source, fix="put the data set's records there")
+    if fewer:
+        log.warning("%s: %d instances are among the examples and have one fewer", task.name, fewer)
     requests = TaskRequests(
         name=task.name,
         dialect=dialect,

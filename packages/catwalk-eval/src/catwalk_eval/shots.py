@@ -14,8 +14,10 @@ from .files import digest_file
 from .prompts import DIALECTS
 from .records import REFUSALS, SUFFIXES, read_records, split_file, splits_of, unfit
 from .task import Task
+from .tasks import TASKS
 
 SEED = 1234  # of OLMES and of lm-evaluation-harness
+Numbered = tuple[int, Record]
 SOURCES = ("train", "dev")  # splits that examples may come from, in this order
 
 
@@ -30,7 +32,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Candidates of one subject in order: one more than wanted, so that a question that is one of them does without."""
+    """Candidates of one subject in order, more than are wanted: a question that is one of them does without itself."""
 
     records: tuple[Record, ...]
     texts: tuple[str, ...]
@@ -45,18 +47,15 @@ class Shots:
     path: Path | None = None
     by_domain: Mapping[str | None, Chosen] = field(default_factory=dict)
 
-    def before(self, record: Record, domain: str | None) -> str:
-        """The text of the examples for a record, which is never its own; a ValueError where there are too few."""
+    def before(self, record: Record, domain: str | None) -> list[str]:
+        """The texts of the examples for a record, which is never its own: where the file has no other, one fewer."""
         if not self.count:
-            return ""
+            return []
         chosen = self.by_domain.get(domain)
         if chosen is None:
             raise ValueError(f"no examples of {domain!r} in {self.path}")
         texts = [text for other, text in zip(chosen.records, chosen.texts, strict=True) if other != record]
-        if len(texts) < self.count:
-            of = "" if domain is None else f" of {domain!r}"
-            raise ValueError(f"{self.path} has {len(texts)} other examples{of}, {self.count} are wanted")
-        return "".join(texts[: self.count])
+        return texts[: self.count]
 
 
 def choose(task: Task, dialect: str, folder: Path | None, files: Mapping[str, Path], asked: Asked) -> Shots:
@@ -73,7 +72,7 @@ def choose(task: Task, dialect: str, folder: Path | None, files: Mapping[str, Pa
     way = asked.source or task.wordings[dialect].shots
     if way is None and task.shots_file is not None:
         way = task.shots_file
-    if way is None and DIALECTS[dialect].curated_shots:
+    if way in (None, "first", "seed") and curated(task, dialect):
         raise UserError(
             f"the examples of {task.name} in {dialect} were chosen by hand and are not part of this package",
             where="shots",
@@ -83,6 +82,11 @@ def choose(task: Task, dialect: str, folder: Path | None, files: Mapping[str, Pa
     path, record = locate(task, folder, files, way)
     where = record | {"digest": digest_file(path), "seed": asked.seed if way == "seed" else None}
     return Shots(asked.count, where, path, by_domain(task, dialect, path, way, asked))
+
+
+def curated(task: Task, dialect: str) -> bool:
+    """Whether the dialect has examples of its own for a task; MMLU's are those of the data set."""
+    return DIALECTS[dialect].curated_shots and task.name in TASKS and task.wordings[dialect].shots is None
 
 
 def locate(task: Task, folder: Path | None, files: Mapping[str, Path], way: str) -> tuple[Path, dict[str, Any]]:
@@ -110,42 +114,47 @@ def locate(task: Task, folder: Path | None, files: Mapping[str, Path], way: str)
 
 
 def by_domain(task: Task, dialect: str, path: Path, way: str, asked: Asked) -> dict[str | None, Chosen]:
-    """The candidates of each domain; one more than wanted where the file has as many."""
-    domains: dict[str | None, list[tuple[int, Record]]] = {}
-    for number, record in read_records(path):
-        try:
-            domain = None if task.domain is None else render(task.domain, record)
-        except REFUSALS as error:
-            raise unfit(error, task.name, path, number) from error
-        taken = domains.setdefault(domain, [])
-        if way == "seed" or all(record != other for _, other in taken):
-            taken.append((number, record))
-        if way != "seed" and task.domain is None and len(taken) > asked.count:
-            break
-    return {
-        domain: Chosen(*zip(*spell(task, dialect, path, ordered(records, way, asked.seed), asked.count), strict=True))
-        for domain, records in domains.items()
-    }
+    """The candidates of each domain; a UserError where one has fewer than are wanted."""
+    domains: dict[str | None, list[Numbered]] = {}
+    records = read_records(path)
+    if task.domain is None:
+        domains[None] = list(records) if way == "seed" else enough(records, asked.count)
+    else:
+        for number, record in records:
+            try:
+                domains.setdefault(render(task.domain, record), []).append((number, record))
+            except REFUSALS as error:
+                raise unfit(error, task.name, path, number) from error
+    found = {}
+    for domain, taken in domains.items():
+        if len(taken) < asked.count:
+            of = "" if domain is None else f" of {domain!r}"
+            what = f"there are {len(taken)} examples{of}, {asked.count} are wanted"
+            raise UserError(what, where=path, fix="lower --shots")
+        order = random.Random(asked.seed).sample(taken, len(taken)) if way == "seed" else taken
+        chosen = enough(order, asked.count)
+        texts = tuple(spell(task, dialect, path, chosen))
+        found[domain] = Chosen(tuple(record for _, record in chosen), texts)
+    return found
 
 
-def ordered(records: list[tuple[int, Record]], way: str, seed: int) -> Iterable[tuple[int, Record]]:
-    """The records in the order in which they are taken."""
-    return random.Random(seed).sample(records, len(records)) if way == "seed" else records
-
-
-def spell(
-    task: Task, dialect: str, path: Path, records: Iterable[tuple[int, Record]], count: int
-) -> Iterator[tuple[Record, str]]:
-    """``(record, its text)`` of the first ``count + 1`` that differ."""
-    taken: list[Record] = []
+def enough(records: Iterable[Numbered], count: int) -> list[Numbered]:
+    """The first records, until ``count + 1`` of them differ; all where there are not so many."""
+    taken: list[Numbered] = []
+    seen: list[Record] = []
     for number, record in records:
-        if len(taken) > count:
-            return
-        if record in taken:
-            continue
+        taken.append((number, record))
+        if record not in seen:
+            seen.append(record)
+        if len(seen) > count:
+            break
+    return taken
+
+
+def spell(task: Task, dialect: str, path: Path, records: Iterable[Numbered]) -> Iterator[str]:
+    """The text of each record as an example."""
+    for number, record in records:
         try:
-            text = task.shot(record, dialect)
+            yield task.shot(record, dialect)
         except REFUSALS as error:
             raise unfit(error, task.name, path, number) from error
-        taken.append(record)
-        yield record, text
