@@ -4,12 +4,14 @@ import pytest
 import torch
 from continuing import continue_ids
 
+from olmo_model import generate as generation
 from olmo_model.completion import generate
 from olmo_model.config.commands import GenerateConfig
+from olmo_model.decoding import Decoder
 from olmo_model.errors import UserError
 from olmo_model.generate import Request, continue_all
 from olmo_model.model_folder import save_model
-from olmo_model.sampling import Sampling
+from olmo_model.sampling import Sampling, choose
 from olmo_model.speculation import Accepted
 
 PROMPT = [5, 9, 12, 40]
@@ -128,6 +130,41 @@ def test_guesses_change_no_token(make_model, batch_size, temperature, length):
     if length == 40 and temperature == 0:
         assert 0 < accepted.accepted <= accepted.guessed
         assert accepted.passes < without.passes
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("temperature", [0.0, 0.3])
+def test_behind_a_wrong_guess_nothing_is_chosen(make_model, monkeypatch, batch_size, temperature):
+    requests = [Request(ids=ids * 2, seed=4) for ids in RAGGED]
+    rows = []
+
+    def counted(logits, *rest):
+        rows.append(len(logits))
+        return choose(logits, *rest)
+
+    monkeypatch.setattr(generation, "choose", counted)
+    accepted, sampling = Accepted(), Sampling(temperature=temperature)
+    options = {"max_new_tokens": 40, "sampling": sampling, "batch_size": batch_size, "accepted": accepted}
+    continuations(make_model(max_sequence_length=64), requests, **options)
+    assert accepted.accepted < accepted.guessed
+    assert sum(rows) == accepted.passes + accepted.accepted
+
+
+def test_several_sequences_are_checked_in_few_rows(make_model):
+    """All of them get as many rows as the one with most guesses."""
+    requests = [Request(ids=(5, 6, 7, 8) * 3), Request(ids=(5,)), Request(ids=(9,))]
+    sizes = []
+
+    class Watched(Decoder):
+        def extend(self, ids):
+            sizes.append((len(ids), len(ids[0])))
+            return super().extend(ids)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation, "Decoder", Watched)
+        continuations(make_model(max_sequence_length=64), requests, max_new_tokens=40)
+    assert max(n * m for n, m in sizes if n > 1) <= generation.ROWS_OF_SEVERAL
+    assert max(m for n, m in sizes if n > 1) > 1
 
 
 def test_a_stop_id_ends_a_continuation_and_is_left_out(make_model):

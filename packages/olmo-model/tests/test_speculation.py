@@ -51,5 +51,14 @@ def test_wrong_guesses_bring_growing_pauses_until_enough_are_right():
     assert lookup.guess(9)
 
 
+def test_one_guess_that_was_right_is_enough_where_no_more_were_asked_for():
+    lookup = Lookup([4] * 6)
+    assert len(lookup.guess(1)) == 1
+    lookup.learn(1, 1)
+    assert lookup.guess(1) == [4]
+    lookup.learn(1, 0)
+    assert not lookup.guess(1)
+
+
 def test_short_sequences_have_no_guesses():
     assert Lookup([7]).guess(5) == Lookup([7] * 4).guess(5) == []

@@ -20,7 +20,9 @@ from .model import Transformer
 from .sampling import Sampling, choose, draws
 from .speculation import Accepted, Lookup
 
-ROWS_CHECKED = 16  # new tokens of all sequences in a pass; more take longer than they may save
+# New tokens of all sequences in a pass; more take longer than they may save. A pass of several sequences, which all get
+# as many rows, is worth little more than it costs without guesses.
+ROWS_OF_ONE, ROWS_OF_SEVERAL = 16, 8
 FinishReason = Literal["end", "stop", "length", "context"]
 
 
@@ -174,7 +176,8 @@ def continue_all(
 
 def guess(decoder: Decoder, group: Sequence[Running]) -> list[list[int]]:
     """Tokens that may come next in each sequence, as many as one pass takes and the cache has room for."""
-    most = min(ROWS_CHECKED // len(group), decoder.capacity - max(decoder.lengths[: len(group)])) - 1
+    rows = ROWS_OF_ONE if len(group) == 1 else ROWS_OF_SEVERAL
+    most = min(rows // len(group), decoder.capacity - max(decoder.lengths[: len(group)])) - 1
     return [running.lookup.guess(most) for running in group]
 
 

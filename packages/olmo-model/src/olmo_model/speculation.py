@@ -68,7 +68,7 @@ class Lookup:
 
     def learn(self, guessed: int, accepted: int) -> None:
         """How many of the last guesses were right."""
-        if accepted >= ENOUGH:
+        if guessed and accepted >= min(ENOUGH, guessed):
             self.reach = min(2 * self.reach if accepted == guessed else accepted + 1, MOST)
             self.pause = 0
         elif guessed:
