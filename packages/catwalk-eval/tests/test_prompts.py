@@ -322,3 +322,23 @@ def test_what_instances_share_is_their_cluster_and_mmlu_has_its_subject_as_domai
     assert long is not None
     assert long.startswith("sha256:")
     assert TASKS["sciq"].cluster_of(EMPTY_SUPPORT) is None
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_field_that_is_missing_or_of_another_kind_is_refused_by_its_name(name: str) -> None:
+    """Nothing of a record enters a prompt as the word None."""
+    fields = [key for key, value in RECORDS[name].items() if isinstance(value, str | list | dict)]
+    used = 0
+    for dialect in TASKS[name].wordings:
+        for key in fields:
+            whole = TASKS[name].instance(RECORDS[name], 0, dialect)
+            for wrong in (None, 5.5, [{}], {}):
+                try:
+                    other = TASKS[name].instance({**RECORDS[name], key: wrong}, 0, dialect)
+                except (KeyError, ValueError):
+                    used += 1
+                    continue
+                assert not any("None" in text or "{}" in text for text in (*other.contexts, *other.continuations))
+                if wrong != 5.5:
+                    assert (other.contexts, other.continuations) == (whole.contexts, whole.continuations)
+    assert used > 0

@@ -43,6 +43,22 @@ def written(value: Any, path: str) -> str:
     raise ValueError(f"{path} is {kind(value)}, not text")
 
 
+def text_of(record: Record, path: str) -> str:
+    """A field that is text; anything else is a ValueError."""
+    value = lookup(record, path)
+    if not isinstance(value, str):
+        raise ValueError(f"{path} is {kind(value)}, not text")
+    return value
+
+
+def number_of(record: Record, path: str) -> int:
+    """A field that is a whole number from 0; anything else is a ValueError."""
+    value = lookup(record, path)
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{path} is {value!r}, not a number from 0")
+    return value
+
+
 def kind(value: Any) -> str:
     """What a value is, in words."""
     names = {type(None): "null", bool: "true or false", list: "a list", dict: "an object", str: "text"}

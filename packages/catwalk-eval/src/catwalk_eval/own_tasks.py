@@ -13,7 +13,7 @@ from typing import Any
 
 from .command_line import load_yaml
 from .errors import UserError
-from .fields import Answer, Gold, Record, Text, Texts, kind, parts, render
+from .fields import Answer, Gold, Record, Text, Texts, kind, parts, render, text_of
 from .prompts import DIALECTS
 from .records import json_object, keys_of, nearest
 from .scores import METRICS
@@ -91,13 +91,6 @@ def described_task(folder: Path, description: Mapping[str, Any]) -> Task:
             check_metric(description.get("primary_metric"), where),
         ),
     )
-
-
-def text_of(record: Record, key: str) -> str:
-    """A field that is text."""
-    if not isinstance(record[key], str):
-        raise ValueError(f"{key} is {kind(record[key])}, not text")
-    return str(record[key])
 
 
 def in_every_dialect(builder: Builder, metric: str, **more: Any) -> dict[str, Wording]:

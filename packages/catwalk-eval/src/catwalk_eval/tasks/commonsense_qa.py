@@ -6,7 +6,7 @@ lettered form alone.
 
 from __future__ import annotations
 
-from ..fields import Record
+from ..fields import Record, text_of
 from ..prompts import QUESTION
 from ..task import Hub, Task, Wording
 from .lettered import cloze, letters
@@ -16,7 +16,7 @@ CLOZE = cloze(QUESTION)
 
 def stripped(record: Record) -> str:
     """The question without white space around it."""
-    return f"Question: {record['question'].strip()}"
+    return f"Question: {text_of(record, 'question').strip()}"
 
 
 COMMONSENSE_QA = Task(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..fields import Record
+from ..fields import Record, text_of
 from ..task import Cloze, Hub, Task, Wording
 
 CONNECTIVE = {"cause": "because", "effect": "therefore"}
@@ -15,14 +15,15 @@ CONNECTIVE = {"cause": "because", "effect": "therefore"}
 
 def context(record: Record) -> str:
     """The premise without its full stop, and the connective that the question asks for."""
-    if record["question"] not in CONNECTIVE:
-        raise ValueError(f"question is {record['question']!r}, neither cause nor effect")
-    return f"{record['premise'].strip()[:-1]} {CONNECTIVE[record['question']]}"
+    asked = text_of(record, "question")
+    if asked not in CONNECTIVE:
+        raise ValueError(f"question is {asked!r}, neither cause nor effect")
+    return f"{text_of(record, 'premise').strip()[:-1]} {CONNECTIVE[asked]}"
 
 
 def choices(record: Record) -> Sequence[str]:
     """Both alternatives with their first letter in lower case, since they go on in the sentence."""
-    return [text[:1].lower() + text[1:] for text in (record["choice1"], record["choice2"])]
+    return [text[:1].lower() + text[1:] for text in (text_of(record, "choice1"), text_of(record, "choice2"))]
 
 
 def spaced(record: Record) -> Sequence[str]:

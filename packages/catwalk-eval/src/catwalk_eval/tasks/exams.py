@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from ..fields import Answer, Record, render_all
+from ..fields import Answer, Record, render_all, text_of
 from ..prompts import QUESTION
 from ..task import Cloze, Hub, Task, Wording
 
@@ -36,7 +36,8 @@ def listed(record: Record) -> str:
     """Passage, question and its options; the options themselves are scored, not their letters."""
     options = render_all("options", record)
     lines = "".join(f"{letter}. {option}\n" for letter, option in zip("ABCD", options, strict=False))
-    return f"Passage: {record['context']}\nQuestion: {record['question']}\nChoices:\n{lines}Answer:"
+    passage, question = text_of(record, "context"), text_of(record, "question")
+    return f"Passage: {passage}\nQuestion: {question}\nChoices:\n{lines}Answer:"
 
 
 LOGIC = Cloze(context=listed, choices="options", gold=Answer(field="label", labels=("a", "b", "c", "d")))
@@ -59,7 +60,7 @@ OPTION = re.compile(r"[abcd] \) .*?, |e \) .*?$")
 
 def options(record: Record) -> list[str]:
     """The options of ``a ) 38 , b ) 27.675 , …``; a comma in one ends it, as in the harnesses."""
-    return [found[4:].rstrip(" ,") for found in OPTION.findall(record["options"])]
+    return [found[4:].rstrip(" ,") for found in OPTION.findall(text_of(record, "options"))]
 
 
 NUMBERS = Cloze(

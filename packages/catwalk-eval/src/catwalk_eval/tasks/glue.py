@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ..fields import Gold, Record, Text
+from ..fields import Gold, Record, Text, render, text_of
 from ..task import Cloze, Hub, Task, Wording
 
 SPACE_BEFORE = re.compile(r" (['.,])")
@@ -28,8 +28,10 @@ def detokenized(template: str) -> Callable[[Record], str]:
     """A template whose sentences are detokenised first."""
 
     def text(record: Record) -> str:
-        fields = {key: detokenize(record[key]) for key in ("sentence", "sentence1", "sentence2") if key in record}
-        return template.format_map(fields)
+        fields = {
+            key: detokenize(text_of(record, key)) for key in ("sentence", "sentence1", "sentence2") if key in record
+        }
+        return render(template, fields)
 
     return text
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ..fields import Record
+from ..fields import Record, render_all, text_of
 from ..task import Cloze, Hub, Letters, Task, Wording
 
 TITLE = re.compile(r"\.? \[title\]")
@@ -34,28 +34,21 @@ def unmarked(text: str) -> str:
 
 def context(record: Record) -> str:
     """Activity, and what has happened."""
-    return f"{record['activity_label']}: {record['ctx_a']} {record['ctx_b'].capitalize()}"
-
-
-def endings(record: Record) -> list[str]:
-    """The endings as they stand."""
-    found = record["endings"]
-    if not isinstance(found, list | tuple):
-        raise ValueError("endings is no list")
-    return list(found)
+    activity, before, begun = (text_of(record, key) for key in ("activity_label", "ctx_a", "ctx_b"))
+    return f"{activity}: {before} {begun.capitalize()}"
 
 
 def cloze(cleaning: Callable[[str], str]) -> Cloze:
     """The endings follow the context, each cleaned by itself."""
     return Cloze(
         context=lambda record: cleaning(context(record)),
-        choices=lambda record: [cleaning(ending) for ending in endings(record)],
+        choices=lambda record: [cleaning(ending) for ending in render_all("endings", record)],
         gold="label",
     )
 
 
 LETTERS = Letters(
-    question=context, choices=endings, gold="label", lead="Choose the best continuation:\n", clean=clean_one_stop
+    question=context, choices="endings", gold="label", lead="Choose the best continuation:\n", clean=clean_one_stop
 )
 
 HELLASWAG = Task(

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..fields import Record
+from ..fields import Record, text_of
 from ..task import Cloze, Hub, Letters, Task, Wording
 
 
 def about(template: str) -> Callable[[Record], str]:
     """A first line with the subject in words."""
-    return lambda record: template.format(subject=record["subject"].replace("_", " "))
+    return lambda record: template.format(subject=text_of(record, "subject").replace("_", " "))
 
 
 def asked(before: str) -> Callable[[Record], str]:
     """The question without white space around it."""
-    return lambda record: before + record["question"].strip()
+    return lambda record: before + text_of(record, "question").strip()
 
 
 QUESTIONS = about("The following are multiple choice questions (with answers) about {subject}.\n\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..fields import Record
+from ..fields import Record, text_of
 from ..task import Cloze, Hub, Task, Wording
 
 CHOICES = ("{distractor1}", "{distractor2}", "{distractor3}", "{correct_answer}")
@@ -16,7 +16,7 @@ CHOICES = ("{distractor1}", "{distractor2}", "{distractor3}", "{correct_answer}"
 
 def prompt(record: Record) -> str:
     """Paragraph and question."""
-    return f"{record['support']}\nQuestion: {record['question']}\nAnswer:"
+    return f"{text_of(record, 'support')}\nQuestion: {text_of(record, 'question')}\nAnswer:"
 
 
 def cloze(context: Callable[[Record], str]) -> Cloze:
@@ -25,8 +25,8 @@ def cloze(context: Callable[[Record], str]) -> Cloze:
 
 
 STRIPPED = cloze(lambda record: prompt(record).strip())
-SUPPORT_STRIPPED = cloze(lambda record: prompt({**record, "support": record["support"].strip()}))
-SUPPORT_LEFT_STRIPPED = cloze(lambda record: prompt({**record, "support": record["support"].lstrip()}))
+SUPPORT_STRIPPED = cloze(lambda record: prompt({**record, "support": text_of(record, "support").strip()}))
+SUPPORT_LEFT_STRIPPED = cloze(lambda record: prompt({**record, "support": text_of(record, "support").lstrip()}))
 
 SCIQ = Task(
     name="sciq",

@@ -7,7 +7,7 @@ Catwalk's ``tasks_lm.py`` (olmo-paper); OLMo's own evaluators (olmo-v1-inloop); 
 
 from __future__ import annotations
 
-from ..fields import Record
+from ..fields import Record, number_of, text_of
 from ..task import Hub, Task, Wording
 from .glue import RAW, detokenize, words
 
@@ -34,9 +34,12 @@ COMMITMENT_BANK = Task(
 
 def same_sense(record: Record) -> str:
     """Two sentences, and the word as it stands in the first."""
-    word = record["sentence1"][record["start1"] : record["end1"]]
+    first, second = text_of(record, "sentence1"), text_of(record, "sentence2")
+    word = first[number_of(record, "start1") : number_of(record, "end1")]
+    if not word:
+        raise ValueError("start1 and end1 are no word of sentence1")
     return (
-        f"Sentence 1: {record['sentence1']}\nSentence 2: {record['sentence2']}\n"
+        f"Sentence 1: {first}\nSentence 2: {second}\n"
         f"Question: Is the word '{word}' used in the same way in the two sentences above?\nAnswer:"
     )
 
@@ -56,13 +59,14 @@ WIC = Task(
 
 def pronoun(record: Record) -> str:
     """The passage with its pronoun marked; ``span2_index`` counts words."""
-    text, marked = record["text"], record["span2_text"]
-    before = " ".join(text.split()[: record["span2_index"]])
+    text, marked = text_of(record, "text"), text_of(record, "span2_text")
+    before = " ".join(text.split()[: number_of(record, "span2_index")])
     after = text[len(before) + len(marked) + 1 :]
     passage = detokenize(f"{before} *{marked}*{after}")
+    name = text_of(record, "span1_text")
     return (
         f"Passage: {passage}\n"
-        f'Question: In the passage above, does the pronoun "*{marked}*" refer to "*{record["span1_text"]}*"?\nAnswer:'
+        f'Question: In the passage above, does the pronoun "*{marked}*" refer to "*{name}*"?\nAnswer:'
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..fields import Answer, Record
+from ..fields import Answer, Record, text_of
 from ..task import Hub, Letters, Task, TwoContexts, Wording
 
 OPTIONS = ("{option1}", "{option2}")
@@ -12,7 +12,7 @@ SENTENCE = TwoContexts(sentence="{sentence}", options=OPTIONS, gold=GOLD)
 
 def blank(record: Record) -> str:
     """The sentence with a longer gap."""
-    return f"Fill in the blank: {record['sentence'].replace('_', '___')}"
+    return f"Fill in the blank: {text_of(record, 'sentence').replace('_', '___')}"
 
 
 WINOGRANDE = Task(
