@@ -74,6 +74,22 @@ def test_hellaswag_is_scored_from_its_published_requests(evaluation: Path, caplo
         assert task.primary_metric == "acc_per_char"
     assert load_task("hellaswag", evaluation, "olmo-paper", None).primary_metric == "acc_per_token"
     assert "worded as in olmo-inloop" in caplog.text
+    gold = load_task("hellaswag_bpb", evaluation, "olmo-inloop", 2)
+    assert (gold.name, [len(instance.contexts) for instance in gold.instances]) == ("hellaswag_bpb", [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("dialect", "options"),
+    [
+        ("olmes-mcf", {}),
+        ("olmo-inloop", {"shots": Asked(count=5)}),
+        ("olmo-inloop", {"split": "test"}),
+        ("olmo-inloop", {"limit_seed": 3}),
+    ],
+)
+def test_published_requests_stand_in_for_nothing_else(evaluation: Path, dialect: str, options: Any) -> None:
+    with pytest.raises(UserError, match="the records of hellaswag are missing"):
+        load_task("hellaswag", evaluation, dialect, 2, **options)
 
 
 @pytest.mark.parametrize("name", DUMPED)

@@ -143,9 +143,11 @@ def load_task(
     source = files.get(chosen) or (None if folder is None else split_file(folder, chosen))
     if source is None:
         published = None if folder is None or task.published is None else folder / task.published / ROWS
-        if published is not None and published.is_file() and not shots.count and chosen == VALIDATION:
-            return from_published(task, published, dialect, wording.primary_metric, limit)
-        raise no_records(task, folder, chosen, split, dialect)
+        stands_in = chosen == VALIDATION and not shots.count and limit_seed is None
+        if published is None or not published.is_file() or not stands_in or isinstance(wording.builder, Letters):
+            raise no_records(task, folder, chosen, split, dialect)
+        requests = from_published(task, published, dialect, wording.primary_metric, limit)
+        return right_answers(requests) if gold_only else requests
     examples = choose(task, dialect, folder, files, shots)
     instances: list[Instance] = []
     fewer = 0
