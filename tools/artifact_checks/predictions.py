@@ -12,7 +12,8 @@ from artifact_checks.perplexity import check_interval
 from artifact_checks.reading import close, load, only, rows
 from artifact_checks.report import Options, Report
 
-NAMES = ("predictions.jsonl.gz", "task.json")
+NAMES = ("predictions.jsonl.gz", "task.json", "requests.jsonl.gz")
+ADDED = ("characters_bare", "bytes_bare", "cluster")  # to rows by format version 2
 
 
 def check_predictions(folder: Path, report: Report, options: Options) -> str:
@@ -31,7 +32,7 @@ def check_predictions(folder: Path, report: Report, options: Options) -> str:
     for task in tasks:
         about = load(folder / task / "task.json", "requests_task", report)
         scores = Scores(None if about is None else about.get("positive"))
-        read_predictions(folder / task / "predictions.jsonl.gz", scores, report)
+        read_predictions(folder / task / "predictions.jsonl.gz", scores, report, manifest["format_version"])
         total += scores.requests
         found = {"instances": scores.instances, "requests": scores.requests}
         report.equal(path, f"counts of {task}", manifest["counts"].get(task), found)
@@ -92,7 +93,7 @@ def shared(values: list[float]) -> list[float]:
     return [1 / values.count(best) if value == best else 0.0 for value in values]
 
 
-def read_predictions(path: Path, scores: Scores, report: Report) -> None:
+def read_predictions(path: Path, scores: Scores, report: Report, version: int) -> None:
     """Fill the sums from the rows."""
     seen: set[int] = set()
     for number, group in grouped(rows(path, "prediction", report)):
@@ -103,6 +104,9 @@ def read_predictions(path: Path, scores: Scores, report: Report) -> None:
         for offset, row in enumerate(group):
             if not row["characters"] <= row["bytes"] <= 4 * row["characters"]:
                 report.problem(path, f"{row['bytes']} bytes cannot be {row['characters']} characters", number + offset)
+            missing = [key for key in ADDED if key not in row] if version > 1 else []
+            if missing:
+                report.problem(path, f"{missing[0]} is missing", number + offset)
         label = group[0]["label"]
         scores.choices[len(group)] += 1
         scores.labels[label] += 1

@@ -272,6 +272,7 @@ PREDICTIONS: list[Damage] = [
     ("tie broken", metric("acc_raw", 1.0), METRICS, None, "quiz: acc_raw is 1.0, but the predictions give 0.75"),
     ("per token", metric("acc_per_token", 0.5), METRICS, None, "quiz: acc_per_token is 0.5"),
     ("unconditional", metric("acc_uncond", 0.25), METRICS, None, "quiz: acc_uncond is 0.25"),
+    ("version", manifest(lambda m: m.update(format_version=2)), P, 1, "characters_bare is missing"),
     ("bare", metric("acc_per_char_bare", 0.5), METRICS, None, "quiz: acc_per_char_bare is 0.5"),
     ("soft", metric("soft_score", 0.5), METRICS, None, "quiz: soft_score is 0.5"),
     (

@@ -54,7 +54,6 @@ def test_clusters_widen_the_interval_and_turn_together(tmp_path: Path) -> None:
     assert shared["difference"] == alone["difference"]
     assert shared["interval"] == "bonett-price, clustered"
     assert shared["high"] - shared["low"] > alone["high"] - alone["low"]
-    # sums of the clusters: 5, 5, 2 for a; 2 more cancel to 0 in one cluster and leave ... of one sign
     assert shared["p_value"] > alone["p_value"]
 
 
@@ -81,6 +80,23 @@ def test_many_runs_are_adjusted_for_pairs_and_tasks(tmp_path: Path) -> None:
     table = comparison_table(result)
     assert "m0" in table.splitlines()[0]
     assert "mean over tasks" in table
+
+
+def test_means_over_domains_are_compared_with_an_interval_of_their_own(tmp_path: Path) -> None:
+    domains = ["a"] * 40 + ["b"] * 10
+    a, b = [True] * 30 + [False] * 20, [True] * 20 + [False] * 30
+    runs = [
+        write_predictions(tmp_path / name, {"quiz": answers(rights, domain=domains, cluster=domains)}, name=name)
+        for name, rights in (("x", a), ("y", b))
+    ]
+    (row,) = compare(runs, CompareConfig())["rows"]
+    assert (row["difference"], row["low"]) == (0.2, None)  # two clusters say nothing of a third
+    macro = row["macro"]
+    assert (macro["domains"], macro["a"], macro["b"]) == (2, 0.375, 0.25)
+    assert macro["difference"] == pytest.approx(0.125)
+    assert macro["standard_error"] == pytest.approx((0.25 * 0.75 / 39) ** 0.5 / 2)  # in b nothing differs
+    assert macro["low"] < 0.125 < macro["high"]
+    assert "mean of 2 domains" in comparison_table(compare(runs, CompareConfig()))
 
 
 def test_runs_of_one_model_are_told_apart(tmp_path: Path) -> None:

@@ -256,6 +256,14 @@ def test_instances_of_one_cluster_count_less() -> None:
     assert together["high"] - together["low"] > 2 * (alone["high"] - alone["low"])
 
 
+def test_where_nothing_is_chosen_only_the_right_answer_is_measured() -> None:
+    rows = [row(0, -4 * math.log(2), doc_id=doc_id, bytes=8) for doc_id in range(12)]
+    metrics = task_metrics(ABOUT | {"primary_metric": "bits_per_byte"}, choices_of(rows))
+    assert set(metrics["metrics"]) == {"bits_per_byte", "probability_mass"}
+    assert metrics["metrics"]["bits_per_byte"]["value"] == pytest.approx(0.5)
+    assert (metrics["chance_p_value"], metrics["predicted"]) == (None, {})
+
+
 def test_the_suite_average_is_the_mean_of_primary_metrics() -> None:
     def entry(rights: list[bool], primary: str = "acc_raw") -> dict[str, Any]:
         return task_metrics(ABOUT | {"primary_metric": primary}, right_and_wrong(rights))

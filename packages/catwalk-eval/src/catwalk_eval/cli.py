@@ -10,7 +10,15 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from .command_line import make_app, run
-from .config import CompareConfig, FetchConfig, MakeClozeConfig, RequestsConfig, RunConfig
+from .config import (
+    CompareConfig,
+    ExportConfig,
+    FetchConfig,
+    MakeClozeConfig,
+    ReportConfig,
+    RequestsConfig,
+    RunConfig,
+)
 
 app = make_app("catwalk-eval", "catwalk-eval", "Downstream evaluation by rank classification with correct statistics.")
 
@@ -104,6 +112,34 @@ def compare_command(*runs: Path, config: Annotated[CompareConfig | None, Flat] =
     from .table import comparison_table
 
     print(comparison_table(compare(runs, config or CompareConfig())))
+
+
+@app.command(name="report")
+def report_command(*runs: Path, config: Annotated[ReportConfig | None, Flat] = None) -> None:
+    """Show runs: scores, comparison, learning curves over checkpoints, published figures; as a page with every item.
+
+    Parameters
+    ----------
+    runs
+        Folders that `catwalk-eval run` wrote, or folders of such folders.
+    """
+    from .report import report
+
+    print(report(runs, config or ReportConfig()))
+
+
+@app.command(name="export")
+def export_command(run_folder: Path, /, config: Annotated[ExportConfig, Flat]) -> None:
+    """Write a run in lm-evaluation-harness's layout: results_TIME.json and samples_TASK_TIME.jsonl.
+
+    Parameters
+    ----------
+    run_folder
+        Folder that `catwalk-eval run` wrote.
+    """
+    from .lm_eval_layout import export
+
+    export(run_folder, config)
 
 
 @app.command(name="tasks")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,34 +25,14 @@ from .intervals import (
     student,
     t_p_value,
 )
-from .predictions import read_choices, read_manifest
+from .metrics import domain_spreads, domains_of
+from .predictions import Run, load_runs
 from .provenance import recorded
-from .requests import task_description
 from .scores import ACCURACIES, SHARES, Choices, Value, applies, positive_index, value_of
 from .statistics import difference_multiples, holm, sign_flip_p_value
 
 VERSION = 2
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A predictions artifact: where it lies, what its manifest says, and a name that no other run here has."""
-
-    root: Path
-    manifest: Mapping[str, Any]
-    name: str
-
-
-def load_runs(roots: Sequence[Path]) -> list[Run]:
-    """Predictions artifacts by folder. Runs of equal model names are told apart by their folders."""
-    manifests = [read_manifest(root) for root in roots]
-    models = [str(manifest["model"]["name"]) for manifest in manifests]
-    named = []
-    for root, model in zip(roots, models, strict=True):
-        same = models.count(model) > 1
-        named.append(f"{model} ({root})" if same else model)
-    return [Run(*run) for run in zip(roots, manifests, named, strict=True)]
 
 
 def compare(roots: Sequence[Path], config: CompareConfig) -> dict[str, Any]:
@@ -74,26 +54,19 @@ def compare(roots: Sequence[Path], config: CompareConfig) -> dict[str, Any]:
     return result
 
 
-def comparison(runs: Sequence[Run], config: CompareConfig) -> dict[str, Any]:
-    """What ``compare`` says."""
-    columns: dict[tuple[int, str], tuple[Mapping[str, Any], Choices]] = {}
-
-    def read(number: int, task: str) -> tuple[Mapping[str, Any], Choices]:
-        if (number, task) not in columns:
-            run = runs[number]
-            about = task_description(run.root / task / "task.json")
-            columns[number, task] = about, read_choices(run.root, task, run.manifest)
-        return columns[number, task]
-
+def comparison(runs: Sequence[Run], config: CompareConfig, skipped: list[str] | None = None) -> dict[str, Any]:
+    """What ``compare`` says. With ``skipped``, what cannot be compared is named there and left out."""
     rows: list[dict[str, Any]] = []
     suites: list[dict[str, Any]] = []
     numbers = range(len(runs))
     for a, b in combinations(numbers, 2) if config.pairs == "all" else ((a, 0) for a in numbers[1:]):
         found = []
-        for task in common_tasks(runs[a], runs[b]):
-            left, right = read(a, task), read(b, task)
-            check_same(task, runs[a], runs[b], left, right)
-            found.append(compare_task(task, (runs[a], runs[b]), (left, right), config.metric))
+        with passing(skipped):
+            for task in common_tasks(runs[a], runs[b]):
+                with passing(skipped):
+                    left, right = runs[a].task(task), runs[b].task(task)
+                    check_same(task, runs[a], runs[b], left, right)
+                    found.append(compare_task(task, (runs[a], runs[b]), (left, right), config.metric))
         rows += [{"run_a": a, "run_b": b, **row} for row, _ in found]
         suite = suite_difference(found)
         if suite is not None:
@@ -106,6 +79,17 @@ def comparison(runs: Sequence[Run], config: CompareConfig) -> dict[str, Any]:
         suite["p_value_holm"] = adjusted.get(number)
     models = [{**dict(run.manifest["model"]), "name": run.name} for run in runs]
     return {"format_version": VERSION, "runs": models, "confidence": CONFIDENCE, "rows": rows, "suites": suites}
+
+
+@contextmanager
+def passing(skipped: list[str] | None) -> Iterator[None]:
+    """A user's mistake is named in ``skipped`` and passed over; without it, it is raised."""
+    try:
+        yield
+    except UserError as error:
+        if skipped is None:
+            raise
+        skipped.append(str(error))
 
 
 def common_tasks(a: Run, b: Run) -> list[str]:
@@ -188,8 +172,34 @@ def compare_task(
         "p_value": p,
         "test": test,
         "detectable_difference": detectable_difference(found.standard_error),
+        "macro": macro_difference(a, b, choices) if name in ACCURACIES else None,
     }
     return row, found
+
+
+def macro_difference(a: Value, b: Value, choices: Choices) -> dict[str, Any] | None:
+    """Difference of the means over domains, None where the rows name none. Domains are independent; variances add."""
+    domains = domains_of(choices)
+    if not domains:
+        return None
+    spreads = domain_spreads(a.parts - b.parts, choices, domains)
+    variance, degrees = combined([one.variance for one in spreads], [one.degrees for one in spreads])
+    means = [
+        math.fsum(math.fsum(side.parts[members]) / len(members) for members in domains.values()) / len(domains)
+        for side in (a, b)
+    ]
+    value, error = means[0] - means[1], math.sqrt(variance)
+    half = quantile(degrees) * error
+    return {
+        "domains": len(domains),
+        "a": means[0],
+        "b": means[1],
+        "difference": value,
+        "low": value - half,
+        "high": value + half,
+        "standard_error": error,
+        "p_value": t_p_value(value, error, degrees),
+    }
 
 
 def suite_difference(found: Sequence[tuple[Mapping[str, Any], Estimate]]) -> dict[str, Any] | None:

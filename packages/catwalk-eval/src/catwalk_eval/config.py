@@ -154,3 +154,21 @@ class CompareConfig:
     """Compare every two runs, or each with the first."""
     output: Path | None = None
     """Also write the comparison to this JSON file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Settings of `catwalk-eval report`."""
+
+    html: Path | None = None
+    """Also write one HTML file with every item to browse."""
+    markdown: Path | None = None
+    """Also write the tables as Markdown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Settings of `catwalk-eval export`."""
+
+    output: Path
+    """Folder to write to; a folder named after the model is made in it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import UserError
-from .intervals import Estimate, average_of_shares, estimate, spread, t_p_value
+from .intervals import Estimate, Spread, average_of_shares, estimate, spread, t_p_value
 from .scores import (
     ACCURACIES,
     METRICS,
@@ -41,8 +42,6 @@ def task_metrics(about: Mapping[str, Any], choices: Choices, where: Path | None 
         raise UserError(f"the primary metric {primary} cannot be computed: {what}", where=where, fix="run it again")
     values = {name: value_of(name, choices, positive) for name in METRICS if applies(name, choices, positive)}
     ours = values[primary]
-    guess = ours.prediction or values["acc_raw"].prediction
-    assert guess is not None
     counts = np.unique(choices.counts).tolist()
     return {
         "dialect": about["dialect"],
@@ -85,21 +84,38 @@ def macro(primary: str, choices: Choices, ours: Value, positive: int | None) -> 
     domains = domains_of(choices)
     if not domains or primary not in ACCURACIES:
         return None
-    every = choices.clusters
-    pooled = float(np.var(ours.parts))
-    values, variances, degrees, rows = [], [], [], {}
-    for name, members in domains.items():
+    spreads = domain_spreads(ours.parts, choices, domains)
+    values, rows = [], {}
+    for (name, members), clusters in zip(domains.items(), domain_clusters(choices, domains), strict=True):
         parts = ours.parts[members]
-        inside = None if every is None else np.unique(every[members], return_inverse=True)[1]
-        if inside is not None and (inside.max() == 0 or inside.max() + 1 == len(members)):
-            inside = None
         value = math.fsum(parts) / len(parts)
-        one = spread(parts, inside)
         values.append(value)
-        variances.append(pooled / len(parts) if math.isnan(one.variance) else one.variance)
-        degrees.append(one.degrees or 1.0)
-        rows[name] = {"instances": len(members), **estimate(primary, value, parts, inside).as_json()}
+        rows[name] = {"instances": len(members), **estimate(primary, value, parts, clusters).as_json()}
+    variances, degrees = [one.variance for one in spreads], [one.degrees for one in spreads]
     return {"domains": rows, **average_of_shares(values, variances, degrees, len(choices)).as_json()}
+
+
+def domain_clusters(choices: Choices, domains: Mapping[str, Ints]) -> list[Ints | None]:
+    """Clusters of the instances of each domain; None where they are all of one, or each its own."""
+    every = choices.clusters
+    found: list[Ints | None] = []
+    for members in domains.values():
+        inside = None if every is None else np.unique(every[members], return_inverse=True)[1]
+        whole = inside is not None and 0 < inside.max() < len(members) - 1
+        found.append(inside if whole else None)
+    return found
+
+
+def domain_spreads(parts: Floats, choices: Choices, domains: Mapping[str, Ints]) -> list[Spread]:
+    """Spread of the mean of each domain; a domain of one instance takes the variance of all."""
+    pooled = float(np.var(parts))
+    found = []
+    for members, clusters in zip(domains.values(), domain_clusters(choices, domains), strict=True):
+        one = spread(parts[members], clusters)
+        if math.isnan(one.variance):
+            one = replace(one, variance=pooled / len(members), degrees=1.0)
+        found.append(one)
+    return found
 
 
 def baselines(

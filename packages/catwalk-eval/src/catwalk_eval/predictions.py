@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -221,14 +222,42 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+@dataclass(frozen=True)
+class Run:
+    """A predictions artifact: where it lies, what its manifest says, and a name that tells it from others."""
+
+    root: Path
+    manifest: Mapping[str, Any]
+    name: str = ""
+    known: dict[str, tuple[dict[str, Any], Choices]] = field(default_factory=dict, compare=False, repr=False)
+
+    def task(self, task: str) -> tuple[dict[str, Any], Choices]:
+        """``task.json`` and the rows of a task, read once."""
+        if task not in self.known:
+            about = task_description(self.root / task / "task.json")
+            self.known[task] = about, read_choices(self.root, task, self.manifest)
+        return self.known[task]
+
+
+def load_runs(roots: Sequence[Path]) -> list[Run]:
+    """Predictions artifacts by folder. Runs of equal model names are told apart by their folders."""
+    manifests = [read_manifest(root) for root in roots]
+    models = [str(manifest["model"]["name"]) for manifest in manifests]
+    labels = [
+        f"{model} ({root})" if models.count(model) > 1 else model for root, model in zip(roots, models, strict=True)
+    ]
+    return [Run(*run) for run in zip(roots, manifests, labels, strict=True)]
+
+
+def metrics_of(run: Run) -> dict[str, Any]:
+    """What metrics.json should say of a run."""
+    tasks = {task: task_metrics(*run.task(task), where=run.root / task) for task in run.manifest["tasks"]}
+    return {"format_version": METRICS_VERSION, "tasks": tasks, "suite": suite_average(tasks)}
+
+
 def compute_metrics(root: Path) -> dict[str, Any]:
     """What metrics.json should say, from the stored rows."""
-    manifest = read_manifest(root)
-    tasks = {}
-    for task in manifest["tasks"]:
-        about = task_description(root / task / "task.json")
-        tasks[task] = task_metrics(about, read_choices(root, task, manifest), where=root / task)
-    return {"format_version": METRICS_VERSION, "tasks": tasks, "suite": suite_average(tasks)}
+    return metrics_of(Run(root, read_manifest(root)))
 
 
 def rescore(root: Path) -> dict[str, Any]:

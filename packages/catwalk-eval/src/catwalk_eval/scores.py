@@ -178,7 +178,9 @@ def unigram(metric: str) -> ChoiceScore:
 
 
 def applies(metric: str, choices: Choices, positive: int | None = None) -> bool:
-    """Whether the columns hold what ``metric`` needs."""
+    """Whether the columns hold what ``metric`` needs. Where every instance has one choice, nothing is chosen."""
+    if metric in COMPETING and not (choices.counts > 1).any():
+        return False
     needs = {
         "acc_uncond": choices.answer is not None,
         "acc_uncond_empty": choices.empty is not None,
@@ -232,6 +234,7 @@ MEANS: dict[str, Callable[[Choices], Floats]] = {
 """Metrics that are the mean of a value of each instance, whichever choice is best."""
 
 METRICS = (*ACCURACIES, "f1", *MEANS)
+COMPETING = (*ACCURACIES, "f1", "soft_score", "log_soft_score")
 LOWER_IS_BETTER = ("bits_per_byte",)
 SHARES = (*ACCURACIES, "f1")
 """Metrics of right and wrong: from 0 to 1, and what suite averages are taken of."""

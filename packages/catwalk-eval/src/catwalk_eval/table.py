@@ -30,8 +30,9 @@ def number(metric: str, value: float | None, *, sign: bool = False, more: int = 
     if value is None:
         return "-"
     percent = metric.startswith(IN_PERCENT)
-    form = f"{'+' if sign else ''}.{(1 if percent else 3) + more}f"
-    return format(100 * value if percent else value, form)
+    digits = (1 if percent else 3) + more
+    rounded = round(100 * value if percent else value, digits) + 0.0  # no minus before a zero
+    return format(rounded, f"{'+' if sign and rounded else ''}.{digits}f")
 
 
 def interval(metric: str, estimate: Mapping[str, Any]) -> str:
@@ -40,11 +41,6 @@ def interval(metric: str, estimate: Mapping[str, Any]) -> str:
         return "-"
     between = "-" if metric.startswith(IN_PERCENT) else " to "
     return f"{number(metric, estimate['low'])}{between}{number(metric, estimate['high'])}"
-
-
-def percent(value: float) -> str:
-    """A share in percent with one decimal."""
-    return f"{100 * value:.1f}"
 
 
 def p_value(value: float | None) -> str:
@@ -87,7 +83,9 @@ def metrics_cells(metrics: Mapping[str, Any]) -> Cells:
         metric, known = task["primary_metric"], task["baselines"]
         shared = "-" if task["clusters"] is None else str(task["clusters"])
         row = add(name, task["dialect"], str(task["instances"]), shared, metric, task["metrics"][metric])
-        row += [percent(known["chance"]["value"]), p_value(task["chance_p_value"]), percent(known["majority"]["value"])]
+        guesses = [known[name]["value"] if metric.startswith(IN_PERCENT) else None for name in ("chance", "majority")]
+        chance, commonest = (number(metric, guess) for guess in guesses)
+        row += [chance, p_value(task["chance_p_value"]), commonest]
         for other in beside:
             found = known.get(other)
             row += (
@@ -130,6 +128,13 @@ def comparison_cells(comparison: Mapping[str, Any]) -> Cells:
         cells += [number(metric, row[key], sign=True) for key in ("difference", "low", "high")]
         cells += [p_value(row["p_value"]), p_value(row["p_value_holm"])]
         rows.append([*cells, number(metric, row["detectable_difference"])])
+        macro = row.get("macro")
+        if macro is not None:
+            cells = [names[row["run_a"]], names[row["run_b"]]] if several else []
+            cells += [f"  mean of {macro['domains']} domains", metric, ""]
+            cells += [number(metric, macro[side]) for side in ("a", "b")]
+            cells += [number(metric, macro[key], sign=True) for key in ("difference", "low", "high")]
+            rows.append([*cells, p_value(macro["p_value"]), "", ""])
         if row["low"] is None:
             reasons[f"{name}: no interval ({row['interval'].removeprefix('none: ')})"] = None
     columns = [*(["run a", "run b"] if several else []), "task", "metric", "n", "a", "b", "a - b", "low", "high"]
