@@ -178,7 +178,7 @@ SUITE = {"artifact": "suite", "format_version": 1, "name": "s"}
         (REQUESTS, change_row(SOURCE, context=None), "context is null, not text"),
         (REQUESTS + " --shots 2", None, "no records of cloze to take examples from"),
         (REQUESTS + " --shots 2 --shots-from {x}/model/config.json", None, "first, seed, or a file of records"),
-        (REQUESTS + " --shots 2 --dialect olmes-cf", None, "were chosen by hand"),
+        (REQUESTS + " --shots 2 --dialect olmes-cf", None, "no records of cloze to take examples from"),
         (REQUESTS + " --split test", None, "the test records of cloze are missing"),
         (REQUESTS + " --limit-seed 3", None, "limit-seed does nothing without --limit"),
         (FROM_REQUESTS + " --shots 1", None, "have 0 examples, 1 are asked for"),

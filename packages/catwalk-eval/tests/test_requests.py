@@ -10,6 +10,7 @@ import pytest
 
 from catwalk_eval.config import RequestsConfig
 from catwalk_eval.errors import UserError
+from catwalk_eval.files import atomic_write
 from catwalk_eval.requests import load_requests, load_task, write_requests
 
 
@@ -170,3 +171,19 @@ def test_one_task_under_two_names_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sst2" / "validation.jsonl").write_text('{"sentence": "good", "label": 1}\n')
     with pytest.raises(UserError, match="a task is named twice in 'sst2,sst2'"):
         write_requests(RequestsConfig(tasks="sst2,sst", data=tmp_path, output=tmp_path / "r", dialect="lm-eval"))
+
+
+@pytest.mark.parametrize("name", ["source/validation.jsonl", "validation.jsonl.zst", "validation.parquet"])
+def test_records_may_be_packed_otherwise_and_lie_in_the_folder_itself(data: Path, name: str) -> None:
+    packed = data / "sciq" / "source" / "validation.jsonl.gz"
+    expected = load_task("sciq", data, "olmo-inloop", None).instances
+    rows, path = lines(packed), data / "sciq" / name
+    packed.unlink()
+    if name.endswith(".parquet"):
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist(rows), path)
+    else:
+        with atomic_write(path) as stream:
+            stream.write(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    task = load_task("sciq", data, "olmo-inloop", None)
+    assert (task.instances, task.source) == (expected, path)
