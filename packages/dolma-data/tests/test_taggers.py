@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tagger_scores import scores_of
 
 from dolma_data.errors import UserError
-from dolma_data.taggers import find_tagger, tagger_names
+from dolma_data.taggers import c4, find_tagger, tagger_names
 
 
 def test_c4_flags_lines_and_documents() -> None:
@@ -74,6 +74,21 @@ def test_words_of_the_list_count_between_word_boundaries(text: str, hit: bool, t
     words.write_text("darn\nholy cow\n\n")
     assert ("has_naughty_word" in scores_of("c4_v2", text, words)) == hit
     assert "has_naughty_word" not in scores_of("c4_v2", text)
+
+
+@given(st.text("Σσaİ '.\n\u3000\u0301", max_size=40))
+def test_a_giant_text_is_lower_cased_in_parts_to_the_same_bytes(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(c4, "PART", 3)
+        assert b"".join(c4._lowered_parts(text)) == text.lower().encode()
+
+
+def test_phrases_are_found_over_the_parts_of_a_giant_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c4, "PART", 8)
+    words = tmp_path / "words.txt"
+    words.write_text("holy cow\n")
+    assert "has_naughty_word" in scores_of("c4_v2", "It is a HOLY cow that jumps.", words)
+    assert "has_naughty_word" not in scores_of("c4_v2", "It is a HOLY cat that jumps.", words)
 
 
 def test_an_empty_word_list_is_refused(tmp_path: Path) -> None:

@@ -150,9 +150,16 @@ def test_languages_by_lingua(monkeypatch):
 
 def test_lingua_looks_at_the_beginning_of_a_giant_text(monkeypatch):
     monkeypatch.setattr(language_libraries, "_lingua_detector", Detector)
-    monkeypatch.setattr(language_libraries, "LONGEST_FOR_LINGUA", len("The childr"))
+    monkeypatch.setattr(language_libraries, "LONGEST_TEXT", len("The childr"))
     assert scores_of("lingua_en_only_v1", ENGLISH) == {"en": [(0, 71, 0.0)]}
     assert scores_of("lingua_en_only_v1", ENGLISH, ["lingua-giant-texts"]) == {"en": [(0, 71, 0.75)]}
+
+
+def test_cld2_looks_at_the_beginning_of_a_giant_text(monkeypatch):
+    pytest.importorskip("pycld2", reason="the optional dependency cld2")
+    monkeypatch.setattr(language_libraries, "LONGEST_TEXT", 73)
+    assert list(scores_of("cld2_doc_v2", MIXED)) == ["en"]
+    assert set(scores_of("cld2_doc_v2", MIXED, ["cld2-giant-texts"])) == {"en", "de"}
 
 
 def test_guesses_of_paragraphs_are_given_up_where_their_row_would_be_too_large(monkeypatch):

@@ -218,6 +218,7 @@ def _pass(what: str, work: Callable[[Chunk], Any], files: Sequence[DocumentFile]
 
 def _top_ngrams(files: Sequence[DocumentFile], config: AnalyzeConfig, counters: NgramCounters) -> list[TopNgrams]:
     chosen = counters.largest(config.top)
+    counters.let_go()
     totals: list[dict[int, Found]] = [{} for _ in config.ngrams]
     second = partial(follow_chunk, [(n, cells) for n, (cells, _) in zip(config.ngrams, chosen, strict=True)])
     for found in _pass("analyze: n-grams", second, files, config.processes) if config.ngrams else ():

@@ -102,6 +102,10 @@ class NgramCounters:
             chosen.append((tuple(cells.tolist()), most_left))
         return chosen
 
+    def let_go(self) -> None:
+        """Give the counters' memory up, 32 MiB for each length; the totals stay."""
+        self._counters.clear()
+
 
 def best(n: int, found: dict[int, Found], most_left: int, top: int) -> TopNgrams:
     """The ``top`` n-grams among those followed; ties in order of their text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..batch import MOST_SPANS, Batch, Spans, TooManySpansError, whole_documents
+from ..batch import MOST_SPANS, PART, Batch, Spans, TooManySpansError, whole_documents
 from ..errors import UserError
 from .registry import Need, TaggerOptions, tagger
 
@@ -18,6 +19,7 @@ LINE_TYPES = ("lines_with_no_ending_punctuation", "lines_with_too_few_words")
 TYPES = ("has_curly_brace", "has_lorem_ipsum", "has_javascript", "has_naughty_word", *LINE_TYPES, "line_count")
 WORD_BOUNDARIES = "c4-word-boundaries"
 LOWER_CASE_OFFSETS = "c4-lower-case-offsets"
+SPACE = re.compile(r"\s")
 WORD_LIST = Need("a list of words and phrases, one a line", without=("has_naughty_word",))
 
 
@@ -104,9 +106,12 @@ def _found(batch: Batch, entries: tuple[str, ...] | None, options: TaggerOptions
     if entries is None:
         return None
     automaton = _automaton(entries, options.reproduces(WORD_BOUNDARIES))
-    lower = [text.lower().encode() for text in batch.texts]
-    offsets = np.zeros(len(lower) + 1, dtype=np.int64)
-    np.cumsum([len(text) for text in lower], out=offsets[1:])
+    lower: list[bytes] = []
+    offsets = np.zeros(len(batch) + 1, dtype=np.int64)
+    for document, text in enumerate(batch.texts):
+        parts = [text.lower().encode()] if len(text) <= PART else list(_lowered_parts(text))
+        lower += parts
+        offsets[document + 1] = offsets[document] + sum(map(len, parts))
     return hold_phrases(
         np.frombuffer(b"".join(lower), dtype=np.uint8),
         offsets,
@@ -117,6 +122,16 @@ def _found(batch: Batch, entries: tuple[str, ...] | None, options: TaggerOptions
         automaton.shorter,
         character_classes(),
     )
+
+
+def _lowered_parts(text: str) -> Iterator[bytes]:
+    """The lower case of a giant text in UTF-8, cut at white space, which ends what a lower case depends on."""
+    at = 0
+    while at < len(text):
+        space = SPACE.search(text, at + PART)
+        end = space.end() if space else len(text)
+        yield text[at:end].lower().encode()
+        at = end
 
 
 @cache

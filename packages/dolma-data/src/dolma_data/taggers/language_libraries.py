@@ -18,8 +18,9 @@ from .language import ENGLISH, document_scores
 from .registry import PreparedTagger, Tagger, TaggerOptions, add, first_line, refuse
 
 CLD2_NAMES = "cld2-names-for-codes"
+CLD2_GIANTS = "cld2-giant-texts"
 LINGUA_GIANTS = "lingua-giant-texts"
-LONGEST_FOR_LINGUA = 4 << 20  # code points
+LONGEST_TEXT = 4 << 20  # code points that are looked at
 CONTROL = regex.compile(r"[\p{Cc}\p{Cs}]+")
 UNKNOWN = "un"  # CLD2's code where it finds no further language
 WORTH_NOTING = 0.01
@@ -44,12 +45,15 @@ def _import(module: str, extra: str) -> Any:
 def cld2_guess(options: TaggerOptions) -> Guess:
     """Up to three languages with their share of the text; none where CLD2 finds its guess not reliable.
 
-    Text that CLD2 refuses is tried again transliterated to ASCII, then without control characters.
+    Text that CLD2 refuses is tried again transliterated to ASCII, then without control characters. Of a giant text it
+    looks at the beginning, since each try makes a copy.
     """
     cld2, anyascii = _import("pycld2", "cld2"), _import("anyascii", "cld2").anyascii
     names = options.reproduces(CLD2_NAMES)
+    longest = None if options.reproduces(CLD2_GIANTS) else LONGEST_TEXT
 
     def guess(text: str) -> Guesses:
+        text = text[:longest]
         for attempt in (lambda text: text, anyascii, lambda text: CONTROL.sub("", text)):
             try:
                 reliable, _, found = cld2.detect(attempt(text))
@@ -96,7 +100,7 @@ def lingua_guess(options: TaggerOptions) -> Guess:
     Of a giant text it looks at the beginning: it takes up to 40 bytes of memory for a character.
     """
     detector = _lingua_detector()
-    longest = None if options.reproduces(LINGUA_GIANTS) else LONGEST_FOR_LINGUA
+    longest = None if options.reproduces(LINGUA_GIANTS) else LONGEST_TEXT
 
     def guess(text: str) -> Guesses:
         values = detector.compute_language_confidence_values(text[:longest])
@@ -203,11 +207,11 @@ def _enter(
 
 ANY = ("*",)
 WITH_DOCUMENT = (*ENGLISH, "doc_en", "doc_not_en")
-_enter("cld2_doc_v2", ANY, _score_documents, cld2_guess, CLD2_NAMES)
-_enter("cld2_paragraph_v2", ANY, _score_paragraphs, cld2_guess, CLD2_NAMES)
-_enter("cld2_en_doc_v2", ENGLISH, _score_english, cld2_guess)
-_enter("cld2_en_paragraph_v2", ENGLISH, _score_english_paragraphs, cld2_guess)
-_enter("cld2_en_paragraph_with_doc_score_v2", WITH_DOCUMENT, _score_english_with_document, cld2_guess)
+_enter("cld2_doc_v2", ANY, _score_documents, cld2_guess, CLD2_NAMES, CLD2_GIANTS)
+_enter("cld2_paragraph_v2", ANY, _score_paragraphs, cld2_guess, CLD2_NAMES, CLD2_GIANTS)
+_enter("cld2_en_doc_v2", ENGLISH, _score_english, cld2_guess, CLD2_GIANTS)
+_enter("cld2_en_paragraph_v2", ENGLISH, _score_english_paragraphs, cld2_guess, CLD2_GIANTS)
+_enter("cld2_en_paragraph_with_doc_score_v2", WITH_DOCUMENT, _score_english_with_document, cld2_guess, CLD2_GIANTS)
 _enter("langdetect_doc_v1", ANY, _score_documents, langdetect_guess)
 _enter("langdetect_paragraph_v1", ANY, _score_paragraphs, langdetect_guess)
 _enter("langdetect_doc_en_v1", ENGLISH, _score_english, langdetect_guess)
