@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from catwalk_eval.compare import suite_difference
 from catwalk_eval.intervals import (
     Estimate,
     average_of_shares,
@@ -171,6 +172,32 @@ def average_cells() -> Iterator[Cell]:
                 yield Cell(((f"{groups} groups", f"{each} each"),), float(shares.mean()), draw)
 
 
+def suite_cells() -> Iterator[Cell]:
+    """Difference of two models' means over tasks, the pairs of each task unlike in their own shares."""
+    for tasks in (2, 4, 9):
+        for each in (50, 100, 300, 1000):
+            for only_a, only_b in ((0.02, 0.02), (0.1, 0.1), (0.15, 0.05)):
+                scale = np.linspace(0.5, 1.5, tasks)
+
+                def draw(
+                    random: Draw, scale: Floats = scale, each: int = each, a: float = only_a, b: float = only_b
+                ) -> Estimate:
+                    found = []
+                    for number, share in enumerate(scale.tolist()):
+                        kinds = random.choice(3, each, p=[a * share, b * share, 1 - (a + b) * share])
+                        parts = np.array([1.0, -1.0, 0.0])[kinds]
+                        mean = float(parts.mean())
+                        row = {"metric": "acc_raw", "task": str(number), "a": mean, "b": 0.0, "difference": mean}
+                        found.append((row, paired_difference(mean, parts)))
+                    suite = suite_difference(found)
+                    assert suite is not None
+                    return Estimate(
+                        *(suite[key] for key in ("difference", "low", "high", "standard_error", "interval"))
+                    )
+
+                yield Cell(((f"{tasks} tasks", f"{each} each"),), only_a - only_b, draw)
+
+
 KINDS: dict[str, tuple[str, Callable[[], Iterator[Cell]]]] = {
     "accuracy": ("Accuracy, clusters of equal size; mean over p and correlation", lambda: accuracy_cells(False)),
     "mixed": ("Accuracy, clusters of mixed size; mean over p and correlation", lambda: accuracy_cells(True)),
@@ -180,6 +207,7 @@ KINDS: dict[str, tuple[str, Callable[[], Iterator[Cell]]]] = {
     ),
     "f1": ("F1; mean over rates and correlation", f1_cells),
     "mean": ("Mean of skewed values (bits per byte); mean over skewness and correlation", mean_cells),
+    "suite": ("Difference of means over tasks; mean over shares of unlike pairs", suite_cells),
     "average": ("Unweighted mean of accuracies (domains, tasks); mean over p", average_cells),
 }
 
