@@ -21,7 +21,7 @@ CONFIDENCE = 0.95
 NORMAL = float(ndtri(0.5 + CONFIDENCE / 2))
 POWER = float(ndtri(0.8))
 MINIMUM_INSTANCES = 10
-MINIMUM_CLUSTERS = 10  # below it the spread between clusters is hardly known
+MINIMUM_CLUSTERS = 10  # with fewer the spread between clusters is hardly known, and an interval says nothing
 
 
 @dataclass(frozen=True)

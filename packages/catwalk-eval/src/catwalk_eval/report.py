@@ -178,6 +178,10 @@ def about(run: Run, *, escaped: bool = True) -> str:
     manifest = run.manifest
     known = [("dtype", "dtype"), ("boundary", "boundary"), ("longest input", "maximum_length")]
     facts = [f"{name} {manifest[key]}" for name, key in known if key in manifest]
+    precision = manifest.get("precision")
+    if isinstance(precision, dict) and isinstance(precision.get("close"), dict):
+        close = sum(count for count in precision["close"].values() if isinstance(count, int))
+        facts.append(f"{close} predictions with a margin under {precision.get('tolerance')}")
     line = ", ".join([*facts, str(manifest["model"].get("digest", ""))[:19]])
     return plain(line) if escaped else line
 
