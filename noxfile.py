@@ -136,7 +136,7 @@ def pinned(name: str) -> str:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Benchmarks against other tools: `nox -s bench -- dolma|generate|train [JOB …]`; dolma needs DATA_DIR."""
+    """Benchmarks against other tools: `nox -s bench -- dolma|generate|train|eval [JOB …]`; two need DATA_DIR."""
     suite, *arguments = session.posargs or ["dolma"]
     if suite == "generate":
         install(session, *editable("olmo-model"), "transformers")
@@ -145,6 +145,11 @@ def bench(session: nox.Session) -> None:
     if suite == "train":
         install(session, *editable("olmo-model"), "transformers")
         session.run("python", "tools/bench.py", suite, *arguments, "--ai2-olmo", str(ai2_olmo(session)))
+        return
+    if suite == "eval":
+        install(session, *editable("catwalk-eval"))
+        lm_eval = peer(session, "lm-eval", "lm-eval[hf]==0.4.13", "accelerate", pinned("torch"))
+        session.run("python", "tools/bench.py", suite, *arguments, "--lm-eval", str(lm_eval))
         return
     install(session, *editable("dolma-data"), "pyyaml")
     dolma = peer(session, "dolma", "dolma==1.2.1", "setuptools<81")

@@ -1,9 +1,9 @@
 """Benchmarks against other tools: `python tools/bench.py dolma --dolma SCRIPT --datatrove PYTHON [JOB …]`,
-`… generate [JOB …]` and `… train --ai2-olmo PYTHON [JOB …]`. `nox -s bench -- SUITE` makes the environments and calls
-this.
+`… generate [JOB …]`, `… train --ai2-olmo PYTHON [JOB …]` and `… eval --lm-eval PYTHON [JOB …]`.
+`nox -s bench -- SUITE` makes the environments and calls this.
 
 The job ``scaling`` of dolma (with names of commands after it) measures what a second worker helps, without the other
-tools. Real text for dolma comes from the folder that DATA_DIR names.
+tools. Real text for dolma and the requests of eval come from the folder that DATA_DIR names.
 """
 
 from __future__ import annotations
@@ -52,6 +52,17 @@ def bench_training(options: argparse.Namespace, work: Path) -> Rows:
     return training.bench(work, ai2, options.jobs, options.steps, options.threads, options.repeat)
 
 
+def bench_evaluation(options: argparse.Namespace, work: Path) -> Rows | None:
+    from benchmarks import evaluation
+
+    data = os.environ.get("DATA_DIR")
+    if not data or not (Path(data) / "eval").is_dir():
+        print("error: DATA_DIR does not name a folder with eval/; set it", file=sys.stderr)
+        return None
+    python = options.lm_eval.absolute()
+    return evaluation.bench(Path(data), work, python, options.jobs, options.limit, options.threads, options.repeat)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.py", description="Benchmarks against other tools.")
     suites = parser.add_subparsers(required=True, metavar="SUITE")
@@ -69,7 +80,12 @@ def main() -> int:
     training.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     training.add_argument("--steps", type=int, default=3, help="steps of a round")
     training.set_defaults(bench=bench_training)
-    for suite in (dolma, generation, training):
+    evaluation = suites.add_parser("eval", help="rank classification beside lm-evaluation-harness")
+    evaluation.add_argument("--lm-eval", type=Path, required=True, help="Python that has lm-eval 0.4.13")
+    evaluation.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    evaluation.add_argument("--limit", type=int, default=50, help="instances of each task")
+    evaluation.set_defaults(bench=bench_evaluation)
+    for suite in (dolma, generation, training, evaluation):
         suite.add_argument("jobs", nargs="*", help="only jobs whose names hold one of these words")
         suite.add_argument("--repeat", type=int, default=3, help="runs of each; medians are reported")
         suite.add_argument("--output", type=Path, help="JSON file for the rows")

@@ -200,7 +200,7 @@ def run_ours(work: Path, model: Path, tasks: Sequence[str], shots: int) -> dict[
     output = work / "predictions"
     way = "first" if shots else None
     config = RunConfig(
-        model=model, tasks=",".join(tasks), output=output, data=work / "data", dialect="lm-eval", boundary="joint",
+        model=str(model), tasks=",".join(tasks), output=output, data=work / "data", dialect="lm-eval", boundary="joint",
         device="cpu", dtype="float32", split="test", shots=shots, shots_from=way,
     )  # fmt: skip
     metrics = run(config)["tasks"]

@@ -69,6 +69,21 @@ def make_model() -> Callable[..., Any]:
             sizes["sliding_window"] = 8
         if kind == "gemma2":
             sizes |= {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 8, "final_logit_softcapping": 5.0}
+        if kind == "opt":
+            sizes = {
+                "vocab_size": vocab_size, "hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2,
+                "num_attention_heads": 4, "max_position_embeddings": 128, "init_std": 0.3, "word_embed_proj_dim": 16,
+            }  # fmt: skip
+        if kind == "cohere":
+            sizes["logit_scale"] = 0.25
+        if kind == "llama4_text":
+            sizes |= {"attention_chunk_size": 8, "intermediate_size_mlp": 64, "num_local_experts": 2, "head_dim": 8}
+        if kind == "gpt_oss":
+            sizes |= {"head_dim": 8, "sliding_window": 8, "num_local_experts": 4, "num_experts_per_tok": 2}
+        if kind == "bloom":
+            sizes = {"vocab_size": vocab_size, "hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.3}
+        if kind == "mamba":
+            sizes = {"vocab_size": vocab_size, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}
         return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)).eval()
 
     return make

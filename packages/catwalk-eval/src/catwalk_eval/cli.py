@@ -80,7 +80,9 @@ def run_command(config: Annotated[RunConfig, Flat]) -> None:
     from .runner import run as run_tasks
     from .table import metrics_table
 
-    print(metrics_table(run_tasks(config)))
+    metrics = run_tasks(config)
+    if metrics is not None:
+        print(metrics_table(metrics))
     return None
 
 
@@ -140,6 +142,22 @@ def export_command(run_folder: Path, /, config: Annotated[ExportConfig, Flat]) -
     from .lm_eval_layout import export
 
     export(run_folder, config)
+
+
+@app.command(name="flips")
+def flips_command(a: Path, b: Path, /) -> None:
+    """Count the predictions that differ between two runs of one model: in two dtypes, say, or batch sizes.
+
+    Parameters
+    ----------
+    a
+        Folder that `catwalk-eval run` wrote.
+    b
+        Another one, of the same tasks.
+    """
+    from .precision import flips, flips_table
+
+    print(flips_table(flips(a, b)))
 
 
 @app.command(name="tasks")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Boundary = Literal["separate", "joint"]
+Boundary = Literal["separate", "joint", "joint-safe"]
 Metric = Literal[
     "acc_raw",
     "acc_per_token",
@@ -90,7 +90,8 @@ class RequestsConfig:
     tokenizer: Path | None = None
     """tokenizer.json, or the folder it lies in: adds the tokenised form."""
     boundary: Boundary = "separate"
-    """How context and continuation are tokenised: each by itself, or as one text."""
+    """How context and continuation are tokenised: each by itself, as one text, or as one text where a token ends at the
+    join."""
     limit: int | None = None
     """Only so many instances of each task: the first."""
     limit_seed: int | None = None
@@ -103,8 +104,8 @@ class RequestsConfig:
 class RunConfig:
     """Settings of `catwalk-eval run`."""
 
-    model: Path
-    """Model folder: config.json, *.safetensors, tokenizer.json."""
+    model: str
+    """Model folder (config.json, *.safetensors, tokenizer.json), or a name on the Hugging Face hub."""
     tasks: str
     """Names of tasks, or files of tasks of your own (.yaml, .py), separated by commas."""
     output: Path
@@ -127,13 +128,24 @@ class RunConfig:
     unigram: Path | None = None
     """unigram.json of a perplexity baseline: adds the unigram scorer as a baseline."""
     boundary: Boundary = "separate"
-    """How context and continuation are tokenised: each by itself, or as one text."""
+    """How context and continuation are tokenised: each by itself, as one text, or as one text where a token ends at the
+    join."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
     """Type of the weights while scoring; auto: float32 on a CPU, else the one the checkpoint names."""
+    revision: str | None = None
+    """A checkpoint of the run folder --model (step1000), or a revision on the hub."""
+    download: bool = False
+    """Fetch the model from the hub if it is not there yet."""
+    device_map: Literal["auto", "balanced", "sequential"] | None = None
+    """Spread the model over all GPUs, and what fits none over memory and disk (needs accelerate)."""
     batch_tokens: int | None = None
-    """Tokens of a batch, cached context included (default: 4096 on a CPU, else 65536)."""
+    """Tokens of a batch, beside those that all requests begin with (default: 2048 on a CPU, else 65536)."""
+    batch_size: int | None = None
+    """At most so many requests in a batch (default: as --batch-tokens allows)."""
+    cache: str = "beside"
+    """Folder of scores that later runs use again; beside: .catwalk-eval-cache beside the output; none: keep nothing."""
     limit: int | None = None
     """Only so many instances of each task: the first."""
     limit_seed: int | None = None

@@ -17,46 +17,62 @@ log = logging.getLogger(__name__)
 class Journal:
     """One line a batch, after a first line with the key: everything that the numbers depend on.
 
-    A file with another key is begun anew. A last line that was cut off is dropped, and so is a damaged one with all
-    that follows it.
+    Each of several processes appends to a file of its own, ``NAME.RANK.jsonl``, and reads those of all. A file with
+    another key is begun anew. A last line that was cut off is dropped, and so is a damaged one with all that follows.
+    ``parts`` is in how many parts this process scored its last batch: more than one after memory ran out.
     """
 
-    def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
-        self.path = path
+    def __init__(self, folder: Path, name: str, key: Mapping[str, Any], rank: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.name = folder, name
+        self.path = folder / f"{name}.{rank}.jsonl"
+        self.header = json.dumps(key, sort_keys=True).encode() + b"\n"
         self.batches: dict[int, list[Scored]] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.parts = 1
+        size = self._read(self.path, own=True)
+        self.gather()
+        if self.batches:
+            log.info("%s: %d batches are done already", self.path, len(self.batches))
+        self.stream = open(self.path, "r+b" if size else "wb")
+        self.stream.truncate(size)
+        self.stream.seek(0, os.SEEK_END)
+        if not size:
+            self._append(self.header)
+
+    def gather(self) -> None:
+        """Read what the other processes have done."""
+        for path in sorted(self.folder.glob(f"{self.name}.*.jsonl")):
+            if path != self.path and path.name.removeprefix(f"{self.name}.").removesuffix(".jsonl").isdigit():
+                self._read(path, own=False)
+
+    def add(self, batch: int, scores: Sequence[Scored], parts: int = 1) -> None:
+        """Keep the scores of batch number ``batch``, on disk before this returns."""
+        self.batches[batch] = list(scores)
+        rows = [[scored.unit, scored.log_probability, scored.greedy] for scored in scores]
+        self._append(json.dumps({"batch": batch, "parts": parts, "scores": rows}).encode() + b"\n")
+
+    def close(self) -> None:
+        """Close the file; it stays until the run is complete."""
+        self.stream.close()
+
+    def _read(self, path: Path, own: bool) -> int:
+        """Take the batches of a file; returns the bytes of its whole lines, 0 if it is another run's."""
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         whole = [line for line in lines if line.endswith(b"\n")]
-        header = json.dumps(key, sort_keys=True).encode() + b"\n"
-        if whole and whole[0] != header:
+        if whole and whole[0] != self.header:
             log.info("%s: scores of other weights, requests or settings lie there; they are not used", path)
             whole = []
         for number, line in enumerate(whole[1:], start=1):
             try:
                 row = json.loads(line)
-                scores = [Scored(*scored) for scored in row["scores"]]
-                self.batches[row["batch"]] = scores
+                scores = [Scored(int(unit), float(value), bool(greedy)) for unit, value, greedy in row["scores"]]
+                self.batches[int(row["batch"])] = scores
+                self.parts = int(row["parts"]) if own else self.parts
             except (ValueError, KeyError, TypeError):
                 log.warning("%s, line %d: damaged; what follows is scored again", path, number + 1)
                 whole = whole[:number]
                 break
-        if self.batches:
-            log.info("%s: %d batches are done already", path, len(self.batches))
-        self.stream = open(path, "r+b" if whole else "wb")
-        self.stream.truncate(sum(map(len, whole)))
-        self.stream.seek(0, os.SEEK_END)
-        if not whole:
-            self._append(header)
-
-    def add(self, batch: int, scores: Sequence[Scored]) -> None:
-        """Keep the scores of batch number ``batch``, on disk before this returns."""
-        self.batches[batch] = list(scores)
-        rows = [[scored.unit, scored.log_probability, scored.greedy] for scored in scores]
-        self._append(json.dumps({"batch": batch, "scores": rows}).encode() + b"\n")
-
-    def close(self) -> None:
-        """Close the file; it stays until the run is complete."""
-        self.stream.close()
+        return sum(map(len, whole))
 
     def _append(self, line: bytes) -> None:
         self.stream.write(line)

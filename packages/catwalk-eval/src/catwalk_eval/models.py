@@ -1,10 +1,12 @@
-"""Loading a causal language model from a folder: safetensors only, no code from the folder, no network."""
+"""Loading a causal language model: safetensors only, no code from the folder, no network unless it is asked for."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from .files import digest_file, read_json
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 UNSTATED_LENGTH = 2048  # input length of models whose configuration states none
 LONGEST_PROBLEM = 300  # characters of another library's message
+NEEDED = ["*.json", "*.safetensors"]  # files of a model on a hub that are read
+DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
 @dataclass(frozen=True)
@@ -25,16 +29,78 @@ class ModelFolder:
     digest: str
     maximum_length: int
     tokenizer: Path
+    dtype: str
+    """Of the checkpoint, as its configuration states it."""
+
+
+def locate(model: str, revision: str | None, download: bool) -> Path:
+    """The folder of a model.
+
+    ``model`` is a folder, with ``revision`` the folder of that name in it (a checkpoint of a run); otherwise a name on
+    the Hugging Face hub, whose files must lie in the hub's cache unless ``download`` allows fetching them.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return folder if revision is None else revision_folder(folder, revision)
+    if folder.is_absolute() or model.startswith(".") or model.count("/") > 1:
+        raise UserError(
+            "no such model folder", where=model, fix="give a folder with config.json and *.safetensors, or a hub's name"
+        )
+    if not download:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=NEEDED, local_files_only=not download))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        if not download:
+            raise UserError(
+                "no such model folder, and nothing of that name was fetched from a hub before",
+                where=model,
+                fix="give a folder, or --download to fetch it",
+            ) from error
+        problem = " ".join(str(error).split())[:LONGEST_PROBLEM] or type(error).__name__
+        raise UserError(f"the model cannot be fetched: {problem}", where=model, fix="check the name") from error
+
+
+def revision_folder(folder: Path, revision: str) -> Path:
+    """The checkpoint ``revision`` in the folder of a run."""
+    found = folder / revision
+    if not found.is_dir() or found.resolve().parent != folder.resolve():
+        there = sorted((path.parent.name for path in folder.glob("*/config.json")), key=natural)
+        raise UserError(
+            f"there is no checkpoint {revision!r}",
+            where=folder,
+            fix="there are: " + ", ".join(there) if there else "leave out --revision, or give the folder of a run",
+        )
+    return found
+
+
+def natural(name: str) -> tuple[str, int]:
+    """Names in order of the number that they end in."""
+    stem = name.rstrip("0123456789")
+    return stem, int(name[len(stem) :] or 0)
 
 
 def look_at(path: Path) -> ModelFolder:
     """Check that ``path`` holds what is needed; what is missing is a UserError that names the file."""
     if not path.is_dir():
         raise UserError("no such model folder", where=path, fix="give a folder with config.json and *.safetensors")
-    for name in ("config.json", "tokenizer.json"):
-        if not (path / name).is_file():
-            raise UserError(f"the model folder has no {name}", where=path / name, fix="put it there")
+    if not (path / "config.json").is_file():
+        there = sorted((found.parent.name for found in path.glob("*/config.json")), key=natural)
+        fix = "put it there" if not there else f"choose one with --revision: {', '.join(there)}"
+        raise UserError("the model folder has no config.json", where=path / "config.json", fix=fix)
+    if not (path / "tokenizer.json").is_file():
+        raise UserError(
+            "the model folder has no tokenizer.json",
+            where=path / "tokenizer.json",
+            fix="put it there; transformers writes it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+        )
     weights = sorted(path.glob("*.safetensors"))
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        weights = sharded(path, index)
     if not weights:
         raise UserError(
             "the model folder has no weights in safetensors",
@@ -44,11 +110,28 @@ def look_at(path: Path) -> ModelFolder:
     config = read_json(path / "config.json")
     if not isinstance(config, dict):
         raise UserError("no JSON object", where=path / "config.json", fix="use the one that belongs to the model")
+    text = config.get("text_config")  # models of several kinds of input state their language model there
+    config = config | text if isinstance(text, dict) else config
     key = next((key for key in LENGTH_KEYS if config.get(key)), None)
     stated = UNSTATED_LENGTH if key is None else config[key]
     if type(stated) is not int or stated < 1:
         raise UserError(f"{key} is {stated!r}", where=path / "config.json", fix="use the one that belongs to the model")
-    return ModelFolder(path, weights_digest([path / "config.json", *weights]), stated, path / "tokenizer.json")
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+    digest = weights_digest([path / "config.json", *weights])
+    return ModelFolder(path, digest, stated, path / "tokenizer.json", dtype if dtype in DTYPES else "float32")
+
+
+def sharded(path: Path, index: Path) -> list[Path]:
+    """The files that the index of sharded weights names; one that is missing is a UserError."""
+    stated = read_json(index)
+    names = stated.get("weight_map") if isinstance(stated, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise UserError("no weight_map of names", where=index, fix="use the one that belongs to the model")
+    files = [path / name for name in sorted(set(names.values()))]
+    for file in files:
+        if not file.is_file():
+            raise UserError("a part of the weights is missing", where=file, fix="put it there")
+    return files
 
 
 def weights_digest(files: list[Path]) -> str:
@@ -59,13 +142,13 @@ def weights_digest(files: list[Path]) -> str:
     return "sha256:" + total.hexdigest()
 
 
-def choose_device(device: str) -> str:
-    """``auto`` as the best device there is; one that is not there is a UserError."""
+def choose_device(device: str, local_rank: int = 0) -> str:
+    """``auto`` as the best device there is, of this process; one that is not there is a UserError."""
     import torch
 
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{local_rank % torch.cuda.device_count()}"
     if device == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.empty(1, device=device)
@@ -75,8 +158,23 @@ def choose_device(device: str) -> str:
     return device
 
 
-def load(folder: ModelFolder, device: str, dtype: str) -> Any:
-    """The model on ``device`` in ``dtype`` (auto: fp32 on a CPU, else as the checkpoint says).
+def resolve_dtype(dtype: str, folder: ModelFolder, device: str) -> str:
+    """``auto`` as fp32 on a CPU, else as the checkpoint says."""
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else folder.dtype
+    if dtype == "float64" and device == "mps":
+        raise UserError("the device mps has no float64", where="dtype", fix="give --device cpu")
+    return dtype
+
+
+def load(
+    folder: ModelFolder,
+    device: str,
+    dtype: str,
+    device_map: str | Mapping[str, str | int] | None = None,
+    offload: Path | None = None,
+) -> Any:
+    """The model on ``device`` in ``dtype``; or with ``device_map`` spread over several, what fits none in ``offload``.
 
     Missing, unexpected or misshapen weights are a UserError: a model that is half random scores plausibly.
     """
@@ -85,17 +183,25 @@ def load(folder: ModelFolder, device: str, dtype: str) -> Any:
     import transformers
     from transformers import AutoModelForCausalLM
 
-    if dtype == "auto" and device == "cpu":
-        dtype = "float32"
     transformers.utils.logging.disable_progress_bar()
+    spread: dict[str, Any] = {}
+    if device_map is not None:
+        try:
+            import_module("accelerate")
+        except ImportError as error:
+            raise UserError(
+                "--device-map needs accelerate", where="device-map", fix="pip install 'catwalk-eval[accelerate]'"
+            ) from error
+        spread = {"device_map": device_map, "offload_folder": offload}
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder.path,
-            dtype="auto" if dtype == "auto" else getattr(torch, dtype),
+            dtype=getattr(torch, dtype),
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            **spread,
         )
     except Exception as error:  # a wrong config.json lets transformers raise anything at all
         problem = " ".join(str(error).split())[:LONGEST_PROBLEM] or type(error).__name__
@@ -110,4 +216,13 @@ def load(folder: ModelFolder, device: str, dtype: str) -> Any:
                 where=folder.path,
                 fix="check config.json against the weights",
             )
-    return model.to(device)
+    if device_map is not None:
+        return model
+    try:
+        return model.to(device)
+    except RuntimeError as error:
+        if "out of memory" not in str(error).lower():
+            raise
+        raise UserError(
+            f"the model does not fit on {device}", where="device", fix="try --device-map auto, or another --dtype"
+        ) from error

@@ -444,6 +444,13 @@ def input_files(tasks: Sequence[TaskRequests]) -> list[Path]:
     return [path for task in tasks for path in (task.source, task.shots_path) if path is not None]
 
 
+def write_text_form(folder: Path, task: TaskRequests) -> None:
+    """Write the text form of a task's requests into its folder."""
+    with atomic_write(folder / ROWS) as stream:
+        for row in task.rows(clusters=True):
+            stream.write(json.dumps(row).encode() + b"\n")
+
+
 def write_requests(config: RequestsConfig) -> list[TaskRequests]:
     """Write the requests artifact that ``config`` asks for; whole or not at all."""
     from .tokenize import Encoder, tokenizer_file
@@ -463,9 +470,7 @@ def write_requests(config: RequestsConfig) -> list[TaskRequests]:
         ) as record,
     ):
         for task in tasks:
-            with atomic_write(folder / task.name / ROWS) as stream:
-                for row in task.rows(clusters=True):
-                    stream.write(json.dumps(row).encode() + b"\n")
+            write_text_form(folder / task.name, task)
             if encoder is not None:
                 with atomic_write(folder / task.name / "tokenized.jsonl.gz") as stream:
                     for row in tokenized_rows(task, encoder):

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import shutil
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .batches import Plan, Unit, make_plan
+from .cache import NAME as CACHE
+from .cache import Cache
 from .config import RunConfig
 from .engine import Engine, Scored
 from .errors import UserError
-from .files import PARTIAL, atomic_artifact, write_json
+from .files import PARTIAL, atomic_artifact, check_replaceable, write_json
 from .journal import Journal
-from .models import ModelFolder, choose_device, load, look_at
+from .models import ModelFolder, choose_device, load, locate, look_at, resolve_dtype
 from .own_tasks import FILES
+from .precision import TOLERANCES, close_calls
 from .predictions import ROWS, compute_metrics, write_rows
+from .processes import Processes, joined
 from .progress import Progress
 from .prompts import UNCONDITIONAL_CONTEXT
 from .provenance import recorded
-from .requests import INLOOP, TaskRequests, check_limit, input_files, load_requests, load_tasks, split_names
-from .tokenize import Encoder, Pair
+from .requests import (
+    INLOOP,
+    TaskRequests,
+    check_limit,
+    input_files,
+    load_requests,
+    load_tasks,
+    split_names,
+    write_text_form,
+)
+from .tokenize import Differences, Encoder, Pair
 from .unigram import Unigram
 
-BATCH_TOKENS_CPU = 4096
+BATCH_TOKENS_CPU = 2048
 BATCH_TOKENS_ACCELERATOR = 65536
+FORMAT_VERSION = 2
 log = logging.getLogger(__name__)
 
 
@@ -43,9 +61,14 @@ class Prepared:
     answer: list[Unit | None]
     """Under the context ``Answer:``; None where all choices have the same continuation."""
     empty: list[Unit | None]
-    plan: Plan
-    digest: str
-    """Of the token ids of all units, in order."""
+    instances: list[list[Unit]]
+    """Units that are scored together: those of an instance, then the unconditional ones."""
+    differences: Differences
+
+    @property
+    def units(self) -> list[Unit]:
+        """All distinct units, in order of first appearance."""
+        return list(dict.fromkeys(unit for instance in self.instances for unit in instance))
 
     @property
     def separate_tokens(self) -> int:
@@ -64,10 +87,8 @@ def fit(pair: Pair, keep: int) -> tuple[int, ...]:
     return ids[:leading] + ids[len(ids) - (keep - leading) :]
 
 
-def prepare(
-    requests: TaskRequests, encoder: Encoder, maximum_length: int, batch_tokens: int, unigram: Unigram | None
-) -> Prepared:
-    """Tokenise a task and plan its batches.
+def prepare(requests: TaskRequests, encoder: Encoder, maximum_length: int, unigram: Unigram | None) -> Prepared:
+    """Tokenise a task.
 
     All choices of an instance see the same context: where the longest does not fit in ``maximum_length`` inputs,
     the context of all is cut from the left alike. A choice that alone is longer loses its own beginning, as in
@@ -78,6 +99,7 @@ def prepare(
     answer: list[Unit | None] = []
     empty: list[Unit | None] = []
     groups: list[list[Unit]] = []
+    differences = Differences()
 
     def units(pairs: Sequence[Pair]) -> list[Unit]:
         longest = min(maximum_length, max(len(pair.continuation_ids) for pair in pairs))
@@ -88,19 +110,23 @@ def prepare(
             for pair in pairs
         ]
 
+    texts = [pair for one in requests.instances for pair in zip(one.contexts, one.continuations, strict=True)]
+    encoded = iter(encoder.pairs(texts, differences))
     for instance in requests.instances:
-        texts = instance.continuations
-        pairs = [encoder.pair(c, text) for c, text in zip(instance.contexts, texts, strict=True)]
+        choices = instance.continuations
+        pairs = [next(encoded) for _ in choices]
         found = units(pairs)
         groups.append(found)
         conditional += found
         if instance.one_continuation:
-            answer += [None] * len(texts)
-            empty += [None] * len(texts)
+            answer += [None] * len(choices)
+            empty += [None] * len(choices)
         else:
-            answer += units([encoder.pair(UNCONDITIONAL_CONTEXT, text) for text in texts])
-            empty += units([encoder.pair("", text) for text in texts])
+            answer += units(encoder.pairs([(UNCONDITIONAL_CONTEXT, text) for text in choices]))
+            empty += units(encoder.pairs([("", text) for text in choices]))
         for idx, (unit, pair) in enumerate(zip(found, pairs, strict=True)):
+            text = choices[idx]
+            bare = text.removeprefix(" ")
             rows.append(
                 {
                     "doc_id": instance.doc_id,
@@ -109,8 +135,10 @@ def prepare(
                     "label": instance.label,
                     "log_probability": None,
                     "tokens": len(unit.continuation),
-                    "characters": len(texts[idx]),
-                    "bytes": len(texts[idx].encode()),
+                    "characters": len(text),
+                    "bytes": len(text.encode()),
+                    "characters_bare": len(bare),
+                    "bytes_bare": len(bare.encode()),
                     "log_probability_answer": None,
                     "log_probability_empty": None,
                     "greedy": None,
@@ -120,19 +148,16 @@ def prepare(
                         None if unigram is None else unigram.log_probability(unit.continuation)
                     ),
                     "domain": instance.domain,
+                    "cluster": instance.cluster,
                 }
             )
     groups += [[unit for unit in answer if unit is not None], [unit for unit in empty if unit is not None]]
-    plan = make_plan(groups, batch_tokens)
-    content = hashlib.sha256()
-    for unit in plan.units:
-        content.update(json.dumps([unit.context, unit.continuation]).encode())
-    return Prepared(requests, rows, conditional, answer, empty, plan, "sha256:" + content.hexdigest())
+    return Prepared(requests, rows, conditional, answer, empty, groups, differences)
 
 
-def check_vocabulary(prepared: Prepared, size: int, folder: ModelFolder) -> None:
+def check_vocabulary(units: Sequence[Unit], size: int, folder: ModelFolder) -> None:
     """Ids that the model does not have are a UserError: the tokenizer is another model's."""
-    highest = max(max(*unit.context, *unit.continuation) for unit in prepared.plan.units)
+    highest = max(max(*unit.context, *unit.continuation) for unit in units)
     if highest >= size:
         raise UserError(
             f"the tokenizer gives id {highest}, the model has ids below {size}",
@@ -141,37 +166,93 @@ def check_vocabulary(prepared: Prepared, size: int, folder: ModelFolder) -> None
         )
 
 
-def score_task(prepared: Prepared, engine: Engine, journal: Journal) -> dict[Unit, Scored]:
-    """Score what the journal does not hold yet; all units with their scores."""
-    plan = prepared.plan
+def digest_of(plan: Plan) -> str:
+    """Digest of the token ids of all units of a plan, in order."""
+    content = hashlib.sha256()
+    for unit in plan.units:
+        for ids in (unit.context, unit.continuation):
+            content.update(len(ids).to_bytes(4, "little") + np.array(ids, dtype="<u4").tobytes())
+    return "sha256:" + content.hexdigest()
+
+
+@dataclass
+class Scorer:
+    """What all tasks of a run are scored with. The engine is made when the first request needs it."""
+
+    key: Mapping[str, Any]
+    make_engine: Callable[[], Engine]
+    cache: Cache
+    folder: Path
+    processes: Processes
+    batch_tokens: int
+    batch_size: int | None
+    engine: Engine | None = None
+
+    def score(self, task: Prepared) -> tuple[dict[Unit, Scored], dict[str, int]]:
+        """Scores of all units of a task, and counts of what it took; what was scored before is not forwarded."""
+        name, units = task.requests.name, task.units
+        known = self.cache.find(units)
+        missing = {unit for place, unit in enumerate(units) if place not in known}
+        scores = {units[place]: scored for place, scored in known.items()}
+        if not missing:
+            log.info("%s: all %d requests were scored before", name, len(units))
+            return scores, {"distinct": len(units), "cached": len(known), "forwarded_tokens": 0}
+        engine = self.engine = self.engine or self.make_engine()
+        plan = make_plan(
+            [[unit for unit in instance if unit in missing] for instance in task.instances],
+            self.batch_tokens,
+            self.batch_size,
+            shared=engine.shared,
+        )
+        key = {**self.key, "requests": digest_of(plan), "shared": engine.shared}
+        key |= {"batch_tokens": self.batch_tokens, "batch_size": self.batch_size}
+        journal = Journal(self.folder, name, key, self.processes.rank)
+        try:
+            self.processes.wait()  # nobody begins before all have read what is done
+            forwarded = score_plan(plan, engine, journal, self.processes, name, task.separate_tokens)
+            self.processes.wait()
+            journal.gather()
+        finally:
+            journal.close()
+        found = {scored.unit: scored for batch in journal.batches.values() for scored in batch}
+        fresh = [(unit, found[number]) for number, unit in enumerate(plan.units)]
+        scores |= fresh
+        if self.processes.rank == 0:
+            self.cache.keep(fresh)
+        counts = {"distinct": len(units), "cached": len(known), "forwarded_tokens": forwarded}
+        return scores, counts | {"plan_tokens": plan.tokens, "separate_tokens": task.separate_tokens}
+
+
+def score_plan(
+    plan: Plan, engine: Engine, journal: Journal, processes: Processes, name: str, separate_tokens: int
+) -> int:
+    """Score this process's share of what the journal does not hold yet; returns the number of forwarded tokens."""
     before, started = engine.work.tokens, time.monotonic()
-    padded = engine.work.padded
     todo = [number for number in range(len(plan.batches)) if number not in journal.batches]
-    with Progress(prepared.requests.name, sum(len(g.units) for n in todo for g in plan.batches[n]), "requests") as bar:
-        for number in todo:
+    mine = todo[processes.rank :: processes.count]
+    engine.parts = journal.parts
+    with Progress(name, sum(len(plan.batches[number].units) for number in mine), "requests") as bar:
+        for number in mine:
             scored = engine.score(plan.units, plan.batches[number])
             if not all(math.isfinite(unit.log_probability) for unit in scored):
                 raise UserError(
-                    f"the model gives log-probabilities of {prepared.requests.name} that are no finite numbers",
+                    f"the model gives log-probabilities of {name} that are no finite numbers",
                     where="model",
                     fix="try --dtype float32, or check the weights",
                 )
-            journal.add(number, scored)
-            bar.advance(sum(len(group.units) for group in plan.batches[number]))
-    seconds = time.monotonic() - started
-    tokens, separate = engine.work.tokens - before, prepared.separate_tokens
-    if len(todo) == len(plan.batches):
+            journal.add(number, scored, engine.parts)
+            bar.advance(len(scored))
+    tokens = engine.work.tokens - before
+    if len(mine) == len(plan.batches):
         log.info(
-            "%s: forwarded %s tokens (%s with padding) in %.1f s; request by request it would be %s (%.2f of that)",
-            prepared.requests.name,
+            "%s: forwarded %s tokens in %.1f s; request by request it would be %s (%.2f of that)",
+            name,
             f"{tokens:,}",
-            f"{engine.work.padded - padded:,}",
-            seconds,
-            f"{separate:,}",
-            tokens / separate,
+            time.monotonic() - started,
+            f"{separate_tokens:,}",
+            tokens / separate_tokens,
         )
-    found = {scored.unit: scored for batch in journal.batches.values() for scored in batch}
-    return {unit: found[number] for number, unit in enumerate(plan.units)}
+    return tokens
 
 
 def fill_rows(prepared: Prepared, scores: dict[Unit, Scored]) -> list[dict[str, Any]]:
@@ -207,14 +288,18 @@ def tasks_of(config: RunConfig) -> list[TaskRequests]:
     return [load_requests(name, config.requests, config.limit, config.shots) for name in split_names(config.tasks)]
 
 
-def run(config: RunConfig) -> dict[str, Any]:
-    """Score, write the predictions artifact to ``config.output`` and return its metrics."""
+def run(config: RunConfig) -> dict[str, Any] | None:
+    """Score, write the predictions artifact to ``config.output`` and return its metrics.
+
+    Under torchrun every process scores its share; the first writes, the others return None.
+    """
     check_limit(config.limit)
-    for name, value in (("batch-tokens", config.batch_tokens), ("max-length", config.max_length)):
+    counts = {"batch-tokens": config.batch_tokens, "batch-size": config.batch_size, "max-length": config.max_length}
+    for name, value in counts.items():
         if value is not None and value < 1:
             raise UserError(f"--{name} is {value}", where=name, fix="give 1 or more")
     tasks = tasks_of(config)
-    folder = look_at(config.model)
+    folder = look_at(locate(config.model, config.revision, config.download))
     maximum_length = config.max_length or folder.maximum_length
     if maximum_length > folder.maximum_length:
         raise UserError(
@@ -222,61 +307,129 @@ def run(config: RunConfig) -> dict[str, Any]:
             where=folder.path / "config.json",
             fix="give no more than that",
         )
+    check_replaceable(config.output, "predictions")
     encoder = Encoder.load(folder.tokenizer, config.boundary)
     unigram = None if config.unigram is None else Unigram.load(config.unigram, encoder.digest)
-    device = choose_device(config.device)
-    batch_tokens = config.batch_tokens or (BATCH_TOKENS_CPU if device == "cpu" else BATCH_TOKENS_ACCELERATOR)
-    prepared = [prepare(task, encoder, maximum_length, batch_tokens, unigram) for task in tasks]
-    for name, count in ((p.requests.name, sum(row["truncated"] for row in p.rows)) for p in prepared):
-        if count:
-            log.warning("%s: %d requests are longer and cut to %d tokens", name, count, maximum_length)
-    model = load(folder, device, config.dtype)
-    for task in prepared:
-        check_vocabulary(task, model.get_input_embeddings().num_embeddings, folder)
-    engine = Engine(model)
-    dtype = str(model.dtype).removeprefix("torch.")
-    scores_folder = config.output.with_name(config.output.name + ".scores" + PARTIAL)
-    with atomic_artifact(config.output, "predictions") as output:
-        inputs = [*input_files(tasks), folder.tokenizer]
-        inputs += [] if config.unigram is None else [config.unigram]
-        with recorded("catwalk-eval", "run", folder=output, config=config, inputs=inputs) as record:
+    with joined() as processes, offload_folder(config) as offload:
+        device = choose_device(config.device, processes.local_rank)
+        dtype = resolve_dtype(config.dtype, folder, device)
+        batch_tokens = config.batch_tokens or (BATCH_TOKENS_CPU if device == "cpu" else BATCH_TOKENS_ACCELERATOR)
+        prepared = [prepare(task, encoder, maximum_length, unigram) for task in tasks]
+        for name, count in ((p.requests.name, sum(row["truncated"] for row in p.rows)) for p in prepared):
+            if count:
+                log.warning("%s: %d requests are longer and cut to %d tokens", name, count, maximum_length)
+
+        def make_engine() -> Engine:
+            engine = Engine(load(folder, device, dtype, config.device_map, offload))
             for task in prepared:
-                key = {
-                    "weights": folder.digest,
-                    "tokenizer": encoder.digest,
-                    "requests": task.digest,
-                    "boundary": config.boundary,
-                    "dtype": dtype,
-                    "device": device,
-                    "maximum_length": maximum_length,
-                    "batch_tokens": batch_tokens,
-                }
-                journal = Journal(scores_folder / f"{task.requests.name}.jsonl", key)
-                try:
-                    scores = score_task(task, engine, journal)
-                finally:
-                    journal.close()
-                write_rows(output / task.requests.name / ROWS, fill_rows(task, scores))
-                write_json(output / task.requests.name / "task.json", task.requests.description(config.boundary))
-                record.counts[task.requests.name] = counts(task)
-            write_json(
-                output / "manifest.json",
-                {
-                    "artifact": "predictions",
-                    "format_version": 1,
-                    "model": {"name": folder.path.resolve().name, "digest": folder.digest},
-                    "tokenizer_digest": encoder.digest,
-                    "dtype": dtype,
-                    "maximum_length": maximum_length,
-                    "boundary": config.boundary,
-                    "tasks": [task.requests.name for task in prepared],
-                    "counts": {task.requests.name: counts(task) for task in prepared},
-                },
-            )
-            metrics = compute_metrics(output)
-            write_json(output / "metrics.json", metrics)
-    shutil.rmtree(scores_folder)
+                check_vocabulary(task.units, engine.vocabulary_size, folder)
+            return engine
+
+        key = {
+            "weights": folder.digest,
+            "tokenizer": encoder.digest,
+            "boundary": config.boundary,
+            "dtype": dtype,
+            "device": device.partition(":")[0],
+        }
+        scorer = Scorer(
+            key=key,
+            make_engine=make_engine,
+            cache=Cache(cache_folder(config), key),
+            folder=config.output.with_name(config.output.name + ".scores" + PARTIAL),
+            processes=processes,
+            batch_tokens=batch_tokens,
+            batch_size=config.batch_size,
+        )
+        scored = [scorer.score(task) for task in prepared]
+        if processes.rank > 0:
+            return None
+        manifest = {
+            "artifact": "predictions",
+            "format_version": FORMAT_VERSION,
+            "model": {"name": name_of(config), "digest": folder.digest},
+            "tokenizer_digest": encoder.digest,
+            "dtype": dtype,
+            "maximum_length": maximum_length,
+            "boundary": config.boundary,
+            "tasks": [task.requests.name for task in prepared],
+        }
+        metrics = write(config, folder, prepared, scored, manifest)
+        shutil.rmtree(scorer.folder, ignore_errors=True)
+        return metrics
+
+
+def write(
+    config: RunConfig,
+    folder: ModelFolder,
+    prepared: Sequence[Prepared],
+    scored: Sequence[tuple[dict[Unit, Scored], dict[str, int]]],
+    manifest: dict[str, Any],
+) -> dict[str, Any]:
+    """Write the predictions artifact."""
+    inputs = [*input_files([task.requests for task in prepared]), folder.tokenizer]
+    inputs += [] if config.unigram is None else [config.unigram]
+    with (
+        atomic_artifact(config.output, "predictions") as output,
+        recorded("catwalk-eval", "run", folder=output, config=config, inputs=inputs) as record,
+    ):
+        close = {}
+        for task, (scores, work) in zip(prepared, scored, strict=True):
+            name = task.requests.name
+            rows = fill_rows(task, scores)
+            write_rows(output / name / ROWS, rows)
+            write_text_form(output / name, task.requests)
+            write_json(output / name / "task.json", task.requests.description(config.boundary))
+            close[name] = close_calls(rows, task.requests.primary_metric, TOLERANCES[manifest["dtype"]])
+            record.counts[name] = counts(task) | work
+        manifest |= {
+            "counts": {task.requests.name: counts(task) for task in prepared},
+            "boundary_differences": {task.requests.name: asdict(task.differences) for task in prepared},
+            "precision": {"tolerance": TOLERANCES[manifest["dtype"]], "close": close},
+        }
+        write_json(output / "manifest.json", manifest)
+        metrics = compute_metrics(output)
+        write_json(output / "metrics.json", metrics)
+    report(manifest)
     return metrics
+
+
+def report(manifest: Mapping[str, Any]) -> None:
+    """Say on how many requests the boundary policies differ, and how many decisions rounding could turn."""
+    for task, found in manifest["boundary_differences"].items():
+        if found["separate_joint"] or found["joint_joint_safe"]:
+            log.info(
+                "%s: of %d requests, token ids differ on %d between separate and joint, %d between separate and "
+                "joint-safe, %d between joint and joint-safe",
+                task, found["requests"], found["separate_joint"], found["separate_joint_safe"],
+                found["joint_joint_safe"],
+            )  # fmt: skip
+    for task, number in manifest["precision"]["close"].items():
+        if number:
+            log.info("%s: %d predictions have a margin below the rounding error of %s", task, number, manifest["dtype"])
+
+
+def name_of(config: RunConfig) -> str:
+    """What the model is called: the name of its folder, of the run's folder and the checkpoint, or on the hub."""
+    name = Path(config.model).resolve().name if Path(config.model).is_dir() else config.model
+    return name if config.revision is None else f"{name}/{config.revision}"
+
+
+def cache_folder(config: RunConfig) -> Path | None:
+    """Where scores are kept for later runs."""
+    if config.cache == "none":
+        return None
+    return config.output.with_name(CACHE) if config.cache == "beside" else Path(config.cache)
+
+
+@contextmanager
+def offload_folder(config: RunConfig) -> Iterator[Path | None]:
+    """A folder for weights that fit into no memory, as long as the run lasts."""
+    if config.device_map is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="catwalk-eval-offload-") as folder:
+        yield Path(folder)
 
 
 def counts(task: Prepared) -> dict[str, int]:

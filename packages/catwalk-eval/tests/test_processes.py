@@ -1,0 +1,106 @@
+"""Runs of several processes, and runs that are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_runner import rows
+
+import catwalk_eval.runner as runner
+from catwalk_eval.config import RunConfig
+from catwalk_eval.files import digest, read_json
+
+TASKS = ("piqa", "sciq", "winogrande")
+LIMIT = 120  # seconds
+
+
+@pytest.fixture
+def config(model_folder: Path, data: Path, tmp_path: Path) -> RunConfig:
+    return RunConfig(
+        model=str(model_folder), tasks=",".join(TASKS), data=data, output=tmp_path / "p", cache="none", batch_tokens=40
+    )
+
+
+def command(config: RunConfig) -> list[str]:
+    return [
+        "run", "--model", config.model, "--tasks", config.tasks, "--data", str(config.data), "--device", "cpu",
+        "--output", str(config.output), "--cache", config.cache, "--batch-tokens", str(config.batch_tokens),
+    ]  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def run_on(processes: int, config: RunConfig) -> None:
+    """What torchrun does, without its watching: the same command in every process, with its rank in the environment."""
+    port = str(free_port())
+    started = []
+    for rank in range(processes):
+        environment = {
+            "WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port, "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "catwalk_eval", *command(config)],
+                env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )
+        )  # fmt: skip
+    for process in started:
+        output, _ = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0, output
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_several_processes_give_the_files_of_one(config: RunConfig, tmp_path: Path, processes: int) -> None:
+    runner.run(config)
+    several = replace(config, output=tmp_path / "several")
+    run_on(processes, several)
+    assert read_json(several.output / "manifest.json") == read_json(config.output / "manifest.json")
+    for task in TASKS:
+        ours, theirs = rows(config.output, task), rows(several.output, task)
+        assert [row["greedy"] for row in ours] == [row["greedy"] for row in theirs]
+        for name in ("log_probability", "log_probability_answer", "log_probability_empty"):
+            left, right = ([row[name] for row in found if row[name] is not None] for found in (ours, theirs))
+            assert left == pytest.approx(right, abs=1e-5)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_run_killed_at_random_moments_ends_in_the_files_of_one_that_was_not(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    whole = replace(config, output=tmp_path / "whole")
+    line = [sys.executable, "-m", "catwalk_eval"]
+    started = time.monotonic()
+    subprocess.run([*line, *command(whole)], check=True, capture_output=True, timeout=LIMIT)
+    length = time.monotonic() - started
+    draw = random.Random(5)
+    journal = tmp_path / "p.scores.partial"
+    killed = 0
+    for kill in range(4):
+        process = subprocess.Popen([*line, *command(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if kill == 0:  # once surely after a batch was kept
+            while not list(journal.glob("*.jsonl")) and process.poll() is None:
+                time.sleep(0.01)
+        else:
+            time.sleep(draw.uniform(0.3, 1.0) * length)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert killed > 0
+    subprocess.run([*line, *command(config)], check=True, capture_output=True, timeout=LIMIT)
+    assert digest(config.output) == digest(whole.output)
+    assert not journal.exists()
