@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,34 @@ frame.onload = () => {{
 </script>"""
 
 
+ALONE = """<!doctype html><iframe id="frame" style="width:900px;height:800px" src="{page}"></iframe>
+<pre id="result">not loaded</pre><script>
+frame.onload = () => {{
+  const page = frame.contentDocument;
+  const shown = (id) => getComputedStyle(page.getElementById(id).closest("label")).display;
+  const changed = page.querySelector("option[value=changed]").disabled;
+  result.textContent = `${{shown("f-a")}} ${{shown("f-b")}} ${{changed}}`;
+}};
+</script>"""
+
+
+def seen(browser: str, frame: Path, place: Path, scheme: str) -> tuple[str, list[str]]:
+    """What the frame's script found, and the messages on the browser's console."""
+    done = subprocess.run(
+        [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--allow-file-access-from-files", "--enable-logging=stderr", f"--user-data-dir={place / 'profile'}",
+            f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}", "--window-size=1600,1000",
+            "--virtual-time-budget=8000", "--dump-dom", frame.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    match = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert match is not None
+    return unescape(match[1]), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
 def test_a_browser_pages_filters_and_searches_hostile_items(tmp_path: Path, width: int, scheme: str) -> None:
     browser = chromium()
@@ -243,19 +272,8 @@ def test_a_browser_pages_filters_and_searches_hostile_items(tmp_path: Path, widt
     report(runs, ReportConfig(html=tmp_path / "r.html"))
     frame = tmp_path / "frame.html"
     frame.write_text(DRIVE.format(width=width, page=(tmp_path / "r.html").as_uri()))
-    done = subprocess.run(
-        [
-            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--allow-file-access-from-files", "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}",
-            f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}", "--window-size=1600,1000",
-            "--virtual-time-budget=8000", "--dump-dom", frame.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    match = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert match is not None
-    found = json.loads(match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    shown, errors = seen(browser, frame, tmp_path, scheme)
+    found = json.loads(shown)
     assert found["all"] == "60 of 60 items, page 1 of 3"
     assert found["cards"] == 25
     assert HOSTILE[0] in found["first"]
@@ -268,4 +286,12 @@ def test_a_browser_pages_filters_and_searches_hostile_items(tmp_path: Path, widt
     assert found["images"] == 0
     assert found["wide"] <= found["room"]
     assert found["background"] == ("rgb(16, 19, 23)" if scheme == "dark" else "rgb(247, 247, 245)")
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    assert errors == []
+
+
+def test_one_run_has_no_second_to_choose(tmp_path: Path) -> None:
+    browser = chromium()
+    report([stored_run(tmp_path, "a", 40)], ReportConfig(html=tmp_path / "r.html"))
+    frame = tmp_path / "frame.html"
+    frame.write_text(ALONE.format(page=(tmp_path / "r.html").as_uri()))
+    assert seen(browser, frame, tmp_path, "light") == ("grid none true", [])
