@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .compare import check_same, common_tasks, load_runs
-from .predictions import read_choices
+from .compare import check_same, common_tasks
+from .predictions import load_runs, read_choices
 from .requests import task_description
 from .scores import ACCURACIES, predict
 from .table import render
