@@ -21,6 +21,7 @@ BATCH = 16
 
 
 def ours(folder: str, requests: Requests) -> Callable[[], dict[str, Any]]:
+    from catwalk_eval.attention import Trunk
     from catwalk_eval.batches import Unit, make_plan
     from catwalk_eval.engine import Engine, Work
     from catwalk_eval.models import load, look_at
@@ -32,7 +33,7 @@ def ours(folder: str, requests: Requests) -> Callable[[], dict[str, Any]]:
     encoder = Encoder.load(about.tokenizer, "joint")
 
     def run() -> dict[str, Any]:
-        engine.work = Work()
+        engine.work, engine.trunk = Work(), Trunk()  # every round begins anew
         units = [Unit(pair.context_ids, pair.continuation_ids) for pair in encoder.pairs(map(tuple, requests))]
         plan = make_plan([units], BATCH_TOKENS_CPU, shared=engine.shared)
         found = {s.unit: s.log_probability for batch in plan.batches for s in engine.score(plan.units, batch)}
