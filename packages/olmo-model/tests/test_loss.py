@@ -36,6 +36,27 @@ def test_value_and_gradients_are_those_of_cross_entropy_for_any_chunk(monkeypatc
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
+def test_on_a_processor_the_place_of_the_logits_stays(monkeypatch):
+    """Whatever was computed in it before, in whatever mode, and with fewer or more columns."""
+    monkeypatch.setattr(loss, "_kept", [])
+    hidden, weight, labels = problem()
+    with torch.inference_mode():
+        linear_cross_entropy(hidden, weight, labels)
+    (place,) = loss._kept
+    found = torch.autograd.grad(linear_cross_entropy(hidden, weight, labels).total, (hidden, weight))
+    few = labels.clamp(max=19)
+    linear_cross_entropy(hidden, weight[:20], few).total.backward()
+    assert loss._kept[0] is place
+    expected = torch.autograd.grad(F.cross_entropy(hidden @ weight.T, labels, ignore_index=IGNORED), (hidden, weight))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    more = torch.randn(60, 16)
+    torch.testing.assert_close(
+        linear_cross_entropy(hidden, more, labels).total,
+        F.cross_entropy(hidden @ more.T, labels, ignore_index=IGNORED),
+    )
+
+
 def test_large_logits_do_not_overflow():
     hidden, weight, labels = problem()
     value = linear_cross_entropy(hidden * 1000, weight, labels).total

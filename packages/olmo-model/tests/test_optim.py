@@ -214,6 +214,17 @@ def test_a_step_that_is_held_back_changes_neither_weights_nor_state(make_model, 
     assert not any(map(torch.equal, before, model.parameters()))
 
 
+@pytest.mark.parametrize("name", ["adamw", "lionw", "muon"])
+def test_the_state_has_its_place_before_the_first_step(make_model, make_update, name):
+    model = make_model()
+    update = make_update(model, name=name)
+    places = {id(value) for kept in update.optimizer.state.values() for value in kept.values()}
+    assert len(update.optimizer.state) == len(list(model.parameters()))
+    model(torch.arange(8).unsqueeze(0)).logsumexp(-1).sum().backward()
+    update.apply(1, torch.tensor(1.0))
+    assert {id(value) for kept in update.optimizer.state.values() for value in kept.values()} == places
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_state_is_kept_by_name_and_begins_with_zeros(make_model, name):
     model, other = make_model(n_layers=1), make_model(n_layers=1)

@@ -47,6 +47,20 @@ def documents_of(input_ids: Tensor, eos_token_id: int) -> Tensor:
     return ends.cumsum(1) - ends
 
 
+_kept: list[Tensor] = []
+
+
+def _place_of_logits(rows: int, columns: int, like: Tensor) -> Tensor:
+    """Memory for [rows, columns] in the type of ``like``, of any values. On a processor it stays from call to call: the
+    place of a buffer that comes and goes is cut up by the C library, so that the next one does not fit in."""
+    if like.device.type != "cpu":
+        return torch.empty(rows, columns, dtype=like.dtype, device=like.device)
+    if not _kept or _kept[0].dtype != like.dtype or _kept[0].numel() < rows * columns:
+        with torch.inference_mode(mode=False):  # else a training could not write to it afterwards
+            _kept[:] = [torch.empty(rows * columns, dtype=like.dtype)]
+    return _kept[0][: rows * columns].view(rows, columns)
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -72,7 +86,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         squares = torch.zeros_like(total)
         # one buffer for the logits of all chunks: fresh memory is slow where every page of it has to be made first
-        products = torch.empty(min(chunk, hidden.shape[0]), weight.shape[0], dtype=hidden.dtype, device=hidden.device)
+        products = _place_of_logits(min(chunk, hidden.shape[0]), weight.shape[0], hidden)
         for start in range(0, hidden.shape[0], chunk):
             rows = slice(start, start + chunk)
             read = hidden[rows]

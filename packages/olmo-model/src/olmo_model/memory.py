@@ -21,6 +21,9 @@ from .presets import parameter_count
 
 FP32, BF16 = 4, 2
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+# On a processor, as measured: pages that libraries touch, and what the C library leaves unused between tensors that
+# come and go, as a share of these.
+LIBRARIES, UNUSED = 40_000_000, 0.4
 RECOMPUTED_AT_ONCE = 2  # blocks: the one that is computed again and the one before it, as measured
 UNITS_GATHERED = 2  # blocks whose weights are whole at the same time: the one at work and the next, on its way
 
@@ -82,8 +85,8 @@ def memory_of_rank(model: ModelConfig, layout: Layout) -> dict[str, int]:
     Weights, gradients and optimizer are in float32 and shared by the shards and, those of blocks, by the tensor group.
     ``activations`` are what is kept for the backward pass; ``working`` is what comes and goes: logits of a chunk,
     whole gradients of the tables before they are added up, gradients inside a block, gathered weights. ``checkpoint``
-    is the copy of weights and optimizer that is written beside the training, on a processor. The interpreter and its
-    libraries are left out.
+    is the copy of weights and optimizer that is written beside the training, on a processor. ``allocator`` is what is
+    taken there and holds no tensor. The interpreter is left out.
     """
     spread = layout.parallel
     shards = layout.ranks // (spread.replicas * spread.tensor)
@@ -101,6 +104,8 @@ def memory_of_rank(model: ModelConfig, layout: Layout) -> dict[str, int]:
     }
     if layout.half and layout.ranks == 1:
         parts["weights"] += BF16 * (matrices + model.embedding_size * model.d_model)  # what autocast has cast
+    if layout.device == "cpu":
+        parts["allocator"] = LIBRARIES + UNUSED * (parts["activations"] + parts["working"])
     if layout.checkpoint_copy:
         parts["checkpoint"] = FP32 * mine + optimizer
     whole = {name: round(size) for name, size in parts.items()}
@@ -152,6 +157,7 @@ def _working(model: ModelConfig, layout: Layout) -> int:
         rest = parameter_count(model) - model.n_layers * block_matrices(model)
         whole = UNITS_GATHERED if layout.parallel.reshard_after_forward else model.n_layers
         gathered = FP32 * rest + number * whole * block + FP32 * (rest + UNITS_GATHERED * block)  # weights; gradients
+        gathered += FP32 * max(rest, block)  # all of a unit in a row, as ranks send it to each other
     return max(logits, inside) + tables + gathered
 
 

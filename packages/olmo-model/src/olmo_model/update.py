@@ -55,6 +55,8 @@ class Update:
         self.bound_factor = bound_factor
         self.parameters = list(model.parameters())
         self.optimizer = build_optimizer(model, settings, tensor)
+        # Its zeros are made now: after the first step they would lie where blocks keep things, and cut that place up.
+        load_optimizer_state(model, self.optimizer, optimizer_state(model, self.optimizer))
         self.optimizer.grad_scale = None  # type: ignore[attr-defined]  # torch's fused step reads it with found_inf
         ratio = settings.max_grad_norm_ratio
         self.ratio = None if ratio is None else RatioClipping(self.parameters, beta=max(settings.betas))
