@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from olmo_model.config.model import Initialization, ModelConfig
@@ -22,6 +23,8 @@ from olmo_model.initialization import initialize
 from olmo_model.model import Transformer
 from olmo_model.update import Update
 
+settings.register_profile("patient", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("patient")
 TALE = "the cat sat on a mat and the dog ran to the red house where it was warm while rain fell all day long"
 WORDS = TALE.split()
 
