@@ -104,6 +104,41 @@ def test_more_instances_forward_only_what_is_new(config: RunConfig, forwarded: l
             assert old["log_probability"] == pytest.approx(new["log_probability"], abs=1e-5)
 
 
+def test_a_stopped_run_goes_on_although_another_has_added_to_the_cache(
+    config: RunConfig, forwarded: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = replace(config, batch_tokens=40)
+    runner.run(replace(config, output=tmp_path / "other" / "whole"))
+    everything, expected = len(forwarded), digest(tmp_path / "other" / "whole")
+    forwarded.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr(Cache, "keep", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(config)
+    assert len(forwarded) == everything
+    runner.run(replace(config, limit=1, output=tmp_path / "neighbour"))
+    forwarded.clear()
+    runner.run(config)
+    assert forwarded == []
+    assert digest(config.output) == expected
+
+
+def test_other_versions_of_torch_or_transformers_are_forwarded(
+    config: RunConfig, forwarded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.run(config)
+    everything = sum(forwarded)
+    forwarded.clear()
+    for package in ("torch", "transformers"):
+        with monkeypatch.context() as patch:
+            true = runner.version
+            patch.setattr(runner, "version", lambda name, p=package, t=true: "1.2.3" if name == p else t(name))
+            assert runner.minor_version(package) == "1.2"
+            runner.run(config)
+    assert sum(forwarded) == 2 * everything
+
+
 def test_damaged_rows_are_scored_again(
     config: RunConfig, forwarded: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:

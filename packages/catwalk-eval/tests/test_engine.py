@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from catwalk_eval.batches import Batch, Unit, make_plan
-from catwalk_eval.engine import Engine, Scored, Wanted, linear_log_probabilities, log_probabilities
+from catwalk_eval.engine import Engine, Scored, Wanted, linear_log_probabilities, log_probabilities, out_of_memory
 from catwalk_eval.errors import UserError
 
 Scores = dict[Unit, Scored]
@@ -38,7 +38,9 @@ def by_itself(model: Any, unit: Unit) -> tuple[float, bool]:
     """The plain way: the whole request forwarded alone, log-softmax at every position."""
     whole = unit.context + unit.continuation
     with torch.inference_mode():
-        logits = model(input_ids=torch.tensor([whole])).logits[0].double()
+        # dynamic frequencies are those of the longest input since a short one
+        model(input_ids=torch.tensor([whole[:1]]))
+        logits = model(input_ids=torch.tensor([whole[:-1]])).logits[0].double()
     table = torch.log_softmax(logits, -1)
     at = range(len(unit.context) - 1, len(whole) - 1)
     return (
@@ -65,7 +67,7 @@ def with_shots(seed: int) -> list[list[Unit]]:
 
 
 SHARED = ["olmo", "llama", "gpt2", "mistral", "gemma2", "opt", "cohere", "llama4_text", "gpt_oss"]
-WHOLE = ["bloom", "mamba"]
+WHOLE = ["bloom", "mamba", "phi3", "dynamic"]
 
 
 @pytest.mark.parametrize("kind", [*SHARED, *WHOLE])
@@ -195,6 +197,19 @@ def test_out_of_memory_the_batch_is_done_in_parts_and_so_are_later_ones(make_mod
 def test_other_errors_of_the_model_are_not_taken_for_lack_of_memory(make_model: Callable[..., Any]) -> None:
     with pytest.raises((IndexError, RuntimeError)):
         score_all(Engine(make_model("olmo")), [[Unit((1,), (2, 999, 3))]])
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("MPS backend out of memory (MPS allocated: 8 GB)", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes", True),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED", False),
+    ],
+)
+def test_lack_of_memory_is_known_by_what_each_device_says(message: str, expected: bool) -> None:
+    assert out_of_memory(RuntimeError(message)) is expected
 
 
 @pytest.mark.parametrize("bias", [False, True])

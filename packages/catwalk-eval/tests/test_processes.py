@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_runner import rows
@@ -76,6 +77,21 @@ def test_several_processes_give_the_files_of_one(config: RunConfig, tmp_path: Pa
             left, right = ([row[name] for row in found if row[name] is not None] for found in (ours, theirs))
             assert left == pytest.approx(right, abs=1e-5)
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_several_processes_agree_on_what_the_cache_knows(config: RunConfig) -> None:
+    """The second task's requests are the first one's, which the first process has just kept."""
+    shared = replace(config, tasks="piqa,piqa_bpb", cache="beside")
+    run_on(2, shared)
+    counts = counts_of(shared)
+    assert counts["piqa"]["cached"] == 0
+    assert counts["piqa"]["forwarded_tokens"] == counts["piqa"]["plan_tokens"]  # of both processes
+    assert counts["piqa_bpb"]["cached"] == counts["piqa_bpb"]["distinct"] > 0
+
+
+def counts_of(config: RunConfig) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(max((config.output / "provenance").iterdir()))["counts"]
+    return found
 
 
 def test_a_run_killed_at_random_moments_ends_in_the_files_of_one_that_was_not(

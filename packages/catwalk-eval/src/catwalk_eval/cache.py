@@ -1,8 +1,8 @@
 """Scores of earlier runs, so that a request that was scored is not forwarded again.
 
 A request is named by a digest of everything that its numbers depend on: weights, tokenizer, boundary policy, dtype,
-kind of device, and its token ids. Files are written whole, once, and never changed; a row with a wrong checksum is as
-good as none.
+kind of device, versions of torch and transformers, and its token ids. Files are written whole, once, and never changed;
+a row with a wrong checksum is as good as none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .batches import Unit
 from .engine import Scored
 from .files import atomic_write
 
-VERSION = 1  # of the numbers that the engine gives
+VERSION = 2  # of the numbers that the engine gives
 NAME = ".catwalk-eval-cache"
 ROW = np.dtype([("unit", "S16"), ("log_probability", "<f8"), ("greedy", "<u4"), ("checksum", "<u4")])
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Cache:
     """Scores by request, in ``folder``; without a folder nothing is found and nothing kept."""
 
     def __init__(self, folder: Path | None, key: Mapping[str, Any]) -> None:
-        text = json.dumps({**key, "version": VERSION}, sort_keys=True)
+        text = json.dumps(key, sort_keys=True)
         self.key = hashlib.blake2b(text.encode(), digest_size=16)
         self.folder = None if folder is None else folder / self.key.hexdigest()
 

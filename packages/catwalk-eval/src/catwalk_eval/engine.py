@@ -7,7 +7,8 @@ tokens that are scored, and the log-softmax is taken in fp32 or better whatever 
 
 A model whose attention does not go through transformers' attention interface, or that mixes tokens in another way
 (state spaces, ALiBi in its own code), reads every request whole, right-padded. Which of the two it is, is tried on a
-few tokens when the engine is made.
+few tokens when the engine is made. A model whose rotary frequencies depend on how long its input is (LongRoPE, dynamic
+NTK) reads every request whole and by itself: transformers takes the longest of a batch for the length of all.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ TOLERANCE_HALF = 0.05
 EXACT = 1e-6
 # what a model's code raises where it does not take what the trial gives it
 UNFIT = (NotSharedError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
+# how a processor, Apple's GPUs and CUDA's libraries say it, which raise no OutOfMemoryError
+NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+LENGTH_ROPES = {"longrope", "su"}  # frequencies for short inputs and others for long ones
 log = logging.getLogger(__name__)
 
 
@@ -89,9 +93,12 @@ class Engine:
         self.work = Work()
         self.parts = 1
         self.trunk = Trunk()
+        ropes = rope_types(self.model.config.get_text_config())
+        self.remembers_length = any("dynamic" in rope for rope in ropes)
+        self.alone = self.remembers_length or not ropes.isdisjoint(LENGTH_ROPES)
         trial = some_units(self.vocabulary_size)
         with torch.inference_mode():
-            plain = self._hidden_whole(trial)[0]
+            plain = torch.cat([self._hidden_whole([unit])[0] for unit in trial])
             self.logits_of = self._find_head(trial, plain)
             self.shared = shared and self._can_share(trial, plain)
         self.work = Work()
@@ -124,8 +131,9 @@ class Engine:
             )
 
     def _score(self, units: Sequence[Unit], batch: Batch) -> list[Scored]:
-        if not self.shared and self.model.dtype == torch.float64 and len(batch.units) > 1:
-            # where a model rounds to fp32 in between, padding changes more than float64 promises
+        # where a model rounds to fp32 in between, padding changes more than float64 promises
+        apart = self.alone or (not self.shared and self.model.dtype == torch.float64)
+        if apart and len(batch.units) > 1:
             return [scored for number in batch.units for scored in self._score(units, Batch(0, (number,)))]
         members = [units[number] for number in batch.units]
         if self.shared:
@@ -196,7 +204,13 @@ class Engine:
             tokens=np.concatenate([unit.continuation for unit in units]).astype(np.int64),
             owners=np.repeat(np.arange(R), [len(unit.continuation) for unit in units]),
         )
+        self._forget_length()
         return self._hidden(known, rows), wanted
+
+    def _forget_length(self) -> None:
+        """Have frequencies that grow with the longest input so far begin anew, as they do after a short one."""
+        if self.remembers_length:
+            self.model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self.device), use_cache=False)
 
     def _hidden(self, arguments: dict[str, Tensor], rows: Indices) -> Tensor:
         """What the output layer gets [R, D] at ``rows`` of its input [B T, D]; it is given a single position itself."""
@@ -249,6 +263,7 @@ class Engine:
         found = []
         for unit in units:
             ids = torch.tensor([unit.inputs], device=self.device)
+            self._forget_length()
             logits = self.model(input_ids=ids, use_cache=False).logits[0]
             found.append(logits[len(unit.context) - 1 :])
         return torch.cat(found)
@@ -263,9 +278,9 @@ class Engine:
 
     def _can_share(self, trial: Sequence[Unit], plain: Tensor) -> bool:
         """Try both ways on a few tokens; only a model that gives the same hidden states in both can share."""
-        problem = ""
+        problem = "rotary frequencies depend on the length of the input" if self.alone else ""
         try:
-            shared = self._hidden_trial(trial)
+            shared = plain if self.alone else self._hidden_trial(trial)
             error = float((shared - plain).double().norm() / plain.double().norm())
             if not error <= TOLERANCE.get(plain.dtype, TOLERANCE_HALF):
                 problem = f"hidden states differ by {error:.2g}"
@@ -295,6 +310,14 @@ class Engine:
         if len(trunk.layers) != layers:
             raise NotSharedError(f"{len(trunk.layers)} of {layers} layers have attention of this kind")
         return self._hidden_tree(tree, trunk)[torch.from_numpy(tree.at)]
+
+
+def rope_types(config: Any) -> set[str]:
+    """Kinds of rotary embedding that a model's configuration names, of all its layers."""
+    stated = [getattr(config, name, None) for name in ("rope_parameters", "rope_scaling")]
+    tables = [table for table in stated if isinstance(table, dict)]
+    tables += [inner for table in tables for inner in table.values() if isinstance(inner, dict)]
+    return {str(table.get(key)) for table in tables for key in ("rope_type", "type")}
 
 
 def some_units(vocabulary: int) -> list[Unit]:
@@ -396,4 +419,4 @@ def replaced(base: nn.Module, hidden: Tensor) -> Iterator[None]:
 
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether ``error`` says that memory ran out, on an accelerator or in the machine's own."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in NO_MEMORY)

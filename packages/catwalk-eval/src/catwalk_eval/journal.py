@@ -1,17 +1,59 @@
-"""Scores of finished batches, kept so that a stopped run goes on where it stopped."""
+"""Scores of finished batches, kept so that a stopped run goes on where it stopped.
+
+Beside them lies what was known when the run first began: it decides which requests are missing, and so what is in which
+batch. Another run that adds to the cache meanwhile changes nothing of that.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .engine import Scored
+from .errors import UserError
+from .files import atomic_write
+from .processes import Processes
 
 log = logging.getLogger(__name__)
+
+
+def known_scores(
+    folder: Path, name: str, key: Mapping[str, Any], find: Callable[[], dict[int, Scored]], processes: Processes
+) -> dict[int, Scored]:
+    """Scores of a task that were known when its run first began, by the place of their request.
+
+    The first process asks ``find`` and keeps the answer in ``folder`` under ``key``; all processes, and the run that
+    goes on after this one was stopped, read what it kept.
+    """
+    path = folder / f"{name}.known.json"
+    if processes.rank == 0 and read_known(path, key) is None:
+        rows = [[place, scored.log_probability, scored.greedy] for place, scored in find().items()]
+        with atomic_write(path) as stream:
+            stream.write(json.dumps({"key": dict(key), "scores": rows}).encode())
+    processes.wait()
+    known = read_known(path, key)
+    if known is None:
+        raise UserError(
+            "the first process's file of known scores is not seen here, or is another run's",
+            where=path,
+            fix="put --output where all processes see it, and give all of them the same command",
+        )
+    return known
+
+
+def read_known(path: Path, key: Mapping[str, Any]) -> dict[int, Scored] | None:
+    """What ``known_scores`` kept under ``key``; None where there is nothing, or it is damaged."""
+    try:
+        stored = json.loads(path.read_bytes())
+        if stored["key"] != key:
+            return None
+        return {int(place): Scored(int(place), float(value), bool(greedy)) for place, value, greedy in stored["scores"]}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 class Journal:

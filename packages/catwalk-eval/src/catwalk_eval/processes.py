@@ -26,12 +26,23 @@ class Processes:
 
             distributed.barrier()
 
+    def total(self, number: int) -> int:
+        """The sum of every process's ``number``, once all have given theirs."""
+        if self.count == 1:
+            return number
+        import torch
+        from torch import distributed
+
+        numbers = torch.tensor([number], dtype=torch.int64)
+        distributed.all_reduce(numbers)
+        return int(numbers)
+
 
 @contextmanager
 def joined() -> Iterator[Processes]:
     """The processes that torchrun started, joined while open; without torchrun this one alone.
 
-    They exchange nothing but that they have come to the same place: scores go through the files of the run.
+    They exchange that they have come to the same place, and counts of tokens: scores go through the files of the run.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:

@@ -8,9 +8,10 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ import numpy as np
 
 from .batches import Plan, Unit, make_plan
 from .cache import NAME as CACHE
-from .cache import Cache
+from .cache import VERSION, Cache
 from .config import RunConfig
 from .engine import Engine, Scored
 from .errors import UserError
 from .files import PARTIAL, atomic_artifact, check_replaceable, write_json
-from .journal import Journal
+from .journal import Journal, known_scores
 from .models import ModelFolder, choose_device, load, locate, look_at, resolve_dtype
 from .own_tasks import FILES
 from .precision import TOLERANCES, close_calls
@@ -166,10 +167,10 @@ def check_vocabulary(units: Sequence[Unit], size: int, folder: ModelFolder) -> N
         )
 
 
-def digest_of(plan: Plan) -> str:
-    """Digest of the token ids of all units of a plan, in order."""
+def digest_of(units: Iterable[Unit]) -> str:
+    """Digest of the token ids of all units, in order."""
     content = hashlib.sha256()
-    for unit in plan.units:
+    for unit in units:
         for ids in (unit.context, unit.continuation):
             content.update(len(ids).to_bytes(4, "little") + np.array(ids, dtype="<u4").tobytes())
     return "sha256:" + content.hexdigest()
@@ -191,7 +192,8 @@ class Scorer:
     def score(self, task: Prepared) -> tuple[dict[Unit, Scored], dict[str, int]]:
         """Scores of all units of a task, and counts of what it took; what was scored before is not forwarded."""
         name, units = task.requests.name, task.units
-        known = self.cache.find(units)
+        key = {**self.key, "requests": digest_of(units), "cache": self.cache.folder is not None}
+        known = known_scores(self.folder, name, key, lambda: self.cache.find(units), self.processes)
         missing = {unit for place, unit in enumerate(units) if place not in known}
         scores = {units[place]: scored for place, scored in known.items()}
         if not missing:
@@ -204,13 +206,13 @@ class Scorer:
             self.batch_size,
             shared=engine.shared,
         )
-        key = {**self.key, "requests": digest_of(plan), "shared": engine.shared}
+        key = {**self.key, "requests": digest_of(plan.units), "shared": engine.shared}
         key |= {"batch_tokens": self.batch_tokens, "batch_size": self.batch_size}
         journal = Journal(self.folder, name, key, self.processes.rank)
         try:
             self.processes.wait()  # nobody begins before all have read what is done
-            forwarded = score_plan(plan, engine, journal, self.processes, name, task.separate_tokens)
-            self.processes.wait()
+            mine = score_plan(plan, engine, journal, self.processes, name, task.separate_tokens)
+            forwarded = self.processes.total(mine)
             journal.gather()
         finally:
             journal.close()
@@ -331,6 +333,9 @@ def run(config: RunConfig) -> dict[str, Any] | None:
             "boundary": config.boundary,
             "dtype": dtype,
             "device": device.partition(":")[0],
+            "engine": VERSION,
+            "torch": minor_version("torch"),
+            "transformers": minor_version("transformers"),
         }
         scorer = Scorer(
             key=key,
@@ -342,6 +347,7 @@ def run(config: RunConfig) -> dict[str, Any] | None:
             batch_size=config.batch_size,
         )
         scored = [scorer.score(task) for task in prepared]
+        processes.wait()  # until all have read the files that are removed below
         if processes.rank > 0:
             return None
         manifest = {
@@ -413,6 +419,11 @@ def name_of(config: RunConfig) -> str:
     """What the model is called: the name of its folder, of the run's folder and the checkpoint, or on the hub."""
     name = Path(config.model).resolve().name if Path(config.model).is_dir() else config.model
     return name if config.revision is None else f"{name}/{config.revision}"
+
+
+def minor_version(package: str) -> str:
+    """``major.minor`` of an installed package: numbers may change with either."""
+    return ".".join(version(package).split(".")[:2])
 
 
 def cache_folder(config: RunConfig) -> Path | None:
