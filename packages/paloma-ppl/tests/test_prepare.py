@@ -185,3 +185,126 @@ def test_a_field_that_no_document_has_is_refused_and_one_that_some_lack_is_count
     caplog.set_level("WARNING")
     prepare(replace(config, group_field="metadata.module"))
     assert "1 documents lack the field metadata.module" in caplog.text
+
+
+def few(domains: dict[str, int], paragraphs: int = 40) -> list[dict[str, Any]]:
+    """Documents of ``paragraphs`` paragraphs, the given number in each domain."""
+    return [
+        {"id": f"{domain}{n}", "source": "s", "metadata": {"domain": domain},
+         "text": "".join(f"{domain} {n} paragraph {k} with words that fill it up\n\n" for k in range(paragraphs))}
+        for domain, count in domains.items() for n in range(count)
+    ]  # fmt: skip
+
+
+def test_a_domain_with_too_few_documents_is_cut_into_passages_that_name_their_document(
+    tmp_path: Path, write_rows: Callable[..., Any], read_rows: Callable[..., Any]
+) -> None:
+    path = write_rows(tmp_path / "in.jsonl.gz", few({"one": 1, "two": 2, "many": 12}))
+    config = PrepareConfig(documents=path, output=tmp_path / "S", domain_field="metadata.domain", fraction=0.25)
+    assert prepare(config)["rule"]["left_in_training"] == ["one", "two"]
+    manifest = prepare(replace(config, split_small_domains=True))
+    assert manifest["rule"]["left_in_training"] == []
+    assert manifest["rule"]["cut_into_passages"] == ["one", "two"]
+    rows = {split: read_rows(tmp_path / "S" / "s" / split / f"{split}-00000000.jsonl.gz") for split in ("val", "test")}
+    by_domain = {
+        split: {domain: {row["metadata"].get("parent") for row in kept if row["subdomain"] == domain}
+                for domain in ("one", "two", "many")}
+        for split, kept in rows.items()
+    }  # fmt: skip
+    assert by_domain["val"]["one"] == by_domain["test"]["one"] == {"one0"}  # one document serves both splits
+    assert len(by_domain["val"]["two"]) == len(by_domain["test"]["two"]) == 1  # two are parted whole
+    assert by_domain["val"]["two"] != by_domain["test"]["two"]
+    assert by_domain["val"]["many"] == {None}
+    held_out = {identity for _, identity, _ in read_held_out(open_suite(tmp_path / "S"))}
+    assert {"one0", "two0", "two1"} <= held_out
+    one = [row for kept in rows.values() for row in kept if row["subdomain"] == "one"]
+    one.sort(key=lambda row: int(row["id"].split("#")[1]))
+    assert "".join(row["text"] for row in one) == few({"one": 1})[0]["text"]
+    counts = manifest["counts"]
+    assert counts["read"] == 15 == counts["kept"] + counts["dropped"]
+    assert counts["cut"] == 3
+    assert counts["passages"] == sum(
+        row["metadata"].get("parent") is not None for kept in rows.values() for row in kept
+    )
+
+
+def test_token_targets_are_passed_by_less_than_a_document_and_shortfalls_are_marked(
+    tmp_path: Path, write_rows: Callable[..., Any], tokenizer_file: Path
+) -> None:
+    from tokenizers import Tokenizer
+
+    path = write_rows(tmp_path / "in.jsonl.gz", few({"a": 60, "b": 60, "c": 8}, paragraphs=3))
+    config = PrepareConfig(
+        documents=path,
+        output=tmp_path / "S",
+        domain_field="metadata.domain",
+        fraction=0.25,
+        tokenizer=tokenizer_file,
+        target_tokens_per_domain=500,
+        target_tokens_per_source=600,
+    )
+    manifest = prepare(config)
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    suite = open_suite(tmp_path / "S")
+    for split in ("val", "test"):
+        sizes: dict[str, list[int]] = {}
+        for document in read_split(suite, split):
+            sizes.setdefault(document.domain, []).append(len(tokenizer.encode(document.text).ids))
+        stated = manifest["sources"]["s"][split]["domains"]
+        assert {domain: sum(found) for domain, found in sizes.items()} == {
+            d: row["tokens"] for d, row in stated.items()
+        }
+        for domain, found in sizes.items():
+            assert stated[domain]["short"] == (sum(found) < 500)
+            assert sum(found) - max(found) < 500
+        assert {domain for domain, row in stated.items() if row["short"]} == {"c"}
+    whole = prepare(replace(config, target_of=("s=all",)))
+    assert whole["rule"]["target_tokens"] == {"s": {"tokens": None, "of": "domain"}}
+    assert whole["counts"]["kept"] > manifest["counts"]["kept"]
+    one = prepare(replace(config, target_of=("s=one-domain",)))
+    assert 600 <= sum(row["tokens"] for row in one["sources"]["s"]["val"]["domains"].values()) < 1000
+    assert one["sources"]["s"]["val"]["domains"].items() != manifest["sources"]["s"]["val"]["domains"].items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target_tokens_per_domain": 5}, "need a tokenizer"),
+        ({"target_of": ("docs=all",)}, "need a tokenizer"),
+        ({"tokenizer": True, "target_bytes_per_domain": 5}, "in tokens and in bytes"),
+        ({"tokenizer": True, "target_of": ("docs",)}, "is no exception"),
+        ({"tokenizer": True, "target_of": ("other=all",)}, r"no source 'other'.*code, docs"),
+        ({"tokenizer": True, "target_tokens_per_source": 0}, "below one"),
+    ],
+)
+def test_impossible_targets_are_refused(
+    documents: Path, tmp_path: Path, tokenizer_file: Path, changes: dict[str, Any], message: str
+) -> None:
+    if changes.get("tokenizer"):
+        changes = {**changes, "tokenizer": tokenizer_file}
+    with pytest.raises(UserError, match=message):
+        prepare(PrepareConfig(documents=documents, output=tmp_path / "S", **changes))
+    assert not (tmp_path / "S").exists()
+
+
+def test_domain_from_several_fields_and_from_the_path(
+    tmp_path: Path, write_rows: Callable[..., Any], make_rows: Callable[..., Any]
+) -> None:
+    for name in ("x/y", "x/z"):
+        rows = [{**row, "id": f"{name}{row['id']}"} for row in make_rows(20)]
+        write_rows(tmp_path / "X" / "documents" / name / "part.jsonl.gz", rows)
+    config = PrepareConfig(documents=tmp_path / "X", output=tmp_path / "S", domain_field="path")
+    domains = prepare(config)["sources"]["docs"]["val"]["domains"]
+    assert set(domains) == {"x/y", "x/z"}
+    both = prepare(replace(config, domain_field="path+metadata.package"))["sources"]["docs"]["val"]["domains"]
+    assert set(both) == {f"x/{folder}/{package}" for folder in "yz" for package in "abc"}
+
+
+def test_a_repeated_id_is_counted_and_taken_once(
+    tmp_path: Path, make_rows: Callable[..., Any], write_rows: Callable[..., Any]
+) -> None:
+    path = write_rows(tmp_path / "in.jsonl.gz", make_rows(40) * 2)
+    manifest = prepare(PrepareConfig(documents=path, output=tmp_path / "S"))
+    kept = [(d.source, d.id) for split in ("val", "test") for d in read_split(open_suite(tmp_path / "S"), split)]
+    assert len(set(kept)) == len(kept) == manifest["counts"]["kept"] == manifest["counts"]["repeated"]
+    assert manifest["held_out_documents"] == len(kept)

@@ -1,6 +1,8 @@
 """The road on real text and with a real tokenizer; needs DATA_DIR."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,3 +69,30 @@ def test_windows_of_the_olmo_tokenizer_give_the_text_back(
     texts = {row["id"]: row["text"] for path in suite.glob("*/val/*.gz") for row in read_rows(path)}
     for document, tokens in ids.items():
         assert tokenizer.decode(tokens, skip_special_tokens=False) == texts[document]
+
+
+def test_the_corpora_make_a_suite_of_eight_sources_and_sixty_domains(tmp_path: Path) -> None:
+    corpora = Path(str(DATA)) / "corpora"
+    tool = Path(__file__).resolve().parents[3] / "tools" / "perplexity_documents.py"
+    if not tool.is_file():
+        pytest.skip("the project's tools are not here")
+    subprocess.run([sys.executable, str(tool), str(corpora), str(tmp_path / "documents")], check=True)
+    manifest = prepare(
+        PrepareConfig(
+            documents=tmp_path / "documents",
+            output=tmp_path / "S",
+            domain_field="metadata.domain",
+            group_field="metadata.group",
+            fraction=0.25,
+            split_small_domains=True,
+            target_bytes_per_domain=20_000,
+        )
+    )
+    assert len(manifest["sources"]) >= 8
+    for split in ("val", "test"):
+        domains = [name for source in manifest["sources"].values() for name in source[split]["domains"]]
+        assert len(domains) >= 60
+    assert manifest["rule"]["left_in_training"] == []
+    counts = manifest["counts"]
+    assert counts["read"] == counts["kept"] + counts["dropped"]
+    assert manifest["near_duplicates"]["pairs"] >= 0

@@ -53,10 +53,20 @@ def prepare_command(config: Annotated[PrepareConfig, Parameter(name="*")]) -> No
             print(
                 f"{source}/{split}: {row['documents']} documents, {row['bytes']} bytes, {len(row['domains'])} domains"
             )
+    domains = [
+        row for splits in manifest["sources"].values() for part in splits.values() for row in part["domains"].values()
+    ]
     print(
-        f"{counts['read']} documents read, {counts['kept']} in the suite, {manifest['held_out_documents']} held out of "
-        f"training, {counts['failed']} failed, {len(manifest['rule']['left_in_training'])} domains wholly in training"
+        f"{counts['read']} documents read, {counts['kept']} in the suite ({counts['cut']} of them as "
+        f"{counts['passages']} passages), {manifest['held_out_documents']} held out of training, "
+        f"{counts['failed']} failed, {counts['repeated']} with a repeated id, "
+        f"{len(manifest['rule']['left_in_training'])} domains wholly in training"
     )
+    if config.tokenizer is not None:
+        short = sum(row["short"] for row in domains)
+        print(f"{short} of {len(domains)} domains of a source and split fall short of their target of tokens")
+    near = manifest["near_duplicates"]
+    print(f"{near['test_documents']} documents of test nearly repeat one of val ({near['pairs']} pairs)")
 
 
 @app.command(name="decontamination-set")

@@ -25,17 +25,28 @@ class PrepareConfig:
     name: str | None = None
     """name of the suite (default: name of the output folder)"""
     domain_field: str | None = None
-    """dotted name of the field that holds a document's domain, such as metadata.package (default: the source)"""
+    """dotted name of the field that holds a document's domain, such as metadata.package; several joined by +, such as
+    metadata.type+metadata.status; path: the folder of its file (default: the source)"""
     group_field: str | None = None
     """dotted name of the field whose equal values must stay together, such as metadata.module (default: the id)"""
     fraction: float = 0.05
-    """share of each domain's groups that goes to val, and the same share to test (above 0, at most 0.25)"""
+    """share of each domain's groups that goes to val, and the same share to test (above 0, at most 0.5)"""
     seed: Count = 42
     """seed of the choice of groups and documents"""
     minimum_documents: Count = 6
     """a domain with fewer documents is left wholly in training (so is one with fewer than three groups)"""
     target_bytes_per_domain: int | None = None
     """stop adding held-out documents to a domain of a source and split once this many bytes are passed"""
+    tokenizer: Path | None = None
+    """tokenizer.json, or a folder that holds one: draw held-out documents until targets in its tokens are passed"""
+    target_tokens_per_domain: int | None = None
+    """tokens of a domain in each split (with a tokenizer; default 100000)"""
+    target_tokens_per_source: int | None = None
+    """tokens of a source in each split, shared by its domains (with a tokenizer; default 1000000)"""
+    target_of: tuple[str, ...] = ()
+    """exception for a source: SOURCE=TOKENS of each domain, SOURCE=all, SOURCE=one-domain; may be repeated"""
+    split_small_domains: bool = False
+    """cut the documents of a domain that has too few of them into passages, instead of leaving it in training"""
     max_failed: Count = 0
     """how many malformed rows are tolerated"""
     dry_run: bool = False

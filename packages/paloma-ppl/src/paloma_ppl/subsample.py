@@ -14,7 +14,10 @@ import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .passages import passage_size
+
 SMALL_DOMAIN = 64  # groups; 5% of fewer is a handful, where chance alone would often leave a split empty
+PASSAGES = "passages"  # stands for a split where the passages of a document are parted
 FEWEST_GROUPS = 3  # one each for val, test and training
 Key = tuple[float, bytes]  # place in [0, 1) and digest of a group
 
@@ -30,6 +33,8 @@ class DomainSketch:
     """What has to be remembered of one domain while the corpus streams by."""
 
     documents: int = 0
+    bytes: int = 0
+    sources: dict[str, DomainSketch] = field(default_factory=dict)  # the same of each source's part
     drawn: set[Key] = field(default_factory=set)  # groups below 2 × fraction
     lowest: set[Key] = field(default_factory=set)  # at least the SMALL_DOMAIN + 1 lowest of the others
 
@@ -52,12 +57,15 @@ class DomainSketch:
 class Choice:
     """The split of every held-out group, and the domains that give none."""
 
-    split: dict[bytes, str]  # digest of a group -> "val" or "test"
+    split: dict[bytes, str]  # digest of a group -> "val", "test" or PASSAGES
     left_in_training: list[str]
+    passage_bytes: dict[str, int] = field(default_factory=dict)  # domains whose documents are cut into passages
 
 
 def choose_groups(sketches: Mapping[str, DomainSketch], fraction: float, minimum_documents: int) -> Choice:
     """Assign groups to val and test so that every domain with enough groups and documents has both.
+
+    So does each source's part of a domain, where it has three groups or more.
 
     A group that occurs in several domains gets one split for all of them: domains take their turn by name, and what
     an earlier one assigned counts for a later one.
@@ -77,7 +85,31 @@ def choose_groups(sketches: Mapping[str, DomainSketch], fraction: float, minimum
         else:
             wanted = min(max(1, round(fraction * len(groups))), (len(groups) - 1) // 2)
         fill(split, groups, wanted)
+        for part in sketch.sources.values():
+            members = part.groups()
+            if len(sketch.sources) > 1 and len(members) >= FEWEST_GROUPS:
+                fill(split, members, 1)
     return Choice(split, left)
+
+
+def cut_small_domains(choice: Choice, sketches: Mapping[str, DomainSketch]) -> Choice:
+    """Take the domains that would be left in training into the suite, by passages of their documents.
+
+    The groups of such a domain go to test and val in turn, whole. A domain of a single group, which both splits need,
+    has its group marked ``PASSAGES``: each of its passages then has a split of its own.
+    """
+    split = dict(choice.split)
+    for name in choice.left_in_training:
+        groups = [digest for _, digest in sketches[name].groups()]
+        if len(groups) == 1:
+            split.setdefault(groups[0], PASSAGES)
+            continue
+        have = [split[digest] for digest in groups if digest in split]
+        for digest in groups:
+            if digest not in split:
+                split[digest] = "val" if have.count("val") < have.count("test") else "test"
+                have.append(split[digest])
+    return Choice(split, [], {name: passage_size(sketches[name].bytes) for name in choice.left_in_training})
 
 
 def fill(split: dict[bytes, str], groups: list[Key], wanted: int) -> None:
