@@ -101,13 +101,13 @@ def check_results(path: Path, results: Any, totals: Totals, report: Report) -> N
     check_level(path, [(f"domain {row['source']}/{row['domain']}", row) for row in results["domains"]], domains, report)
     check_level(path, [(f"source {row['source']}", row) for row in results["sources"]], sources, report)
     named = [(f"aggregate {row['name']}", row) for row in results["aggregates"]]
-    check_level(
-        path,
-        named,
-        {"aggregate micro": add(totals.values()), "aggregate macro": add(totals.values())},
-        report,
-        results["domains"],
-    )
+    everything = {f"aggregate {name}": add(totals.values()) for name in ("micro", "macro")}
+    check_level(path, [pair for pair in named if "sources" not in pair[1]], everything, report, results["domains"])
+    for name, row in named:
+        if "sources" in row:
+            members = {place: total for place, total in totals.items() if place[0] in row["sources"]}
+            inside = [domain for domain in results["domains"] if domain["source"] in row["sources"]]
+            check_level(path, [(name, row)], {name: add(members.values())} if members else {}, report, inside)
 
 
 def check_level(
@@ -127,7 +127,7 @@ def check_level(
         if name not in expected:
             report.problem(path, f"{name} has no documents")
             continue
-        check_measures(path, name, row, expected[name], report, domains if name.endswith(" macro") else None)
+        check_measures(path, name, row, expected[name], report, domains if name.endswith("macro") else None)
 
 
 def check_measures(

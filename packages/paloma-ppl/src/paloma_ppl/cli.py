@@ -15,6 +15,7 @@ from .config import (
     CheckContaminationConfig,
     CompareConfig,
     DecontaminationSetConfig,
+    IndexConfig,
     PrepareConfig,
     RunConfig,
     WindowsConfig,
@@ -67,6 +68,22 @@ def prepare_command(config: Annotated[PrepareConfig, Parameter(name="*")]) -> No
         print(f"{short} of {len(domains)} domains of a source and split fall short of their target of tokens")
     near = manifest["near_duplicates"]
     print(f"{near['test_documents']} documents of test nearly repeat one of val ({near['pairs']} pairs)")
+
+
+@app.command(name="index")
+def index_command(config: Annotated[IndexConfig, Parameter(name="*")]) -> None:
+    """Write suite.json for a published release, so that its files and counts are checked from then on."""
+    from .suite import index_suite, open_suite
+
+    if config.dry_run:
+        print_plan(config, sources=list(open_suite(config.suite).files))
+        return
+    sources = index_suite(config.suite)["sources"]
+    domains = {
+        (source, name) for source, parts in sources.items() for part in parts.values() for name in part["domains"]
+    }
+    documents = sum(part["documents"] for parts in sources.values() for part in parts.values())
+    print(f"{len(sources)} sources, {len(domains)} domains, {documents} documents")
 
 
 @app.command(name="decontamination-set")

@@ -54,6 +54,16 @@ class PrepareConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IndexConfig:
+    """Write suite.json for a published release, so that its files and counts are checked from then on."""
+
+    suite: Path
+    """folder of the release: SOURCE/{val,test}/*.jsonl.gz"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecontaminationSetConfig:
     """List the evaluation text that must stay out of training."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .paloma import aggregates_of
 from .statistics import Floats, Interval, Stratum, bootstrap_interval, make_stratum, strata_by_domain
 from .suite import SuiteDocument
 
@@ -91,6 +92,7 @@ class Intervals:
     sources: dict[str, Interval]
     micro: Interval
     macro: Interval
+    published: dict[str, tuple[Interval, Interval]]  # name of a published aggregate -> micro, macro
 
 
 def intervals(
@@ -115,9 +117,22 @@ def intervals(
     for source, members in by_source.items():
         pools = strata_by_domain([keys[index] for index in members])
         sources[source] = of(*(sample(name, np.array(members)[inner]) for name, inner in pools.items()))
-    micro = of(*(sample(name, inner) for name, inner in strata_by_domain(keys).items()))
-    macro = bootstrap_interval(list(sampled.values()), confidence, logarithm=logarithm, mean_of_strata=True)
-    return Intervals({key: of(stratum) for key, stratum in sampled.items()}, sources, micro, macro)
+
+    def aggregate(members: list[int]) -> tuple[Interval, Interval]:
+        inside = [keys[index] for index in members]
+        pools = strata_by_domain(inside)
+        strata = [sampled[key] for key in dict.fromkeys(inside)]
+        return (
+            of(*(sample(name, np.array(members)[inner]) for name, inner in pools.items())),
+            bootstrap_interval(strata, confidence, logarithm=logarithm, mean_of_strata=True),
+        )
+
+    micro, macro = aggregate(list(range(len(keys))))
+    published = {
+        name: aggregate([index for index, (source, _) in enumerate(keys) if source in members])
+        for name, members in aggregates_of(frozenset(by_source)).items()
+    }
+    return Intervals({key: of(stratum) for key, stratum in sampled.items()}, sources, micro, macro, published)
 
 
 def grouped(
@@ -141,9 +156,21 @@ def summarize(scores: Sequence[DocumentScore], confidence: float) -> dict[str, A
         {"source": source, **measure(members, found.sources[source])}
         for (source,), members in grouped(scores, lambda score: (score.source,)).items()
     ]
-    perplexities = [row["perplexity"] for row in domains]
-    macro = measure(scores, found.macro)
-    macro["perplexity"] = None if None in perplexities else math.fsum(perplexities) / len(domains)
-    macro["bits_per_byte"] = math.fsum(row["bits_per_byte"] for row in domains) / len(domains)
-    aggregates = [{"name": "micro", **measure(scores, found.micro)}, {"name": "macro", **macro}]
+    aggregates = aggregate_rows(scores, domains, "", found.micro, found.macro)
+    for name, members in aggregates_of(frozenset(row["source"] for row in sources)).items():
+        inside = [score for score in scores if score.source in members]
+        rows = [row for row in domains if row["source"] in members]
+        for row in aggregate_rows(inside, rows, name + "_", *found.published[name]):
+            aggregates.append({**row, "sources": sorted(members)})
     return {"format_version": 1, "domains": domains, "sources": sources, "aggregates": aggregates}
+
+
+def aggregate_rows(
+    scores: Sequence[DocumentScore], domains: Sequence[dict[str, Any]], prefix: str, micro: Interval, macro: Interval
+) -> list[dict[str, Any]]:
+    """``micro``: all documents as one set; ``macro``: mean over the rows of the domains."""
+    row = measure(scores, macro)
+    perplexities = [domain["perplexity"] for domain in domains]
+    row["perplexity"] = None if None in perplexities else math.fsum(perplexities) / len(domains)
+    row["bits_per_byte"] = math.fsum(domain["bits_per_byte"] for domain in domains) / len(domains)
+    return [{"name": prefix + "micro", **measure(scores, micro)}, {"name": prefix + "macro", **row}]

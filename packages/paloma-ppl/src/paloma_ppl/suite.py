@@ -1,7 +1,8 @@
 """Perplexity suites in Paloma's layout: ``SOURCE/{val,test}/*.jsonl.gz``, and ``suite.json`` for what is in them.
 
 A suite with ``suite.json`` is verified: digests of all files before anything is read, counts while it is read. A
-published Paloma release has no ``suite.json`` and is read as it is; its sources are the names of its folders.
+published Paloma release has no ``suite.json`` and is read as it is; its sources are the names of its folders, and
+``index_suite`` writes a ``suite.json`` for it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from .documents import is_unicode
 from .errors import UserError
-from .files import NOT_CONTENT, PARTIAL, digest_file, read_json, read_lines
+from .files import NOT_CONTENT, PARTIAL, digest_file, read_json, read_lines, write_json
 
 FORMAT_VERSION = 1
 SPLITS = ("val", "test")
@@ -82,7 +83,10 @@ def check_manifest(manifest: Any, where: Path) -> None:
         raise UserError(f"format version {manifest.get('format_version')} is not known", where=where, fix="update")
     try:
         splits = [source[split] for source in manifest["sources"].values() for split in SPLITS]
-        counts = [manifest["held_out_documents"], *(part[key] for part in splits for key in ("documents", "bytes"))]
+        counts = [
+            manifest["held_out_documents"] or 0,
+            *(part[key] for part in splits for key in ("documents", "bytes")),
+        ]
         texts = [
             manifest["name"],
             *(row[key] for part in splits for row in part["files"] for key in ("path", "digest")),
@@ -167,6 +171,43 @@ def read_all(suite: Suite, split: str) -> Iterator[SuiteDocument]:
             )
 
 
+def index_suite(root: Path) -> dict[str, Any]:
+    """Write ``suite.json`` for a release that has none, and return it: files and counts are checked from then on."""
+    suite = open_suite(root)
+    if suite.manifest is not None:
+        raise UserError("the suite has its suite.json", where=root / SUITE_FILE, fix="nothing is to be done")
+    sources: dict[str, Any] = {}
+    total = 0
+    for source, splits in suite.files.items():
+        sources[source] = {}
+        for split in SPLITS:
+            part: dict[str, Any] = {"files": [], "documents": 0, "bytes": 0, "domains": {}}
+            for path in splits[split]:
+                row: dict[str, Any] = {"path": path, "documents": 0, "bytes": 0}
+                for document in read_file(root / path, source):
+                    size = len(document.text.encode())
+                    domain = part["domains"].setdefault(document.domain, {"documents": 0, "bytes": 0})
+                    for counts in (row, part, domain):
+                        counts["documents"] += 1
+                        counts["bytes"] += size
+                part["files"].append({**row, "digest": digest_file(root / path)})
+            part["domains"] = dict(sorted(part["domains"].items()))
+            total += part["documents"]
+            sources[source][split] = part
+    manifest = {
+        "artifact": "suite",
+        "format_version": FORMAT_VERSION,
+        "name": suite.name,
+        "seed": None,
+        "rule": {"domain_field": "subdomain", "group_field": None, "fraction": None},
+        "sources": sources,
+        "counts": {"read": total, "kept": total, "dropped": 0, "failed": 0},
+        "held_out_documents": None,
+    }
+    write_json(root / SUITE_FILE, manifest)
+    return manifest
+
+
 def read_file(path: Path, source: str) -> Iterator[SuiteDocument]:
     """Documents of one file; a row that cannot be used is a UserError (an evaluation never drops text)."""
     for line, data in read_lines(path):
@@ -194,10 +235,12 @@ def smallest_hashes(documents: Iterator[SuiteDocument], limit: int) -> set[int]:
 
 
 def read_held_out(suite: Suite) -> Iterator[tuple[str, str, str]]:
-    """Yield ``(source, id, group)`` of every document that must not be trained on; nothing for a Paloma release."""
+    """Yield ``(source, id, group)`` of every document that must not be trained on; nothing for a Paloma release,
+    whose ids say nothing about training documents.
+    """
     path = suite.root / HELD_OUT_FILE
     if not path.is_file():
-        if suite.manifest is not None:
+        if suite.manifest is not None and suite.manifest["held_out_documents"] is not None:
             raise UserError("the list of held-out documents is missing", where=path, fix="prepare the suite again")
         return
     number = 0
