@@ -60,7 +60,7 @@ def test_dry_run_prints_a_plan_and_writes_nothing(
         ("run --model {m} --suite {s} --output {t}/P --device nonsense", "device 'nonsense'"),
         ("run --model {m} --suite {s} --output {t}/P --batch-token 5", "batch-tokens"),
         ("prepare --documents {t}/no --output {t}/S", "no such documents"),
-        ("prepare --documents {s} --output {t}/S --fraction 0.5", "fraction of 0.5"),
+        ("prepare --documents {s} --output {t}/S --fraction 0.6", "fraction of 0.6"),
         ("compare {t}/no {t}/no --output {t}/c.json", "manifest.json is missing"),
         ("windows --suite {s} --tokenizer {t}/no --max-length 5 --output {t}/W", "no such tokenizer"),
         ("windows --suite {s} --tokenizer {m} --max-length 5 --output {m}", "exists and is not a windows artifact"),
