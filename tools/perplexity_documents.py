@@ -70,8 +70,8 @@ def rows(corpora: Path) -> Iterator[Row]:
     yield from novels(corpora)
     yield from technical(corpora, "pep")
     yield from technical(corpora, "eip")
-    for entry in json_rows(corpora / "forum" / "ewt-web.jsonl.gz"):
-        yield row("forum", entry["id"], entry["text"], f"forum/{entry['metadata']['genre']}")
+    for number, entry in enumerate(json_rows(corpora / "forum" / "ewt-web.jsonl.gz")):  # its ids are not unique
+        yield row("forum", f"{entry['id']}-{number}", entry["text"], f"forum/{entry['metadata']['genre']}")
     for entry in json_rows(corpora / "speeches" / "presidential.jsonl.gz"):
         yield row("speeches", entry["id"], entry["text"], f"president/{entry['metadata']['speaker']}")
     yield from code(corpora)

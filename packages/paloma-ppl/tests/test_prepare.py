@@ -274,7 +274,7 @@ def test_token_targets_are_passed_by_less_than_a_document_and_shortfalls_are_mar
         ({"tokenizer": True, "target_bytes_per_domain": 5}, "in tokens and in bytes"),
         ({"tokenizer": True, "target_of": ("docs",)}, "is no exception"),
         ({"tokenizer": True, "target_of": ("other=all",)}, r"no source 'other'.*code, docs"),
-        ({"tokenizer": True, "target_tokens_per_source": 0}, "below one"),
+        ({"tokenizer": True, "target_tokens_per_source": 0}, "below one token"),
     ],
 )
 def test_impossible_targets_are_refused(

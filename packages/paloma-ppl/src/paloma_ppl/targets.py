@@ -51,7 +51,8 @@ def check_targets(config: PrepareConfig) -> None:
     for name in ("target_bytes_per_domain", "target_tokens_per_domain", "target_tokens_per_source"):
         value = getattr(config, name)
         if value is not None and value < 1:
-            raise UserError("the target is below one", where=name, fix="give 1 or more")
+            unit = "byte" if "bytes" in name else "token"
+            raise UserError(f"the target is below one {unit}", where=name, fix="give 1 or more")
     exceptions(config)
 
 
