@@ -16,6 +16,7 @@ from catwalk_eval.cache import ROW, Cache
 from catwalk_eval.config import RunConfig
 from catwalk_eval.engine import Engine, Scored
 from catwalk_eval.files import digest, digest_file, read_json
+from catwalk_eval.requests import load_task
 
 
 @pytest.fixture
@@ -81,7 +82,12 @@ def test_any_change_is_forwarded(
     (tokenizer / "tokenizer.json").write_text(json.dumps(described | {"version": "1.0", "padding": None}, indent=1))
     assert digest_file(tokenizer / "tokenizer.json") != digest_file(model_folder / "tokenizer.json")
     assert again(model=str(tokenizer)) == everything
-    assert 0 < again(max_length=12) <= everything
+    encoder = runner.Encoder.load(model_folder / "tokenizer.json", "separate")
+    tasks = [load_task(name, data, "olmo-inloop", None) for name in config.tasks.split(",")]
+    whole, cut = (
+        {unit for task in tasks for unit in runner.prepare(task, encoder, length, None).units} for length in (128, 12)
+    )
+    assert again(max_length=12) == len(cut - whole) > 0
     assert again() == 0
     assert again(cache="none") == everything
     assert again(cache=str(tmp_path / "elsewhere")) == everything

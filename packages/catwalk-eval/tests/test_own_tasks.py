@@ -155,6 +155,8 @@ def test_parquet_records_are_the_same_as_json_lines(place: Path) -> None:
         ({"name": None}, "name is missing"),
         ({"name": 3}, "name is a number, not text"),
         ({"name": "a/b"}, "'a/b' cannot name a folder"),
+        ({"name": "provenance"}, "provenance is a name that every artifact uses itself"),
+        ({"name": "manifest.json"}, "manifest.json is a name that every artifact uses itself"),
         ({"name": "piqa"}, "piqa is the name of a built-in task"),
         ({"builder": "clozed"}, "unknown builder 'clozed'.*did you mean cloze"),
         ({"context": None}, "context is missing"),

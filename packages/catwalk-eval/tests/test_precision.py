@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import catwalk_eval.runner as runner
 from catwalk_eval.cli import app
 from catwalk_eval.command_line import run
 from catwalk_eval.config import RunConfig
+from catwalk_eval.errors import UserError
 from catwalk_eval.files import read_json
 from catwalk_eval.precision import close_calls, flips
 
@@ -35,6 +38,26 @@ def config(model_folder: Path, data: Path, tmp_path: Path) -> RunConfig:
     return RunConfig(
         model=str(model_folder), tasks="piqa,sciq", data=data, output=tmp_path / "a", device="cpu", cache="none"
     )
+
+
+def test_flips_between_other_weights_are_refused(
+    config: RunConfig, tmp_path: Path, make_model: Callable[..., Any], tokenizer_json: Path
+) -> None:
+    make_model("olmo", seed=5).save_pretrained(tmp_path / "other")
+    (tmp_path / "other" / "tokenizer.json").write_bytes(tokenizer_json.read_bytes())
+    runner.run(config)
+    runner.run(replace(config, model=str(tmp_path / "other"), output=tmp_path / "b"))
+    with pytest.raises(UserError, match="tiny-olmo and other have other weights"):
+        flips(config.output, tmp_path / "b")
+
+
+def test_flips_name_the_metric_whose_credits_they_show(config: RunConfig) -> None:
+    metrics = runner.run(replace(config, tasks="piqa"))
+    for name in ("bits_per_byte", "f1"):
+        path = config.output / "piqa" / "task.json"
+        path.write_text(json.dumps(read_json(path) | {"primary_metric": name, "positive": 1}))
+        (row,) = flips(config.output, config.output)
+        assert (row["metric"], row["a"]) == ("acc_raw", metrics["tasks"]["piqa"]["metrics"]["acc_raw"]["value"])
 
 
 def test_flips_between_two_dtypes_are_counted(

@@ -18,7 +18,9 @@ from test_runner import rows
 
 import catwalk_eval.runner as runner
 from catwalk_eval.config import RunConfig
+from catwalk_eval.errors import UserError
 from catwalk_eval.files import digest, read_json
+from catwalk_eval.processes import joined
 
 TASKS = ("piqa", "sciq", "winogrande")
 LIMIT = 600  # seconds, for busy machines
@@ -89,15 +91,41 @@ def test_several_processes_agree_on_what_the_cache_knows(config: RunConfig) -> N
     assert counts["piqa_bpb"]["cached"] == counts["piqa_bpb"]["distinct"] > 0
 
 
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"WORLD_SIZE": "x"}, "WORLD_SIZE is 'x'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0'"),
+        ({"WORLD_SIZE": "2"}, "RANK is missing"),
+        ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK is '-1'"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "a"}, "LOCAL_RANK is 'a'"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_PORT is missing"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_PORT": "1"}, "RANK is 2 of WORLD_SIZE 2"),
+        ({"WORLD_SIZE": "2", "RANK": "1", "MASTER_PORT": "1"}, "MASTER_ADDR is missing"),
+    ],
+)
+def test_an_environment_that_torchrun_did_not_make_is_named(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], message: str
+) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"{message} in the environment; start the processes with torchrun"), joined():
+        pass
+
+
 def counts_of(config: RunConfig) -> dict[str, Any]:
     found: dict[str, Any] = read_json(max((config.output / "provenance").iterdir()))["counts"]
     return found
 
 
+@pytest.mark.parametrize("cache", ["none", "beside"])
 def test_a_run_killed_at_random_moments_ends_in_the_files_of_one_that_was_not(
-    config: RunConfig, tmp_path: Path
+    config: RunConfig, tmp_path: Path, cache: str
 ) -> None:
     whole = replace(config, output=tmp_path / "whole")
+    config = replace(config, cache=cache)
     line = [sys.executable, "-m", "catwalk_eval"]
     started = time.monotonic()
     subprocess.run([*line, *command(whole)], check=True, capture_output=True, timeout=LIMIT)

@@ -104,7 +104,7 @@ def test_a_stopped_run_goes_on_where_it_stopped_and_ends_the_same(
     with pytest.raises(Stopped):
         runner.run(config)
     assert not config.output.exists()
-    journals = sorted((tmp_path / "p.scores.partial").iterdir())
+    journals = sorted((tmp_path / "p.scores.partial").glob("*.jsonl"))
     with open(journals[-1], "ab") as stream:  # a line that was being written
         stream.write(b'{"batch": 1, "sco')
     stop_at = -1
@@ -142,6 +142,65 @@ def test_written_requests_give_the_predictions_of_the_task_data(config: RunConfi
     for task in TASKS.split(","):
         assert rows(tmp_path / "q", task) == rows(config.output, task)
     assert read_json(tmp_path / "q" / "metrics.json") == read_json(config.output / "metrics.json")
+
+
+def test_the_boundary_of_the_requests_is_that_of_the_run(
+    config: RunConfig, data: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    tokenizer = model_folder / "tokenizer.json"
+    made = RequestsConfig(tasks=TASKS, data=data, output=tmp_path / "r", tokenizer=tokenizer, boundary="joint")
+    write_requests(made)
+    again = replace(config, data=None, requests=tmp_path / "r")
+    runner.run(again)
+    assert read_json(config.output / "manifest.json")["boundary"] == "joint"
+    assert read_json(config.output / "piqa" / "task.json")["boundary"] == "joint"
+    with pytest.raises(UserError, match="the token ids of piqa were made with the boundary joint, not separate"):
+        runner.run(replace(again, boundary="separate"))
+    about = read_json(tmp_path / "r" / "sciq" / "task.json")
+    (tmp_path / "r" / "sciq" / "task.json").write_text(json.dumps(about | {"boundary": "separate"}))
+    with pytest.raises(UserError, match="made with several boundaries: winogrande joint, sciq separate"):
+        runner.run(again)
+    (tmp_path / "r" / "sciq" / "task.json").write_text(json.dumps(about | {"boundary": "apart"}))
+    with pytest.raises(UserError, match="boundary is 'apart'"):
+        runner.run(again)
+    write_requests(replace(made, output=tmp_path / "text", tokenizer=None, boundary=None))
+    runner.run(replace(again, tasks="piqa", requests=tmp_path / "text", boundary="joint-safe"))
+    assert read_json(config.output / "manifest.json")["boundary"] == "joint-safe"
+
+
+def test_token_ids_of_another_tokenizer_are_refused(config: RunConfig, data: Path, tmp_path: Path) -> None:
+    described = json.loads((Path(config.model) / "tokenizer.json").read_text())
+    other = tmp_path / "tokenizer.json"
+    other.write_text(json.dumps(described, indent=1))
+    write_requests(RequestsConfig(tasks="piqa", data=data, output=tmp_path / "r", tokenizer=other))
+    with pytest.raises(UserError, match="the token ids of piqa are those of another tokenizer"):
+        runner.run(replace(config, tasks="piqa", data=None, requests=tmp_path / "r"))
+
+
+def test_settings_without_effect_are_refused(config: RunConfig, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--seed does nothing where no examples are drawn"):
+        runner.run(replace(config, seed=7))
+    with pytest.raises(UserError, match="--seed does nothing with --requests"):
+        runner.run(replace(config, data=None, requests=tmp_path, seed=1234))
+    with pytest.raises(UserError, match="--download does nothing with a folder"):
+        runner.run(replace(config, download=True))
+    with pytest.raises(UserError, match="--device does nothing with --device-map"):
+        runner.run(replace(config, device_map="auto"))
+    made = RequestsConfig(tasks="piqa", data=data, output=tmp_path / "r")
+    with pytest.raises(UserError, match="--seed does nothing where no examples are drawn"):
+        write_requests(replace(made, seed=7))
+    with pytest.raises(UserError, match="--boundary does nothing without --tokenizer"):
+        write_requests(replace(made, boundary="joint"))
+
+
+@pytest.mark.parametrize("inside", ["", "more"])
+def test_a_cache_that_is_no_folder_is_refused_before_scoring(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(runner, "prepare", lambda *_: pytest.fail("the run has begun"))
+    with pytest.raises(UserError, match="the cache is no folder"):
+        runner.run(replace(config, cache=str(tmp_path / "file" / inside)))
 
 
 def test_a_choice_longer_than_the_model_reads_loses_its_beginning(config: RunConfig) -> None:
@@ -216,6 +275,10 @@ def test_weights_that_do_not_fit_the_configuration_are_refused(
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 3}))
     with pytest.raises(UserError, match="missing keys"):
+        runner.run(replace(config, model=str(folder)))
+    (folder / "config.json").write_text(json.dumps(settings | {"hidden_size": 64}))
+    misfit = r"mismatched keys \(lm_head.weight is \(320, 32\), not \(320, 64\)"
+    with pytest.raises(UserError, match=misfit):
         runner.run(replace(config, model=str(folder)))
 
 

@@ -83,15 +83,15 @@ class RequestsConfig:
     shots_from: str | None = None
     """Which examples: first (records of train or dev), seed (drawn from them), or a file of records (default: the
     dialect's way; where it has none, seed)."""
-    seed: int = 1234
-    """Seed of drawn examples."""
+    seed: int | None = None
+    """Seed of drawn examples (default: 1234)."""
     split: str | None = None
     """Records to ask: validation, test, train, dev (default: what the dialect reports)."""
     tokenizer: Path | None = None
     """tokenizer.json, or the folder it lies in: adds the tokenised form."""
-    boundary: Boundary = "separate"
-    """How context and continuation are tokenised: each by itself, as one text, or as one text where a token ends at the
-    join."""
+    boundary: Boundary | None = None
+    """How --tokenizer encodes context and continuation: each by itself (separate, the default), as one text, or as one
+    text where a token ends at the join."""
     limit: int | None = None
     """Only so many instances of each task: the first."""
     limit_seed: int | None = None
@@ -121,15 +121,15 @@ class RunConfig:
     shots_from: str | None = None
     """Which examples: first (records of train or dev), seed (drawn from them), or a file of records (default: the
     dialect's way; where it has none, seed)."""
-    seed: int = 1234
-    """Seed of drawn examples."""
+    seed: int | None = None
+    """Seed of drawn examples (default: 1234)."""
     split: str | None = None
     """Records to ask: validation, test, train, dev (default: what the dialect reports)."""
     unigram: Path | None = None
     """unigram.json of a perplexity baseline: adds the unigram scorer as a baseline."""
-    boundary: Boundary = "separate"
+    boundary: Boundary | None = None
     """How context and continuation are tokenised: each by itself, as one text, or as one text where a token ends at the
-    join."""
+    join (default: as --requests were made, else separate)."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"

@@ -41,6 +41,8 @@ def locate(model: str, revision: str | None, download: bool) -> Path:
     """
     folder = Path(model)
     if folder.is_dir():
+        if download:
+            raise UserError("--download does nothing with a folder", where=model, fix="leave it out")
         return folder if revision is None else revision_folder(folder, revision)
     if folder.is_absolute() or model.startswith(".") or model.count("/") > 1:
         raise UserError(
@@ -167,6 +169,14 @@ def resolve_dtype(dtype: str, folder: ModelFolder, device: str) -> str:
     return dtype
 
 
+def in_words(entry: object) -> str:
+    """The name of a weight that does not fit, with its shape in the file and in the model where they differ."""
+    if isinstance(entry, tuple) and len(entry) == 3:
+        name, stored, expected = entry
+        return f"{name} is {tuple(stored)}, not {tuple(expected)}"
+    return str(entry)
+
+
 def load(
     folder: ModelFolder,
     device: str,
@@ -201,6 +211,7 @@ def load(
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are named below
             **spread,
         )
     except Exception as error:  # a wrong config.json lets transformers raise anything at all
@@ -210,7 +221,7 @@ def load(
         ) from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if report.get(kind):
-            names = ", ".join(sorted(map(str, report[kind]))[:3])
+            names = ", ".join(sorted(map(in_words, report[kind]))[:3])
             raise UserError(
                 f"weights do not fit the model: {len(report[kind])} {kind.replace('_', ' ')} ({names})",
                 where=folder.path,

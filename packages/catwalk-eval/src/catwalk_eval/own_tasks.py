@@ -26,6 +26,7 @@ KEYS = (
     "name", "about", "data", "builder", "context", "question", "sentence", "choices", "gold", "metric", "shots",
     "cluster", "domain", "description", "positive", "id",
 )  # fmt: skip
+RESERVED = ("provenance", "manifest.json", "metrics.json", "tokenizer.json")  # beside the folders of tasks
 QUESTION_KEYS = {"cloze": "context", "letters": "question", "two-contexts": "sentence"}
 Found = tuple[Task, Path | None, dict[str, Path]]
 """A task, the folder of its data, and files of splits that it names itself."""
@@ -38,6 +39,7 @@ def find_task(name: str, data: Path | None) -> Found:
     folder = None if data is None else data / name
     if folder is not None and (folder / "task.json").is_file():
         task = described_task(folder, json_object(folder / "task.json"))
+        check_name(task.name, folder / "task.json")
         if task.name != name:
             raise UserError(
                 f"the folder is named {name} and its task {task.name}", where=folder, fix="give both the same name"
@@ -110,8 +112,7 @@ def file_task(path: Path, data: Path | None) -> Found:
     if not path.is_file():
         raise UserError("no such task file", where=path, fix="check --tasks")
     task, named = python_task(path) if path.suffix == ".py" else yaml_task(path)
-    if Path(task.name).name != task.name or task.name.startswith(".") or "," in task.name:
-        raise UserError(f"{task.name!r} cannot name a folder", where=path, fix="use letters, digits, - and _")
+    check_name(task.name, path)
     if task.name in TASKS or task.name in ALIASES:
         raise UserError(f"{task.name} is the name of a built-in task", where=path, fix="give the task another name")
     files = {split: path.parent / name for split, name in named.items()}
@@ -119,6 +120,14 @@ def file_task(path: Path, data: Path | None) -> Found:
         if not file.is_file():
             raise UserError(f"the {split} records of {task.name} are missing", where=file, fix=f"see data: in {path}")
     return task, None if data is None else data_folder(task, data), files
+
+
+def check_name(name: str, where: Path) -> None:
+    """A name that cannot be that of a task's folder in an artifact is a UserError."""
+    if Path(name).name != name or name.startswith(".") or "," in name:
+        raise UserError(f"{name!r} cannot name a folder", where=where, fix="use letters, digits, - and _")
+    if name in RESERVED:
+        raise UserError(f"{name} is a name that every artifact uses itself", where=where, fix="give the task another")
 
 
 def python_task(path: Path) -> tuple[Task, dict[str, str]]:

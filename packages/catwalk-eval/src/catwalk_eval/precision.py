@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .compare import check_same, common_tasks
+from .errors import UserError
 from .predictions import load_runs, read_choices
 from .requests import task_description
 from .scores import ACCURACIES, predict
@@ -49,19 +50,27 @@ def close_calls(rows: Sequence[Row], metric: str, tolerance: float) -> int:
 
 
 def flips(a: Path, b: Path) -> list[dict[str, Any]]:
-    """What differs between two runs of the same requests: predictions by the primary metric, and log-probabilities.
+    """What differs between two runs of the same requests: predictions by the primary metric (``acc_raw`` where that
+    chooses nothing, as bits per byte), and log-probabilities.
 
     For runs of the same weights in two dtypes, batch sizes or numbers of processes. An instance flips where another
     choice, or other tied choices, are best.
     """
     one, other = load_runs([a, b])
+    if one.manifest["model"].get("digest") != other.manifest["model"].get("digest"):
+        raise UserError(
+            f"{one.name} and {other.name} have other weights; every difference would count as one of rounding",
+            where=b,
+            fix="give two runs of one model, or use `catwalk-eval compare`",
+        )
     found = []
     for task in common_tasks(one, other):
         about = [task_description(run.root / task / "task.json") for run in (one, other)]
         sides = [read_choices(run.root, task, run.manifest) for run in (one, other)]
         check_same(task, one, other, (about[0], sides[0]), (about[1], sides[1]))
-        metric = about[0]["primary_metric"]
-        best = [predict(side, ACCURACIES.get(metric, ACCURACIES["acc_raw"])(side)) for side in sides]
+        primary = about[0]["primary_metric"]
+        metric = primary if primary in ACCURACIES else "acc_raw"
+        best = [predict(side, ACCURACIES[metric](side)) for side in sides]
         flipped = np.add.reduceat((best[0].best != best[1].best).astype(np.int64), sides[0].starts) > 0
         moved = np.abs(sides[0].log_probability - sides[1].log_probability)
         right = [float(side.credits.mean()) for side in best]

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from .config import RequestsConfig, RunConfig
+from .config import Boundary, RequestsConfig, RunConfig
 from .errors import UserError
 from .fields import render
 from .files import atomic_artifact, atomic_write, digest_file, write_json
@@ -19,7 +19,7 @@ from .own_tasks import Found, check_metric, find_task
 from .prompts import DIALECTS, UNCONDITIONAL_CONTEXT
 from .provenance import recorded
 from .records import REFUSALS, json_object, json_rows, nearest, read_records, split_file, splits_of, unfit
-from .shots import Asked, choose
+from .shots import SEED, Asked, choose
 from .task import UNCONDITIONAL_OFFSET, VALIDATION, Instance, Letters, Task, Wording, request_rows
 from .tasks import ALIASES, TASKS
 
@@ -53,6 +53,10 @@ class TaskRequests:
     shots_path: Path | None = None
     positive: int | None = None
     """The choice that counts as positive in F1."""
+    boundary: Boundary | None = None
+    """The policy that these requests, read back, were made with; None where they state none."""
+    tokenizer_digest: str | None = None
+    """Of the tokenizer that their token ids were written with, if they were."""
 
     def rows(self, *, clusters: bool = False) -> Iterator[dict[str, Any]]:
         """Rows of the text form: all conditional ones, then their unconditional twins.
@@ -266,6 +270,8 @@ def load_published(
         source_digest=digest_file(path),
         shots_source=about.get("shots_source"),
         positive=about.get("positive"),
+        boundary=about.get("boundary"),
+        tokenizer_digest=about.get("tokenizer_digest"),
     )
 
 
@@ -284,6 +290,7 @@ def load_requests(name: str, root: Path, limit: int | None, shots: int = 0) -> T
                 where=root / name,
                 fix="leave --shots out",
             )
+        about["tokenizer_digest"] = tokenized_by(root)
         return load_published(name, root / name / ROWS, about["dialect"], about["primary_metric"], limit, about)
     folder = f"rc_{shots}shot"
     if not shots and name in TASKS and TASKS[name].published is not None:
@@ -308,6 +315,18 @@ def load_requests(name: str, root: Path, limit: int | None, shots: int = 0) -> T
     return load_published(name, path, INLOOP, check_metric(metric, config), limit, {"shots": stated})
 
 
+def tokenized_by(root: Path) -> str | None:
+    """Digest of the tokenizer of a requests artifact with token ids; None of any other folder."""
+    file = root / "manifest.json"
+    manifest = json_object(file) if file.is_file() else {}
+    if manifest.get("artifact") != "requests":
+        return None
+    stated = manifest.get("tokenizer_digest")
+    if not isinstance(stated, str | None):
+        raise UserError(f"tokenizer_digest is {stated!r}", where=file, fix="make the requests again")
+    return stated
+
+
 def task_description(path: Path) -> dict[str, Any]:
     """``task.json`` of requests or predictions; a UserError where it does not say what the numbers are of."""
     about = json_object(path)
@@ -317,6 +336,8 @@ def task_description(path: Path) -> dict[str, Any]:
     for key, kinds in (("split", str), ("shots_source", dict | None), ("positive", int | None)):
         if not isinstance(about.get(key, VALIDATION if key == "split" else None), kinds):
             raise UserError(f"{key} is {about[key]!r}", where=path, fix="make it again")
+    if about.get("boundary") not in (None, *get_args(Boundary)):
+        raise UserError(f"boundary is {about['boundary']!r}", where=path, fix="make it again")
     return about
 
 
@@ -428,7 +449,7 @@ def load_tasks(config: RequestsConfig | RunConfig, dialect: str) -> list[TaskReq
     """The tasks that ``config`` names, built from their records."""
     if config.limit_seed is not None and config.limit is None:
         raise UserError("--limit-seed does nothing without --limit", where="limit-seed", fix="add --limit N")
-    shots = Asked(count=config.shots, source=config.shots_from, seed=config.seed)
+    shots = Asked(count=config.shots, source=config.shots_from, seed=SEED if config.seed is None else config.seed)
     tasks = [
         load_task(
             name, config.data, dialect, config.limit, limit_seed=config.limit_seed, shots=shots, split=config.split
@@ -436,6 +457,8 @@ def load_tasks(config: RequestsConfig | RunConfig, dialect: str) -> list[TaskReq
         for name in split_names(config.tasks)
     ]
     split_names(",".join(task.name for task in tasks))  # one task under two names
+    if config.seed is not None and not any((task.shots_source or {}).get("from") == "seed" for task in tasks):
+        raise UserError("--seed does nothing where no examples are drawn", where="seed", fix="leave it out")
     return tasks
 
 
@@ -456,8 +479,11 @@ def write_requests(config: RequestsConfig) -> list[TaskRequests]:
     from .tokenize import Encoder, tokenizer_file
 
     check_limit(config.limit)
+    if config.boundary is not None and config.tokenizer is None:
+        raise UserError("--boundary does nothing without --tokenizer", where="boundary", fix="add --tokenizer FILE")
+    boundary = config.boundary or "separate"
     tokenizer = None if config.tokenizer is None else tokenizer_file(config.tokenizer)
-    encoder = None if tokenizer is None else Encoder.load(tokenizer, config.boundary)
+    encoder = None if tokenizer is None else Encoder.load(tokenizer, boundary)
     tasks = load_tasks(config, config.dialect)
     with (
         atomic_artifact(config.output, "requests") as folder,
@@ -475,7 +501,7 @@ def write_requests(config: RequestsConfig) -> list[TaskRequests]:
                 with atomic_write(folder / task.name / "tokenized.jsonl.gz") as stream:
                     for row in tokenized_rows(task, encoder):
                         stream.write(json.dumps(row).encode() + b"\n")
-            about = task.description(config.boundary)
+            about = task.description(boundary)
             write_json(folder / task.name / "task.json", about)
             record.counts[task.name] = {key: about[key] for key in ("instances", "requests")}
             log.info("%s: %d instances, %d requests", task.name, about["instances"], about["requests"])

@@ -20,7 +20,7 @@ import numpy as np
 from .batches import Plan, Unit, make_plan
 from .cache import NAME as CACHE
 from .cache import VERSION, Cache
-from .config import RunConfig
+from .config import Boundary, RunConfig
 from .engine import Engine, Scored
 from .errors import UserError
 from .files import PARTIAL, atomic_artifact, check_replaceable, write_json
@@ -283,11 +283,52 @@ def tasks_of(config: RunConfig) -> list[TaskRequests]:
     if config.requests is None:
         return load_tasks(config, config.dialect or INLOOP)
     stated: dict[str, object] = {"dialect": config.dialect, "shots-from": config.shots_from}
-    stated |= {"split": config.split, "limit-seed": config.limit_seed}
+    stated |= {"split": config.split, "limit-seed": config.limit_seed, "seed": config.seed}
     for name, value in stated.items():
         if value is not None:
             raise UserError(f"--{name} does nothing with --requests", where=name, fix="leave it out")
     return [load_requests(name, config.requests, config.limit, config.shots) for name in split_names(config.tasks)]
+
+
+def boundary_of(config: RunConfig, tasks: Sequence[TaskRequests]) -> Boundary:
+    """The boundary policy: as stated, else that of the requests; one that their token ids contradict is a UserError."""
+    for task in tasks:
+        if config.boundary not in (None, task.boundary) and task.tokenizer_digest is not None:
+            raise UserError(
+                f"the token ids of {task.name} were made with the boundary {task.boundary}, not {config.boundary}",
+                where=task.source.parent,
+                fix="leave --boundary out, or make the requests again",
+            )
+    if config.boundary is not None:
+        return config.boundary
+    made: dict[Boundary, str] = {task.boundary: task.name for task in tasks if task.boundary is not None}
+    if len(made) > 1:
+        raise UserError(
+            "the requests were made with several boundaries: "
+            + ", ".join(f"{made[key]} {key}" for key in sorted(made)),
+            where=config.requests,
+            fix="run them apart, or give --boundary",
+        )
+    return next(iter(made), "separate")
+
+
+def check_tokenizer(encoder: Encoder, tasks: Sequence[TaskRequests], folder: ModelFolder) -> None:
+    """Requests whose token ids are those of another tokenizer than the model's are a UserError."""
+    for task in tasks:
+        if task.tokenizer_digest not in (None, encoder.digest):
+            raise UserError(
+                f"the token ids of {task.name} are those of another tokenizer than {folder.tokenizer}",
+                where=task.source.parent,
+                fix="make the requests again with --tokenizer of this model, or without",
+            )
+
+
+def check_cache(folder: Path | None) -> None:
+    """A cache that cannot be a folder is a UserError."""
+    if folder is not None:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise UserError("the cache is no folder", where=there, fix="give another --cache")
 
 
 def run(config: RunConfig) -> dict[str, Any] | None:
@@ -296,6 +337,8 @@ def run(config: RunConfig) -> dict[str, Any] | None:
     Under torchrun every process scores its share; the first writes, the others return None.
     """
     check_limit(config.limit)
+    if config.device_map is not None and config.device != "auto":
+        raise UserError("--device does nothing with --device-map", where="device", fix="leave one of them out")
     counts = {"batch-tokens": config.batch_tokens, "batch-size": config.batch_size, "max-length": config.max_length}
     for name, value in counts.items():
         if value is not None and value < 1:
@@ -310,7 +353,10 @@ def run(config: RunConfig) -> dict[str, Any] | None:
             fix="give no more than that",
         )
     check_replaceable(config.output, "predictions")
-    encoder = Encoder.load(folder.tokenizer, config.boundary)
+    check_cache(cache_folder(config))
+    boundary = boundary_of(config, tasks)
+    encoder = Encoder.load(folder.tokenizer, boundary)
+    check_tokenizer(encoder, tasks, folder)
     unigram = None if config.unigram is None else Unigram.load(config.unigram, encoder.digest)
     with joined() as processes, offload_folder(config) as offload:
         device = choose_device(config.device, processes.local_rank)
@@ -330,7 +376,7 @@ def run(config: RunConfig) -> dict[str, Any] | None:
         key = {
             "weights": folder.digest,
             "tokenizer": encoder.digest,
-            "boundary": config.boundary,
+            "boundary": boundary,
             "dtype": dtype,
             "device": device.partition(":")[0],
             "engine": VERSION,
@@ -357,7 +403,7 @@ def run(config: RunConfig) -> dict[str, Any] | None:
             "tokenizer_digest": encoder.digest,
             "dtype": dtype,
             "maximum_length": maximum_length,
-            "boundary": config.boundary,
+            "boundary": boundary,
             "tasks": [task.requests.name for task in prepared],
         }
         metrics = write(config, folder, prepared, scored, manifest)
@@ -385,7 +431,7 @@ def write(
             rows = fill_rows(task, scores)
             write_rows(output / name / ROWS, rows)
             write_text_form(output / name, task.requests)
-            write_json(output / name / "task.json", task.requests.description(config.boundary))
+            write_json(output / name / "task.json", task.requests.description(manifest["boundary"]))
             close[name] = close_calls(rows, task.requests.primary_metric, TOLERANCES[manifest["dtype"]])
             record.counts[name] = counts(task) | work
         manifest |= {
