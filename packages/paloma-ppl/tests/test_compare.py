@@ -73,3 +73,26 @@ def test_other_documents_are_refused(tmp_path: Path) -> None:
     a, b = results(tmp_path / "a", BITS), results(tmp_path / "b", BITS[:-1])
     with pytest.raises(UserError, match="16 and 15 documents"):
         compare(a, b, CompareConfig(output=tmp_path / "c.json"))
+
+
+def test_many_domains_without_a_difference_are_not_starred(tmp_path: Path) -> None:
+    a = results(tmp_path / "a", [value + 10 + 0.1 * (n % 3) for n, value in enumerate(BITS)])
+    rows = compare(a, results(tmp_path / "b", BITS), CompareConfig(output=tmp_path / "c.json"))["rows"]
+    assert rows[0]["p"] == rows[0]["p_holm"] < 0.01  # one domain has enough documents: nothing to adjust for
+    assert rows[1]["p"] is None
+    assert "p_holm" not in rows[1]
+    assert "p_holm" not in rows[2]
+
+
+def test_log_perplexity_needs_one_vocabulary(tmp_path: Path) -> None:
+    one, other = "sha256:" + "3" * 64, "sha256:" + "4" * 64
+    a = results(tmp_path / "a", [value + 10 for value in BITS], tokenizer_digest=one)
+    b = results(tmp_path / "b", BITS, tokenizer_digest=one)
+    config = CompareConfig(output=tmp_path / "c.json", metric="log_perplexity")
+    found = compare(a, b, config)
+    assert found["metric"] == "log_perplexity"
+    assert found["rows"][0]["difference"] == pytest.approx(math.log(2))  # ten bits on ten tokens
+    for digest in (other, None):
+        c = results(tmp_path / f"c{digest}", BITS, tokenizer_digest=digest)
+        with pytest.raises(UserError, match="tokenizers differ"):
+            compare(a, c, config)

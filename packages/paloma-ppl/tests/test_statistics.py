@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from paloma_ppl.errors import UserError
-from paloma_ppl.statistics import bootstrap_interval, jackknife_error, make_stratum, ratio_and_error, strata_by_domain
+from paloma_ppl.statistics import (
+    bootstrap_interval,
+    holm,
+    jackknife_error,
+    make_stratum,
+    ratio_and_error,
+    strata_by_domain,
+)
 
 
 def test_jackknife_error_by_hand() -> None:
@@ -88,3 +95,26 @@ def test_domains_of_one_document_are_pooled() -> None:
     assert strata("a1", "b1", "b2", "b2") == [[0, 1], [2, 3]]  # over sources
     assert strata("a1", "b1", "b1", "b2", "b2", "b2") == [[0, 3, 4, 5], [1, 2]]  # with the largest
     assert strata("a1") == [[0]]
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_p_value_is_as_often_small_as_it_says_and_fits_the_interval() -> None:
+    generator = np.random.default_rng(5)
+    small = 0
+    for number in range(300):
+        size = np.exp(generator.normal(7, 1, 40))
+        found = bootstrap_interval(
+            [make_stratum(str(number), size * generator.normal(0, 0.2, 40), size, 400)], 0.9, logarithm=False
+        )
+        assert found.p is not None
+        assert found.low is not None
+        assert found.high is not None
+        small += found.p < 0.1
+        if abs(found.p - 0.1) > 0.01:
+            assert (found.p < 0.1) == (found.low > 0 or found.high < 0)
+    assert 0.04 <= small / 300 <= 0.15

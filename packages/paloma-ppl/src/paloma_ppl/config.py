@@ -191,6 +191,8 @@ class CompareConfig:
 
     output: Path
     """JSON file of the comparison"""
+    metric: Literal["bits_per_byte", "log_perplexity"] = "bits_per_byte"
+    """log_perplexity, natural logarithm: only for models with the same tokenizer (Paloma, control 4)"""
     confidence: float = 0.95
     """level of the intervals"""
     dry_run: bool = False

@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 
 from .paloma import aggregates_of
-from .statistics import Floats, Interval, Stratum, bootstrap_interval, make_stratum, strata_by_domain
+from .statistics import (
+    RESAMPLES,
+    Floats,
+    Interval,
+    Stratum,
+    bootstrap_interval,
+    make_stratum,
+    resamples_for,
+    strata_by_domain,
+)
 from .suite import SuiteDocument
 
 LN_2 = math.log(2)
@@ -96,12 +105,21 @@ class Intervals:
 
 
 def intervals(
-    keys: Sequence[tuple[str, str]], amounts: Floats, size: Floats, confidence: float, *, logarithm: bool
+    keys: Sequence[tuple[str, str]],
+    amounts: Floats,
+    size: Floats,
+    confidence: float,
+    *,
+    logarithm: bool,
+    many: bool = False,
 ) -> Intervals:
-    """Bootstrap intervals of Σ ``amounts`` / Σ ``size`` for documents of the given (source, domain)."""
+    """Bootstrap intervals of Σ ``amounts`` / Σ ``size`` for documents of the given (source, domain).
 
-    def sample(name: str, members: Any) -> Stratum:
-        return make_stratum(name, amounts[members], size[members])
+    ``many``: domains have the draws that as many tests need.
+    """
+
+    def sample(name: str, members: Any, resamples: int = RESAMPLES) -> Stratum:
+        return make_stratum(name, amounts[members], size[members], resamples)
 
     def of(*strata: Stratum) -> Interval:
         return bootstrap_interval(strata, confidence, logarithm=logarithm)
@@ -109,7 +127,8 @@ def intervals(
     domains: dict[tuple[str, str], list[int]] = {}
     for index, key in enumerate(keys):
         domains.setdefault(key, []).append(index)
-    sampled = {key: sample("\0".join(key), np.array(members)) for key, members in domains.items()}
+    draws = resamples_for(len(domains)) if many else RESAMPLES
+    sampled = {key: sample("\0".join(key), np.array(members), draws) for key, members in domains.items()}
     by_source: dict[str, list[int]] = {}
     for index, (source, _) in enumerate(keys):
         by_source.setdefault(source, []).append(index)

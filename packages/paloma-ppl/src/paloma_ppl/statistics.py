@@ -40,6 +40,7 @@ class Interval:
     low: float | None
     high: float | None
     method: str
+    p: float | None = None  # of no difference: two-sided, from the same draws (not with ``logarithm``)
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,9 @@ def bootstrap_interval(
     if len(strata) > 1:
         method += ", stratified by domain"
     if not error > 1e-12 * abs(point):
-        return Interval(point, point, method + " (no difference between documents)")
+        return Interval(
+            point, point, method + " (no difference between documents)", None if logarithm else float(point == 0)
+        )
     if logarithm:
         errors, points = errors / points, np.log(points)
         point, error = math.log(point), error / point
@@ -147,7 +150,26 @@ def bootstrap_interval(
     if not math.isfinite(reach):
         return Interval(None, None, "none: too many resamples hold the same document only")
     low, high = point - reach, point + reach
-    return Interval(math.exp(low), math.exp(high), method) if logarithm else Interval(low, high, method)
+    if logarithm:
+        return Interval(math.exp(low), math.exp(high), method)
+    beyond = int(np.count_nonzero(t >= abs(point) / error))
+    return Interval(low, high, method, (1 + beyond) / (1 + len(t)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values that keep the chance of any false one below their level (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def resamples_for(tests: int) -> int:
+    """Draws that can tell a difference among so many tests: the least p-value is one in as many, times the tests."""
+    return max(RESAMPLES, min(20_000, 100 * tests))
 
 
 def strata_by_domain(keys: Sequence[tuple[str, str]]) -> dict[str, NDArray[np.int64]]:

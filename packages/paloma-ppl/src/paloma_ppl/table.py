@@ -46,13 +46,14 @@ def results_table(results: dict[str, Any], confidence: float) -> str:
 
 
 def comparison_table(comparison: dict[str, Any]) -> str:
-    """Differences in bits per byte; a star marks an interval without zero."""
+    """Differences; a star marks a p-value below the level, of a domain adjusted for all domains (Holm)."""
     interval = f"{comparison['confidence']:.0%} interval"
     header = ["source", "domain", "documents", comparison["a"], comparison["b"], "difference", interval, ""]
     by_source: dict[str | None, list[list[str]]] = {}
     for row in comparison["rows"]:
         low, high = row["low"], row["high"]
-        star = "*" if low is not None and (low > 0 or high < 0) else ""
+        p = row.get("p_holm", row["p"])
+        star = "*" if p is not None and p < 1 - comparison["confidence"] else ""
         name = {"domain": ["", row["domain"]], "source": [row["source"], "(all)"]}.get(
             row["level"], [f"({row['domain']})", ""]
         )
@@ -61,7 +62,8 @@ def comparison_table(comparison: dict[str, Any]) -> str:
         lines = by_source.setdefault(row["source"], [])
         lines.insert(0 if row["level"] == "source" else len(lines), cells)
     rows = [cells for lines in by_source.values() for cells in lines]
-    return f"bits per byte, a = {comparison['a']}, b = {comparison['b']}\n" + render(header, rows, text_columns=2)
+    metric = comparison["metric"].replace("_", " ")
+    return f"{metric}, a = {comparison['a']}, b = {comparison['b']}\n" + render(header, rows, text_columns=2)
 
 
 def contamination_table(report: dict[str, Any]) -> str:
