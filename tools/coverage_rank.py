@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catwalk_eval.compare import suite_difference
+from catwalk_eval.compare import Compared, suite_difference
 from catwalk_eval.intervals import (
     Estimate,
     average_of_shares,
@@ -28,6 +28,7 @@ from catwalk_eval.intervals import (
     student,
 )
 from catwalk_eval.scores import Floats, Ints
+from catwalk_eval.suites import Member
 
 SIZES = (50, 100, 200, 500, 1000, 5000)
 SHARES = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
@@ -188,7 +189,8 @@ def suite_cells() -> Iterator[Cell]:
                         parts = np.array([1.0, -1.0, 0.0])[kinds]
                         mean = float(parts.mean())
                         row = {"metric": "acc_raw", "task": str(number), "a": mean, "b": 0.0, "difference": mean}
-                        found.append((row, paired_difference(mean, parts)))
+                        member = Member(number, parts, np.arange(each), None)
+                        found.append(Compared(row, paired_difference(mean, parts), member))
                     suite = suite_difference(found)
                     assert suite is not None
                     return Estimate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,10 @@ def write_predictions(
     for task, rows in tasks.items():
         counts[task] = {"instances": len({row["doc_id"] for row in rows}), "requests": len(rows)}
         write_rows(root / task / ROWS, rows)
+        source = "sha256:" + sha256(task.encode()).hexdigest()
         description = {
             "name": task, "dialect": "olmo-inloop", "shots": 0, "split": "validation", "primary_metric": "acc_raw",
-            "boundary": "separate", "source_digest": DIGEST, **counts[task], **(about or {}),
+            "boundary": "separate", "source_digest": source, **counts[task], **(about or {}),
         }  # fmt: skip
         write_json(root / task / "task.json", description)
         if requests is not None:

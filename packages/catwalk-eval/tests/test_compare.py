@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 from stored import answered, instance, write_predictions
@@ -9,8 +10,9 @@ from stored import answered, instance, write_predictions
 from catwalk_eval.compare import compare
 from catwalk_eval.config import CompareConfig
 from catwalk_eval.errors import UserError
-from catwalk_eval.files import digest, digest_file, read_json
+from catwalk_eval.files import digest, digest_file, read_json, write_json
 from catwalk_eval.predictions import compute_metrics
+from catwalk_eval.suites import Member, spread_of_sum, units
 from catwalk_eval.table import comparison_table, metrics_table
 
 BOTH, ONLY_A, ONLY_B, NONE = [(True, True)], [(True, False)], [(False, True)], [(False, False)]
@@ -97,6 +99,47 @@ def test_means_over_domains_are_compared_with_an_interval_of_their_own(tmp_path:
     assert macro["standard_error"] == pytest.approx((0.25 * 0.75 / 39) ** 0.5 / 2)  # in b nothing differs
     assert macro["low"] < 0.125 < macro["high"]
     assert "mean of 2 domains" in comparison_table(compare(runs, CompareConfig()))
+
+
+def test_runs_that_agree_on_every_item_have_intervals_with_width(tmp_path: Path) -> None:
+    rights = [k % 3 > 0 for k in range(40)]
+    tasks = {"quiz": answers(rights, domain=["x", "y"] * 20), "other": answers(rights[:20])}
+    result = compare([write_predictions(tmp_path / name, tasks, name=name) for name in "ab"], CompareConfig())
+    (suite,) = result["suites"]
+    assert suite["low"] == -suite["high"] == pytest.approx(-1.959964 * 2**0.5 / (2 * 22))
+    assert (suite["difference"], suite["standard_error"], suite["p_value"]) == (0.0, 0.0, 1.0)
+    macro = result["rows"][0]["macro"]
+    assert macro["low"] == -macro["high"] == pytest.approx(-1.959964 * 2**0.5 / (2 * 22))
+    assert (macro["difference"], macro["p_value"]) == (0.0, 1.0)
+
+
+def test_tasks_on_the_same_questions_are_not_independent_in_the_mean_over_tasks(tmp_path: Path) -> None:
+    a, b = [True] * 60 + [False] * 20, [True] * 40 + [False] * 40
+    errors = {}
+    for place, digests in (("one", "ss"), ("two", "st")):
+        runs = []
+        for name, rights in (("a", a), ("b", b)):
+            root = write_predictions(tmp_path / place / name, dict.fromkeys("xy", answers(rights)), name=name)
+            for task, digest_ in zip("xy", digests, strict=True):
+                about = read_json(root / task / "task.json") | {"source_digest": digest_}
+                write_json(root / task / "task.json", about)
+            runs.append(root)
+        result = compare(runs, CompareConfig())
+        errors[place] = result["suites"][0]["standard_error"]
+        assert result["suites"][0]["difference"] == 0.25
+    assert errors["one"] == pytest.approx((0.25 * 0.75 / 79) ** 0.5)  # the second task says nothing new
+    assert errors["one"] == pytest.approx(2**0.5 * errors["two"])
+
+
+def test_records_are_joined_across_tasks_by_their_clusters() -> None:
+    parts = np.array([1.0, 1.0, 0.0, 0.0])
+    plain = Member("s", parts, np.arange(4), None)
+    paired = Member("s", parts, np.arange(4), np.array([0, 0, 1, 1]))
+    assert [unit.tolist() for unit in units([plain, plain])] == [[0, 1, 2, 3]] * 2
+    assert [unit.tolist() for unit in units([plain, paired])] == [[0, 0, 1, 1]] * 2
+    later = Member("s", parts, np.arange(2, 6), np.array([0, 1, 1, 2]))
+    assert [unit.tolist() for unit in units([paired, later])] == [[0, 0, 1, 1], [1, 1, 1, 2]]
+    assert spread_of_sum([plain, plain]).variance == pytest.approx(4 * spread_of_sum([plain]).variance)
 
 
 def test_runs_of_one_model_are_told_apart(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from catwalk_eval.intervals import Estimate, average_of_shares, paired_difference, proportion, spread, student
+from catwalk_eval.suites import Member, spread_of_sum
 
 DRAWS = 400
 Draw = np.random.Generator
@@ -37,6 +38,15 @@ def domains(random: Draw, n: int, size: int, p: float) -> Estimate:
     return average_of_shares(hits.mean(0).tolist(), [one.variance for one in found], [one.degrees for one in found], n)
 
 
+def same_questions(random: Draw, n: int, size: int, p: float) -> Estimate:
+    """Mean of ``size`` accuracies on the same n questions, which are easy or hard for all of them."""
+    easy = random.beta(2 * p, 2 * (1 - p), n)
+    members = [Member("one", (random.random(n) < easy).astype(np.float64), np.arange(n), None) for _ in range(size)]
+    found = spread_of_sum(members)
+    values = [float(member.parts.mean()) for member in members]
+    return average_of_shares(values, [found.variance], [found.degrees], n)
+
+
 def bits(random: Draw, n: int, size: int, p: float) -> Estimate:
     """Log-normal values with a mean of 1, ``size`` at a time alike."""
     values = np.repeat(random.normal(size=-(-n // size)), size)[:n]
@@ -55,6 +65,7 @@ def bits(random: Draw, n: int, size: int, p: float) -> Estimate:
         ),
         (difference, lambda p: p - 0.1, [(50, 1, 0.1), (200, 1, 0.2), (200, 5, 0.1), (400, 10, 0.3)]),
         (domains, lambda p: p, [(100, 10, 0.3), (400, 4, 0.6), (570, 57, 0.4)]),
+        (same_questions, lambda p: p, [(100, 2, 0.5), (300, 2, 0.3), (200, 4, 0.6)]),
         (bits, lambda p: 1.0, [(100, 1, 0.4), (400, 1, 0.8), (300, 5, 0.4)]),
     ],
 )

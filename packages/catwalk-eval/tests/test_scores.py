@@ -264,18 +264,45 @@ def test_where_nothing_is_chosen_only_the_right_answer_is_measured() -> None:
     assert (metrics["chance_p_value"], metrics["predicted"]) == (None, {})
 
 
-def test_the_suite_average_is_the_mean_of_primary_metrics() -> None:
-    def entry(rights: list[bool], primary: str = "acc_raw") -> dict[str, Any]:
-        return task_metrics(ABOUT | {"primary_metric": primary}, right_and_wrong(rights))
+Rows = tuple[dict[str, Any], Choices]
 
-    tasks = {"a": entry([True] * 30 + [False] * 10), "b": entry([True] * 10 + [False] * 10)}
-    suite = suite_average(tasks | {"c": entry([True] * 20, "bits_per_byte")})
+
+def suite_of(rows: dict[str, Rows]) -> dict[str, Any] | None:
+    return suite_average({name: task_metrics(*found) for name, found in rows.items()}, rows)
+
+
+def about_and_rows(rights: list[bool], primary: str = "acc_raw", **about: str) -> Rows:
+    return ABOUT | {"primary_metric": primary} | about, right_and_wrong(rights)
+
+
+def test_the_suite_average_is_the_mean_of_primary_metrics() -> None:
+    tasks = {"a": about_and_rows([True] * 30 + [False] * 10), "b": about_and_rows([True] * 10 + [False] * 10)}
+    suite = suite_of(tasks | {"c": about_and_rows([True] * 20, "bits_per_byte")})
     assert suite is not None
     assert suite["tasks"] == ["a", "b"]
     assert suite["value"] == 0.625
     assert suite["standard_error"] == pytest.approx(math.sqrt(0.75 * 0.25 / 39 + 0.25 / 19) / 2)
     assert suite["low"] < 0.625 < suite["high"]
-    short = suite_average(tasks | {"d": entry([True] * 3)})
+    short = suite_of(tasks | {"d": about_and_rows([True] * 3)})
     assert short is not None
     assert (short["low"], short["method"]) == (None, "none: d has none")
-    assert suite_average({"a": tasks["a"]}) is None
+    assert suite_of({"a": tasks["a"]}) is None
+
+
+def test_tasks_on_the_same_questions_are_not_independent_in_the_suite_average() -> None:
+    rights = [True] * 30 + [False] * 10
+    one = {"source_digest": "sha256:1"}
+    twice = suite_of({name: about_and_rows(rights, **one) for name in "ab"})
+    assert twice is not None
+    assert twice["standard_error"] == pytest.approx(math.sqrt(0.75 * 0.25 / 39))  # as of one task alone
+    apart = suite_of({name: about_and_rows(rights, source_digest=name) for name in "ab"})
+    assert apart is not None
+    assert apart["standard_error"] == pytest.approx(math.sqrt(0.75 * 0.25 / 39 / 2))
+    third = suite_of(
+        {name: about_and_rows(rights, **one) for name in "ab"} | {"c": about_and_rows(rights, source_digest="c")}
+    )
+    assert third is not None
+    assert third["standard_error"] == pytest.approx(math.sqrt((4 + 1) * 0.75 * 0.25 / 39) / 3)
+    certain = suite_of({name: about_and_rows([True] * 20, **one) for name in "ab"})
+    assert certain is not None
+    assert certain["low"] < 0.9 < certain["high"] == 1.0

@@ -219,5 +219,6 @@ def test_paired_t_and_detectable_difference() -> None:
     # half of 100 pairs differ: sd about 1/2, standard error about 0.05, times (1.96 + 0.84)
     found = differences_of([ONE, ZERO] * 50)
     expected = 2.801585 * 0.5 * (100 / 99) ** 0.5 / 10
-    assert detectable_difference(found.standard_error) == pytest.approx(expected, rel=1e-5)
-    assert detectable_difference(0.0) is None
+    assert detectable_difference(found.standard_error, math.inf) == pytest.approx(expected, rel=1e-5)
+    assert detectable_difference(0.05, 9) == pytest.approx((2.262157 + 0.883404) * 0.05, rel=1e-6)  # ten clusters
+    assert detectable_difference(0.0, 9) is None

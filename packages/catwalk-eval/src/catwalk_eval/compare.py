@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from .files import write_json
 from .intervals import (
     CONFIDENCE,
     Estimate,
-    combined,
+    average_of_differences,
     detectable_difference,
     paired_difference,
-    quantile,
+    spread,
     student,
     t_p_value,
 )
@@ -30,9 +31,19 @@ from .predictions import Run, load_runs
 from .provenance import recorded
 from .scores import ACCURACIES, SHARES, Choices, Value, applies, positive_index, value_of
 from .statistics import difference_multiples, holm, sign_flip_p_value
+from .suites import Member, by_source, source_of, spread_of_sum
 
 VERSION = 2
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A task of a comparison: its row, its estimate, and what it adds to the mean over tasks."""
+
+    row: Mapping[str, Any]
+    estimate: Estimate
+    member: Member
 
 
 def compare(roots: Sequence[Path], config: CompareConfig) -> dict[str, Any]:
@@ -67,7 +78,7 @@ def comparison(runs: Sequence[Run], config: CompareConfig, skipped: list[str] | 
                     left, right = runs[a].task(task), runs[b].task(task)
                     check_same(task, runs[a], runs[b], left, right)
                     found.append(compare_task(task, (runs[a], runs[b]), (left, right), config.metric))
-        rows += [{"run_a": a, "run_b": b, **row} for row, _ in found]
+        rows += [{"run_a": a, "run_b": b, **one.row} for one in found]
         suite = suite_difference(found)
         if suite is not None:
             suites.append({"run_a": a, "run_b": b, **suite})
@@ -147,8 +158,8 @@ def compare_task(
     runs: tuple[Run, Run],
     sides: tuple[tuple[Mapping[str, Any], Choices], tuple[Mapping[str, Any], Choices]],
     metric: str | None,
-) -> tuple[dict[str, Any], Estimate]:
-    """One row of a comparison, and its estimate."""
+) -> Compared:
+    """One task of a comparison."""
     about, choices = sides[0]
     name, positive = str(about["primary_metric"]) if metric is None else metric, positive_index(about)
     for run, (_, columns) in zip(runs, sides, strict=True):
@@ -171,10 +182,10 @@ def compare_task(
         "interval": found.method,
         "p_value": p,
         "test": test,
-        "detectable_difference": detectable_difference(found.standard_error),
+        "detectable_difference": detectable_difference(found.standard_error, found.degrees),
         "macro": macro_difference(a, b, choices) if name in ACCURACIES else None,
     }
-    return row, found
+    return Compared(row, found, Member(source_of(task, about), a.parts - b.parts, choices.doc_id, clusters))
 
 
 def macro_difference(a: Value, b: Value, choices: Choices) -> dict[str, Any] | None:
@@ -183,52 +194,61 @@ def macro_difference(a: Value, b: Value, choices: Choices) -> dict[str, Any] | N
     if not domains:
         return None
     spreads = domain_spreads(a.parts - b.parts, choices, domains)
-    variance, degrees = combined([one.variance for one in spreads], [one.degrees for one in spreads])
     means = [
         math.fsum(math.fsum(side.parts[members]) / len(members) for members in domains.values()) / len(domains)
         for side in (a, b)
     ]
-    value, error = means[0] - means[1], math.sqrt(variance)
-    half = quantile(degrees) * error
+    variances, degrees = [one.variance for one in spreads], [one.degrees for one in spreads]
+    weight = max(1 / (one.size + 2) for one in spreads) / len(domains)
+    found, p = average_of_differences(
+        means[0] - means[1], variances, degrees, len(domains), weight, "student-t, stratified by domain"
+    )
     return {
         "domains": len(domains),
         "a": means[0],
         "b": means[1],
-        "difference": value,
-        "low": value - half,
-        "high": value + half,
-        "standard_error": error,
-        "p_value": t_p_value(value, error, degrees),
+        "difference": found.value,
+        "low": found.low,
+        "high": found.high,
+        "standard_error": found.standard_error,
+        "p_value": p,
     }
 
 
-def suite_difference(found: Sequence[tuple[Mapping[str, Any], Estimate]]) -> dict[str, Any] | None:
+def suite_difference(compared: Sequence[Compared]) -> dict[str, Any] | None:
     """Difference of the unweighted means over tasks, those with metrics between 0 and 1; None below two tasks.
 
-    Tasks are independent of each other, so variances add (Student's t with Satterthwaite's degrees of freedom).
+    Variances of tasks of different sources add, those of one source vary together (Student's t with Satterthwaite's
+    degrees of freedom).
     """
-    kept = [(row, estimate) for row, estimate in found if row["metric"] in SHARES]
+    kept = [one for one in compared if one.row["metric"] in SHARES]
     if len(kept) < 2:
         return None
-    few = [row["task"] for row, estimate in kept if estimate.low is None or estimate.standard_error is None]
-    a, b = (math.fsum(row[side] for row, _ in kept) / len(kept) for side in ("a", "b"))
-    value = math.fsum(row["difference"] for row, _ in kept) / len(kept)
-    result: dict[str, Any] = {"tasks": [row["task"] for row, _ in kept], "a": a, "b": b, "difference": value}
+    few = [one.row["task"] for one in kept if one.estimate.low is None or one.estimate.standard_error is None]
+    a, b = (math.fsum(one.row[side] for one in kept) / len(kept) for side in ("a", "b"))
+    value = math.fsum(one.row["difference"] for one in kept) / len(kept)
+    result: dict[str, Any] = {"tasks": [one.row["task"] for one in kept], "a": a, "b": b, "difference": value}
     if few:
         reason = f"none: too few instances of {', '.join(few)}"
         missing = dict.fromkeys(("low", "high", "standard_error", "p_value", "detectable_difference"))
         return {**result, **missing, "interval": reason}
-    variance, degrees = combined(
-        [e.standard_error**2 for _, e in kept if e.standard_error is not None], [e.degrees for _, e in kept]
+    sources = [[kept[place].member for place in places] for places in by_source([one.member.source for one in kept])]
+    joint = [spread_of_sum(members) for members in sources]
+    weight = max(math.fsum(1 / (spread(m.parts, m.clusters).size + 2) for m in members) for members in sources)
+    found, p = average_of_differences(
+        value,
+        [one.variance for one in joint],
+        [one.degrees for one in joint],
+        len(kept),
+        weight / len(kept),
+        "student-t, stratified by task",
     )
-    error = math.sqrt(variance)
-    half = quantile(degrees) * error
     return {
         **result,
-        "low": value - half,
-        "high": value + half,
-        "standard_error": error,
-        "p_value": t_p_value(value, error, degrees),
-        "detectable_difference": detectable_difference(error),
-        "interval": "student-t, stratified by task",
+        "low": found.low,
+        "high": found.high,
+        "standard_error": found.standard_error,
+        "p_value": p,
+        "detectable_difference": detectable_difference(found.standard_error, found.degrees),
+        "interval": found.method,
     }

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from .scores import Floats, Ints
 
@@ -155,9 +155,12 @@ def estimate(metric: str, value: float, parts: Floats, clusters: Ints | None) ->
     return (f1_interval if metric == "f1" else student)(value, parts, clusters)
 
 
-def combined(variances: Sequence[float], degrees: Sequence[float]) -> tuple[float, float]:
-    """Variance of a mean of independent estimates, and its degrees of freedom (Satterthwaite 1946, Biometrics 2)."""
-    shares = [variance / len(variances) ** 2 for variance in variances]
+def combined(variances: Sequence[float], degrees: Sequence[float], count: int) -> tuple[float, float]:
+    """Variance of a mean of ``count`` values, and its degrees of freedom (Satterthwaite 1946, Biometrics 2).
+
+    ``variances`` are those of independent values, or of independent sums of some of them.
+    """
+    shares = [variance / count**2 for variance in variances]
     total = math.fsum(shares)
     spent = math.fsum(share * share / df for share, df in zip(shares, degrees, strict=True) if share and df)
     return total, total * total / spent if spent else math.inf
@@ -166,14 +169,33 @@ def combined(variances: Sequence[float], degrees: Sequence[float]) -> tuple[floa
 def average_of_shares(
     values: Sequence[float], variances: Sequence[float], degrees: Sequence[float], size: int
 ) -> Estimate:
-    """Unweighted mean of independent accuracies (subjects of a task, tasks of a suite) with Wilson's interval of the
-    effective size; ``size`` is the number of all instances, for where every one of them agrees."""
+    """Unweighted mean of accuracies (domains, tasks) with Wilson's interval of the effective size.
+
+    ``variances`` and ``degrees`` are those of :func:`combined`; ``size`` is the number of all instances, for where
+    every one of them agrees.
+    """
     value = math.fsum(values) / len(values)
-    variance, df = combined(variances, degrees)
+    variance, df = combined(variances, degrees, len(values))
     error = math.sqrt(variance) if variance > 0 else standard_error(Spread(0.0, df, size, None), value, size)
     spare = value * (1 - value)
     low, high = wilson(value, spare / variance if variance > 0 and spare > 0 else size, quantile(df))
     return Estimate(value, low, high, error, "wilson, effective size", df)
+
+
+def average_of_differences(
+    value: float, variances: Sequence[float], degrees: Sequence[float], count: int, weight: float, method: str
+) -> tuple[Estimate, float | None]:
+    """Mean of ``count`` paired differences (domains, tasks) by Student's t, and its p value.
+
+    As in :func:`paired_difference` one pair of +1 and one of −1 are added, so that the interval has width where all
+    agree. They are added once, with the ``weight`` that the heaviest instance has in the mean; a pair in every task
+    would widen the interval with the number of tasks. The standard error is without them.
+    """
+    variance, df = combined(variances, degrees, count)
+    wider = math.sqrt(variance + 2 * weight * weight)
+    half = quantile(df) * wider
+    low, high = max(-1.0, min(value - half, value)), min(1.0, max(value + half, value))
+    return Estimate(value, low, high, math.sqrt(variance), method, df), t_p_value(value, wider, df)
 
 
 def paired_difference(value: float, parts: Floats, clusters: Ints | None = None) -> Estimate:
@@ -209,9 +231,15 @@ def t_p_value(value: float, error: float | None, degrees: float) -> float | None
         return None
     if error == 0.0:
         return 1.0 if value == 0.0 else 0.0
-    return float(2 * stdtr(degrees, -abs(value) / error))
+    scaled = -abs(value) / error
+    return float(2 * (ndtr(scaled) if math.isinf(degrees) else stdtr(degrees, scaled)))
 
 
-def detectable_difference(error: float | None) -> float | None:
-    """Difference that a comparison with this standard error finds with probability 80 % at the 5 % level."""
-    return None if not error else (NORMAL + POWER) * error
+def detectable_difference(error: float | None, degrees: float) -> float | None:
+    """Difference that a comparison with this standard error finds with probability 80 % at the 5 % level.
+
+    ``degrees`` of freedom are those of the error; infinite ones give the normal quantiles.
+    """
+    if not error:
+        return None
+    return (quantile(degrees) + (POWER if math.isinf(degrees) else float(stdtrit(degrees, 0.8)))) * error

@@ -32,6 +32,7 @@ from .scores import (
     value_of,
 )
 from .statistics import chance_p_value, difference_multiples, sign_flip_p_value
+from .suites import Member, by_source, source_of, spread_of_sum
 
 
 def task_metrics(about: Mapping[str, Any], choices: Choices, where: Path | None = None) -> dict[str, Any]:
@@ -169,10 +170,13 @@ def against(ours: Value, theirs: Value, clusters: Ints | None, as_f1: bool) -> d
     return {"value": theirs.value, "difference": difference, "p_value": p}
 
 
-def suite_average(tasks: Mapping[str, Any]) -> dict[str, Any] | None:
+def suite_average(
+    tasks: Mapping[str, Any], rows: Mapping[str, tuple[Mapping[str, Any], Choices]]
+) -> dict[str, Any] | None:
     """Unweighted mean of the tasks' primary metrics, those that lie between 0 and 1; None below two tasks.
 
-    A task without a standard error (too few instances) leaves the mean without an interval.
+    ``rows`` are each task's ``task.json`` and columns: tasks of one source vary together. A task without a standard
+    error (too few instances) leaves the mean without an interval.
     """
     names = [name for name, task in tasks.items() if task["primary_metric"] in SHARES]
     if len(names) < 2:
@@ -182,9 +186,19 @@ def suite_average(tasks: Mapping[str, Any]) -> dict[str, Any] | None:
     values = [value["value"] for value in found]
     if few:
         mean = Estimate(math.fsum(values) / len(values), None, None, None, f"none: {', '.join(few)} has none")
-    else:
-        degrees = [float((tasks[name]["clusters"] or tasks[name]["instances"]) - 1) for name in names]
-        size = sum(tasks[name]["clusters"] or tasks[name]["instances"] for name in names)
-        variances = [value["standard_error"] ** 2 for value in found]
-        mean = average_of_shares(values, variances, degrees, size)
-    return {"tasks": names, **mean.as_json()}
+        return {"tasks": names, **mean.as_json()}
+    variances, degrees, size = [], [], 0.0
+    for places in by_source([source_of(name, rows[name][0]) for name in names]):
+        members = [member_of(names[place], *rows[names[place]]) for place in places]
+        alone = math.fsum(found[place]["standard_error"] for place in places)
+        joint = spread_of_sum(members)
+        variances.append(joint.variance if joint.variance > 0 and len(members) > 1 else alone**2)
+        degrees.append(joint.degrees)
+        size += joint.degrees + 1
+    return {"tasks": names, **average_of_shares(values, variances, degrees, round(size)).as_json()}
+
+
+def member_of(task: str, about: Mapping[str, Any], choices: Choices) -> Member:
+    """A task in the mean over tasks, by its primary metric."""
+    value = value_of(str(about["primary_metric"]), choices, positive_index(about))
+    return Member(source_of(task, about), value.parts, choices.doc_id, choices.clusters)

@@ -251,8 +251,9 @@ def load_runs(roots: Sequence[Path]) -> list[Run]:
 
 def metrics_of(run: Run) -> dict[str, Any]:
     """What metrics.json should say of a run."""
-    tasks = {task: task_metrics(*run.task(task), where=run.root / task) for task in run.manifest["tasks"]}
-    return {"format_version": METRICS_VERSION, "tasks": tasks, "suite": suite_average(tasks)}
+    rows = {task: run.task(task) for task in run.manifest["tasks"]}
+    tasks = {task: task_metrics(*found, where=run.root / task) for task, found in rows.items()}
+    return {"format_version": METRICS_VERSION, "tasks": tasks, "suite": suite_average(tasks, rows)}
 
 
 def compute_metrics(root: Path) -> dict[str, Any]:

@@ -258,6 +258,7 @@ def load_published(
     if not path.is_file():
         raise UserError(f"the requests of {name} are missing", where=path, fix="put the published requests there")
     instances, unconditional = read_request_rows(path, limit)
+    stated = about.get("source_digest")  # of the records, which another form of the task may share
     return TaskRequests(
         name=name,
         dialect=dialect,
@@ -267,7 +268,7 @@ def load_published(
         instances=instances,
         unconditional=unconditional,
         source=path,
-        source_digest=digest_file(path),
+        source_digest=stated if isinstance(stated, str) else digest_file(path),
         shots_source=about.get("shots_source"),
         positive=about.get("positive"),
         boundary=about.get("boundary"),
