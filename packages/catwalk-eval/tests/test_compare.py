@@ -11,7 +11,7 @@ from catwalk_eval.compare import compare
 from catwalk_eval.config import CompareConfig
 from catwalk_eval.errors import UserError
 from catwalk_eval.files import digest, digest_file, read_json, write_json
-from catwalk_eval.predictions import compute_metrics
+from catwalk_eval.predictions import ROWS, compute_metrics, write_rows
 from catwalk_eval.suites import Member, spread_of_sum, units
 from catwalk_eval.table import comparison_table, metrics_table
 
@@ -165,6 +165,35 @@ def test_other_items_are_no_pairs(tmp_path: Path) -> None:
         compare([a, none], CompareConfig())
     with pytest.raises(UserError, match="no f1"):
         compare([a, a], CompareConfig(metric="f1"))
+
+
+def told(root: Path, **about: object) -> None:
+    path = root / "quiz" / "task.json"
+    write_json(path, read_json(path) | about)
+
+
+def test_other_examples_are_no_pairs(tmp_path: Path) -> None:
+    runs = two(tmp_path, PAIRS)
+    source = {"from": "seed", "file": "train.jsonl.gz", "digest": "sha256:1", "seed": 1}
+    for run, seed in zip(runs, (1, 2), strict=True):
+        told(run, shots=5, shots_source=source | {"seed": seed})
+    with pytest.raises(UserError, match="other examples"):
+        compare(runs, CompareConfig())
+    told(runs[1], shots_source=source | {"file": "copy.jsonl.gz"})
+    assert compare(runs, CompareConfig())["rows"]
+
+
+def test_another_boundary_or_longest_input_is_said(tmp_path: Path) -> None:
+    runs = two(tmp_path, PAIRS)
+    assert compare(runs, CompareConfig())["notes"] == []
+    told(runs[1], boundary="joint")
+    write_json(runs[1] / "manifest.json", read_json(runs[1] / "manifest.json") | {"maximum_length": 64})
+    result = compare(runs, CompareConfig())
+    assert result["notes"] == ["quiz: the boundary is separate in a, joint in b"]  # no input was cut
+    assert comparison_table(result).splitlines()[-1] == result["notes"][0]
+    cut = answers([pair[1] for pair in PAIRS], truncated=[k == 3 for k in range(len(PAIRS))])
+    write_rows(runs[1] / "quiz" / ROWS, cut)
+    assert compare(runs, CompareConfig())["notes"][1].startswith("quiz: the longest input is 128 tokens in a, 64 in b")
 
 
 def test_few_pairs_have_no_interval_and_the_table_says_why(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from catwalk_eval.charts import curve_figure, nice_ticks, short
-from catwalk_eval.curves import Curve, Point, step_of
+from catwalk_eval.curves import Curve, Point, curves, step_of
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,28 @@ def test_the_step_is_read_from_revision_name_or_folder(
     model: dict[str, str], folder: str, expected: tuple[str, int] | None
 ) -> None:
     assert step_of(model, Path(folder)) == expected
+
+
+def test_other_dialects_and_examples_are_other_curves() -> None:
+    def metrics(value: float, dialect: str, shots: int) -> dict[str, Any]:
+        entry = {
+            "dialect": dialect,
+            "shots": shots,
+            "primary_metric": "acc_raw",
+            "metrics": {"acc_raw": {"value": value, "low": None, "high": None}},
+            "baselines": {"chance": {"value": 0.5}},
+        }
+        return {"tasks": {"piqa": entry}}
+
+    rows = [(step, kind) for kind in (("lm-eval", 0), ("lm-eval", 5), ("olmes-cf", 5)) for step in (1, 2)]
+    found = curves([(("r", step), metrics(step / 10 + kind[1], *kind)) for step, kind in rows])
+    assert [(curve.run, [point.value for point in curve.points]) for curve in found] == [
+        ("r (lm-eval, 0-shot)", [0.1, 0.2]),
+        ("r (lm-eval, 5-shot)", [5.1, 5.2]),
+        ("r (olmes-cf, 5-shot)", [5.1, 5.2]),
+    ]
+    (alone,) = curves([(("r", step), metrics(0.5, "lm-eval", 0)) for step in (1, 2)])
+    assert alone.run == "r"
 
 
 def test_ticks_are_round_and_inside() -> None:

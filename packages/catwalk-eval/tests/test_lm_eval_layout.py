@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_run_report import stored_run
@@ -11,7 +12,9 @@ from catwalk_eval.config import ExportConfig
 from catwalk_eval.errors import UserError
 from catwalk_eval.files import read_json, write_json
 from catwalk_eval.lm_eval_layout import export
-from catwalk_eval.predictions import compute_metrics
+from catwalk_eval.predictions import ROWS, compute_metrics, write_rows
+from catwalk_eval.records import json_rows
+from catwalk_eval.requests import ROWS as REQUESTS
 
 
 @pytest.fixture
@@ -59,6 +62,32 @@ def test_samples_are_lines_whose_log_probabilities_are_texts(place: Path) -> Non
     assert row["metrics"] == ["acc", "acc_norm", "acc_bytes", "acc_mutual_info"]
     assert row["prompt_hash"] == hashlib.sha256(context.encode()).hexdigest()
     assert sum(one["acc"] for one in rows) == 40
+
+
+def test_what_does_not_apply_is_not_exported(tmp_path: Path) -> None:
+    """Right answers alone earn no accuracy, and a choice of one space has no length without it."""
+    run = stored_run(tmp_path, "m", 40, tasks=("boolq", "boolq_bpb"))
+    rows = [row for row in read_rows(run / "boolq_bpb" / ROWS) if row["idx"] == row["label"]]
+    write_rows(run / "boolq_bpb" / ROWS, [row | {"idx": 0, "label": 0} for row in rows])
+    asked = [row for row in read_rows(run / "boolq_bpb" / REQUESTS) if row["idx"] == row["label"]]
+    write_rows(run / "boolq_bpb" / REQUESTS, [row | {"idx": 0, "label": 0} for row in asked])
+    about = read_json(run / "boolq_bpb" / "task.json") | {"primary_metric": "bits_per_byte"}
+    write_json(run / "boolq_bpb" / "task.json", about)
+    manifest = read_json(run / "manifest.json")
+    manifest["counts"]["boolq_bpb"] = {"instances": 60, "requests": 60}
+    write_json(run / "manifest.json", manifest)
+    bare = read_rows(run / "boolq" / ROWS)
+    write_rows(run / "boolq" / ROWS, [{**bare[0], "characters_bare": 0, "bytes_bare": 0}, *bare[1:]])
+    paths = export(run, ExportConfig(output=tmp_path / "out"))
+    first = {path.name.rsplit("_", 1)[0]: json.loads(path.read_text().splitlines()[0]) for path in paths[1:]}
+    assert first["samples_boolq"]["metrics"] == ["acc", "acc_mutual_info"]
+    assert first["samples_boolq_bpb"]["metrics"] == []
+    assert not {"acc", "acc_norm"} & first["samples_boolq_bpb"].keys()
+    assert "total_evaluation_time_seconds" not in read_json(paths[0])
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return [row for _, row in json_rows(path)]
 
 
 def test_predictions_without_their_requests_cannot_be_exported(place: Path) -> None:

@@ -230,6 +230,8 @@ def test_a_python_task_is_a_declaration_like_the_built_in_ones(place: Path) -> N
         ("TASK = ", "NO = ", "the file has no TASK"),
         ("def context(record):", "def context(record)", r"does not run: SyntaxError.*shouted\.py, line 4"),
         ('DATA = "colours.jsonl"', "DATA = 1 / 0", r"does not run: ZeroDivisionError.*shouted\.py, line 13"),
+        ('DATA = "colours.jsonl"', "raise SystemExit(3)", r"does not run: SystemExit: 3.*shouted\.py, line 13"),
+        ("record['thing'].upper()", "1 / 0", r"does not fit shouted: ZeroDivisionError.*line 1"),
         ('"lm-eval": W', '"lm_eval": W', "unknown dialect 'lm_eval'.*did you mean lm-eval"),
         ("acc_raw", "acc", "unknown metric 'acc'"),
         ("record['thing'].upper()", "record['thing'].louder()", r"does not fit shouted: .*louder.*line 1"),
@@ -241,6 +243,25 @@ def test_a_mistake_in_a_python_task_is_one_line(place: Path, old: str, new: str,
     path.write_text(PYTHON.replace(old, new))
     with pytest.raises(UserError, match=message):
         load_task(str(path), None, "lm-eval", None)
+
+
+def test_clusters_by_a_field_that_no_record_has_are_refused(place: Path) -> None:
+    with pytest.raises(UserError, match="cluster: no record has the field 'pagee, did you mean page"):
+        load_task(write(place, cluster="{pagee}"), None, "lm-eval", None)
+    (place / "colours.jsonl").write_text(
+        "".join(
+            json.dumps({key: v for key, v in r.items() if k or key != "page"}) + "\n" for k, r in enumerate(RECORDS)
+        )
+    )
+    task = load_task(write(place), None, "lm-eval", 1)  # the second record has it
+    assert [instance.cluster for instance in task.instances] == [None]
+
+
+def test_a_positive_choice_that_no_record_has_is_refused(place: Path) -> None:
+    assert load_task(write(place, metric="f1", positive=1), None, "lm-eval", None).positive == 1
+    path = write(place, metric="f1", positive=2)
+    with pytest.raises(UserError, match=r"positive is 2, but no record has more than 2 choices.*give 0 to 1"):
+        load_task(path, None, "lm-eval", None)
 
 
 def test_an_own_task_runs_and_its_requests_read_back_the_same(place: Path, model_folder: Path) -> None:

@@ -246,7 +246,6 @@ EXPECTED: dict[str, dict[str, tuple[str | list[str], list[str], int]]] = {
         "lm-eval": ("it 's good , is n't it ? " + FEELING, [" negative", " positive"], 1),
     },
     "commitment_bank": {
-        "olmo-paper": (COMMITMENT.format(""), CERTAIN, 2),
         "olmo-v1-inloop": (COMMITMENT.format(""), CERTAIN, 2),
         "lm-eval": (COMMITMENT.format(","), CERTAIN, 2),
     },

@@ -17,7 +17,8 @@ from catwalk_eval.cli import app
 from catwalk_eval.command_line import run
 from catwalk_eval.config import ReportConfig
 from catwalk_eval.errors import UserError
-from catwalk_eval.report import report
+from catwalk_eval.published import CAVEAT
+from catwalk_eval.report import accuracies, report
 
 HOSTILE = (
     "</script><script>document.title='taken'</script>",
@@ -295,3 +296,15 @@ def test_one_run_has_no_second_to_choose(tmp_path: Path) -> None:
     frame = tmp_path / "frame.html"
     frame.write_text(ALONE.format(page=(tmp_path / "r.html").as_uri()))
     assert seen(browser, frame, tmp_path, "light") == ("grid none true", [])
+
+
+def test_published_figures_stand_beside_zero_shot_accuracies_alone() -> None:
+    def entry(primary: str, shots: int) -> dict[str, Any]:
+        values = {"acc_raw": 0.5, "f1": 0.75, "acc_per_char": 0.25, "bits_per_byte": 0.9}
+        metrics = {name: {"value": value} for name, value in values.items()}
+        return {"primary_metric": primary, "shots": shots, "metrics": metrics}
+
+    tasks = {"piqa": entry("acc_per_char", 0), "mrpc": entry("f1", 0), "wic": entry("acc_raw", 5)}
+    assert accuracies({"tasks": tasks | {"sciq": entry("bits_per_byte", 0)}}) == {"piqa": 25, "mrpc": 50}
+    for task, count in (("COPA", 100), ("MRPC", 408), ("WNLI", 71)):
+        assert f"{task} on {count}" in CAVEAT

@@ -22,6 +22,7 @@ from typing import Any
 
 from .config import MakeClozeConfig
 from .errors import UserError
+from .fields import lookup
 from .files import atomic_artifact, atomic_write, digest_file, write_json
 from .provenance import recorded
 from .records import SOURCE, json_object, json_rows
@@ -114,16 +115,6 @@ def suite_files(root: Path, split: str) -> list[Path]:
     return [path for path, _ in listed]
 
 
-def domain_of(row: Mapping[str, Any], key: str) -> str:
-    """Value of the dotted ``key``; KeyError where it is missing."""
-    value: Any = row
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            raise KeyError(key)
-        value = value[part]
-    return str(value)
-
-
 def survey(files: Sequence[Path], key: str, config: MakeClozeConfig) -> dict[Domain, Found]:
     """First pass: which documents each domain could use. Memory: at most ``items`` places a domain."""
     need = config.context_words + config.continuation_words
@@ -134,7 +125,7 @@ def survey(files: Sequence[Path], key: str, config: MakeClozeConfig) -> dict[Dom
                 identifier, text, source = str(row["id"]), row["text"], row["source"]
                 if not isinstance(text, str) or not isinstance(source, str):
                     raise UserError("text or source is no text", where=path, line=line, fix="mend the document")
-                domain = (source, domain_of(row, key))
+                domain = (source, str(lookup(row, key)))
             except KeyError as error:
                 raise UserError(
                     f"the document has no {error}", where=path, line=line, fix="choose another --domain-field"

@@ -69,6 +69,7 @@ def comparison(runs: Sequence[Run], config: CompareConfig, skipped: list[str] | 
     """What ``compare`` says. With ``skipped``, what cannot be compared is named there and left out."""
     rows: list[dict[str, Any]] = []
     suites: list[dict[str, Any]] = []
+    notes: list[str] = []
     numbers = range(len(runs))
     for a, b in combinations(numbers, 2) if config.pairs == "all" else ((a, 0) for a in numbers[1:]):
         found = []
@@ -77,6 +78,7 @@ def comparison(runs: Sequence[Run], config: CompareConfig, skipped: list[str] | 
                 with passing(skipped):
                     left, right = runs[a].task(task), runs[b].task(task)
                     check_same(task, runs[a], runs[b], left, right)
+                    notes += unlike(task, runs[a], runs[b], left, right)
                     found.append(compare_task(task, (runs[a], runs[b]), (left, right), config.metric))
         rows += [{"run_a": a, "run_b": b, **one.row} for one in found]
         suite = suite_difference(found)
@@ -89,7 +91,14 @@ def comparison(runs: Sequence[Run], config: CompareConfig, skipped: list[str] | 
     for number, suite in enumerate(suites):
         suite["p_value_holm"] = adjusted.get(number)
     models = [{**dict(run.manifest["model"]), "name": run.name} for run in runs]
-    return {"format_version": VERSION, "runs": models, "confidence": CONFIDENCE, "rows": rows, "suites": suites}
+    return {
+        "format_version": VERSION,
+        "runs": models,
+        "confidence": CONFIDENCE,
+        "rows": rows,
+        "suites": suites,
+        "notes": list(dict.fromkeys(notes)),
+    }
 
 
 @contextmanager
@@ -118,7 +127,7 @@ def common_tasks(a: Run, b: Run) -> list[str]:
 def check_same(
     task: str, a: Run, b: Run, left: tuple[Mapping[str, Any], Choices], right: tuple[Mapping[str, Any], Choices]
 ) -> None:
-    """Dialect, shots, instances and choices must be the same on both sides; else a UserError."""
+    """Dialect, shots, where these come from, instances and choices must be the same on both sides; else a UserError."""
     for key in ("dialect", "shots"):
         if left[0][key] != right[0][key]:
             raise UserError(
@@ -126,6 +135,12 @@ def check_same(
                 where=b.root / task / "task.json",
                 fix="run both on the same requests",
             )
+    if len({examples_of(about) for about, _ in (left, right)} - {None}) > 1:
+        raise UserError(
+            f"{task} was run after other examples on each side (shots_source)",
+            where=b.root / task / "task.json",
+            fix="run both on the same requests",
+        )
     one, other = left[1], right[1]
     same = list(one.native_id) == list(other.native_id) and all(
         np.array_equal(getattr(one, key), getattr(other, key))
@@ -135,6 +150,28 @@ def check_same(
         raise UserError(
             f"{task} was run on other instances", where=b.root / task, fix="run both on the same requests and --limit"
         )
+
+
+def examples_of(about: Mapping[str, Any]) -> tuple[object, object] | None:
+    """The file of the examples and the seed they were drawn by, where ``task.json`` says."""
+    source = about.get("shots_source")
+    return (source.get("digest"), source.get("seed")) if isinstance(source, dict) else None
+
+
+def unlike(
+    task: str, a: Run, b: Run, left: tuple[Mapping[str, Any], Choices], right: tuple[Mapping[str, Any], Choices]
+) -> list[str]:
+    """Settings of the two runs that differ and may move the numbers: comparable, but to be known."""
+    found = []
+    sides = left[0].get("boundary"), right[0].get("boundary")
+    if sides[0] != sides[1]:
+        found.append(f"{task}: the boundary is {sides[0]} in {a.name}, {sides[1]} in {b.name}")
+    sides = a.manifest.get("maximum_length"), b.manifest.get("maximum_length")
+    if sides[0] != sides[1] and (left[1].truncated.any() or right[1].truncated.any()):
+        found.append(
+            f"{task}: the longest input is {sides[0]} tokens in {a.name}, {sides[1]} in {b.name}, and some were cut"
+        )
+    return found
 
 
 def difference(metric: str, values: tuple[Value, Value], choices: Choices) -> tuple[Estimate, float | None, str]:

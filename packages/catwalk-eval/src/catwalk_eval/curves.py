@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 STEP = re.compile(r"(?<![a-z])step[-_ ]?(\d+)", re.IGNORECASE)
 EARLY = ("bits_per_byte", "log_soft_score")
 """Metrics that move while accuracies still stand at chance."""
+
+
+Key = tuple[str, str, str, str, int]  # task, metric, run, dialect, number of examples
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,12 @@ def step_of(model: Mapping[str, Any], folder: Path) -> tuple[str, int] | None:
 
 
 def curves(runs: Sequence[tuple[tuple[str, int] | None, Mapping[str, Any]]]) -> list[Curve]:
-    """Curves of all tasks from ``(run and step, metrics)``: of runs with two steps or more."""
-    found: dict[tuple[str, str, str], dict[int, Point]] = {}
-    chance: dict[tuple[str, str, str], float] = {}
+    """Curves of all tasks from ``(run and step, metrics)``: of runs with two steps or more.
+
+    Another dialect, or number of examples, is another curve, and named where a run has several.
+    """
+    found: dict[Key, dict[int, Point]] = {}
+    chance: dict[Key, float] = {}
     for place, metrics in runs:
         if place is None:
             continue
@@ -57,12 +64,18 @@ def curves(runs: Sequence[tuple[tuple[str, int] | None, Mapping[str, Any]]]) -> 
             primary = task["primary_metric"]
             for metric in (name for name in dict.fromkeys((primary, *EARLY)) if name in task["metrics"]):
                 value = task["metrics"][metric]
-                key = name, metric, run
+                key = name, metric, run, task["dialect"], task["shots"]
                 found.setdefault(key, {})[step] = Point(step, value["value"], value["low"], value["high"])
                 if metric == primary and metric not in EARLY:
                     chance[key] = task["baselines"]["chance"]["value"]
+    kinds = Counter(key[:3] for key in found)
+
+    def label(key: Key) -> str:
+        _, _, run, dialect, shots = key
+        return run if kinds[key[:3]] == 1 else f"{run} ({dialect}, {shots}-shot)"
+
     return [
-        Curve(*key, chance.get(key), tuple(points[step] for step in sorted(points)))
+        Curve(*key[:2], label(key), chance.get(key), tuple(points[step] for step in sorted(points)))
         for key, points in found.items()
         if len(points) > 1
     ]

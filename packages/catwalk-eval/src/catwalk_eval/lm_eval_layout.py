@@ -22,7 +22,7 @@ from .items import texts_of
 from .metrics import task_metrics
 from .predictions import Run, load_runs
 from .provenance import recorded
-from .scores import ACCURACIES, LOWER_IS_BETTER, Choices, predict
+from .scores import ACCURACIES, LOWER_IS_BETTER, Choices, applies, predict
 from .task import Instance
 
 NAMES = {
@@ -152,7 +152,6 @@ def results(
         "model_name_sanitized": sanitized(name),
         "chat_template": None,
         "system_instruction": None,
-        "total_evaluation_time_seconds": "0",
     }
 
 
@@ -160,7 +159,7 @@ def samples(instances: tuple[Instance, ...], choices: Choices) -> Iterator[dict[
     """The lines of samples_TASK_TIME.jsonl, one an instance."""
     credits_ = {}
     for metric, known in NAMES.items():
-        if metric != "acc_uncond_empty" or choices.empty is not None:
+        if applies(metric, choices):
             credits_[known] = predict(choices, ACCURACIES[metric](choices)).credits.tolist()
     sums, greedy = choices.log_probability.tolist(), choices.greedy.tolist()
     for number, (instance, start) in enumerate(zip(instances, choices.starts.tolist(), strict=True)):

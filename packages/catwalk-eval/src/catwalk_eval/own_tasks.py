@@ -138,7 +138,7 @@ def python_task(path: Path) -> tuple[Task, dict[str, str]]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = error.lineno if isinstance(error, SyntaxError) else innermost(error, path)
         what = f"the file does not run: {type(error).__name__}: {error}"
         raise UserError(what, where=path, line=line, fix="mend it") from error
@@ -154,7 +154,7 @@ def python_task(path: Path) -> tuple[Task, dict[str, str]]:
     return task, splits(getattr(module, "DATA", None), path)
 
 
-def innermost(error: Exception, path: Path) -> int | None:
+def innermost(error: BaseException, path: Path) -> int | None:
     """The last line of ``path`` that an error went through."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return lines[-1] if lines else None

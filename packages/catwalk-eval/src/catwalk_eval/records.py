@@ -120,10 +120,11 @@ def unfit(error: Exception, name: str, path: Path, number: int) -> UserError:
     """The UserError for a record that a task's builder refuses."""
     if isinstance(error, KeyError):
         return UserError(f"the record has no field {error}", **at(path, number), fix="mend it")
-    return UserError(f"the record does not fit {name}: {error}", **at(path, number), fix="mend it")
+    what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return UserError(f"the record does not fit {name}: {what}", **at(path, number), fix="mend it")
 
 
-REFUSALS = (KeyError, ValueError, IndexError, TypeError, AttributeError)  # what a builder makes of a wrong record
+REFUSALS = (Exception,)  # what a builder makes of a wrong record: those of the user's own may raise anything
 
 
 def keys_of(value: Mapping[str, Any], known: Sequence[str], where: Path, what: str) -> None:

@@ -16,6 +16,7 @@ from .errors import UserError
 from .files import atomic_write
 from .predictions import Run, load_runs, metrics_of
 from .provenance import recorded
+from .scores import ACCURACIES
 from .table import comparison_cells, comparison_table, metrics_cells, metrics_table, number, render
 
 log = logging.getLogger(__name__)
@@ -129,18 +130,22 @@ def curve_cells(found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
     return ["task", "metric", "run", *(f"step {step}" for step in steps)], rows
 
 
-def primary_values(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The primary metric of each task in percent, of those that are shares."""
-    return {
-        name: 100 * task["metrics"][task["primary_metric"]]["value"]
-        for name, task in metrics["tasks"].items()
-        if task["primary_metric"].startswith(("acc", "f1"))
-    }
+def accuracies(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """What published zero-shot accuracies can be set beside: that of each task run without examples, in percent.
+
+    It is the primary metric where that is an accuracy, ``acc_raw`` where F1 is.
+    """
+    found = {}
+    for name, task in metrics["tasks"].items():
+        metric = "acc_raw" if task["primary_metric"] == "f1" else task["primary_metric"]
+        if task["shots"] == 0 and metric in ACCURACIES:
+            found[name] = 100 * task["metrics"][metric]["value"]
+    return found
 
 
 def published_cells(found: Report) -> list[tuple[list[str], list[list[str]]]]:
     """Published figures with the runs beside them, for the tasks that any run has."""
-    values = [primary_values(metrics) for metrics in found.metrics]
+    values = [accuracies(metrics) for metrics in found.metrics]
     tables = []
     for tasks, rows in published.comparable({task: value for run in values for task, value in run.items()}):
         cells = [[name, *("-" if value is None else f"{value:.1f}" for value in row)] for name, row in rows]

@@ -15,7 +15,7 @@ from .config import Boundary, RequestsConfig, RunConfig
 from .errors import UserError
 from .fields import render
 from .files import atomic_artifact, atomic_write, digest_file, write_json
-from .own_tasks import Found, check_metric, find_task
+from .own_tasks import FILES, Found, check_metric, find_task
 from .prompts import DIALECTS, UNCONDITIONAL_CONTEXT
 from .provenance import recorded
 from .records import REFUSALS, json_object, json_rows, nearest, read_records, split_file, splits_of, unfit
@@ -165,6 +165,9 @@ def load_task(
             raise unfit(error, task.name, source, number) from error
     if not instances:
         raise UserError("there are no records", where=source, fix="put the data set's records there")
+    if name.removesuffix(GOLD_ONLY).endswith(FILES):
+        check_cluster(task, source)
+    check_positive(wording.positive, instances, source)
     if fewer:
         log.warning("%s: %d instances are among the examples and have one fewer", task.name, fewer)
     requests = TaskRequests(
@@ -182,6 +185,31 @@ def load_task(
         positive=wording.positive,
     )
     return right_answers(requests) if gold_only else requests
+
+
+def check_cluster(task: Task, source: Path) -> None:
+    """A template of clusters whose fields no record has is a UserError: it would join nothing."""
+    if not isinstance(task.cluster, str):
+        return
+    missing: KeyError | None = None
+    for _, record in read_records(source):
+        try:
+            render(task.cluster, record)
+            return
+        except KeyError as error:
+            missing = missing or error
+    raise UserError(f"cluster: no record has the field {missing}", where=source, fix=f"mend cluster: of {task.name}")
+
+
+def check_positive(positive: int | None, instances: Sequence[Instance], where: Path) -> None:
+    """A positive choice of F1 that no instance has is a UserError."""
+    if positive is not None and all(len(instance.contexts) <= positive for instance in instances):
+        most = max(len(instance.contexts) for instance in instances)
+        raise UserError(
+            f"positive is {positive}, but no record has more than {most} choices",
+            where=where,
+            fix=f"give 0 to {most - 1}: choices are numbered from 0",
+        )
 
 
 def find_form(name: str, data: Path | None) -> tuple[Found, bool]:
@@ -258,6 +286,7 @@ def load_published(
     if not path.is_file():
         raise UserError(f"the requests of {name} are missing", where=path, fix="put the published requests there")
     instances, unconditional = read_request_rows(path, limit)
+    check_positive(about.get("positive"), instances, path.with_name("task.json"))
     stated = about.get("source_digest")  # of the records, which another form of the task may share
     return TaskRequests(
         name=name,
@@ -431,9 +460,16 @@ def instance_of(rows: Sequence[Mapping[str, Any]], path: Path, line: int | None)
 def tokenized_rows(requests: TaskRequests, encoder: Encoder) -> Iterator[dict[str, Any]]:
     """Rows of the tokenised form, in the order of the text form; ``doc_id`` is the instance's in both kinds."""
     for kind in ("conditional", "unconditional") if requests.unconditional else ("conditional",):
+        pairs = iter(
+            encoder.pairs(
+                (context if kind == "conditional" else UNCONDITIONAL_CONTEXT, continuation)
+                for instance in requests.instances
+                for context, continuation in zip(instance.contexts, instance.continuations, strict=True)
+            )
+        )
         for instance in requests.instances:
-            for idx, (context, continuation) in enumerate(zip(instance.contexts, instance.continuations, strict=True)):
-                pair = encoder.pair(context if kind == "conditional" else UNCONDITIONAL_CONTEXT, continuation)
+            for idx, continuation in enumerate(instance.continuations):
+                pair = next(pairs)
                 yield {
                     "doc_id": instance.doc_id,
                     "idx": idx,

@@ -114,7 +114,7 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
 
 
 def comparison_cells(comparison: Mapping[str, Any]) -> Cells:
-    """A row a comparison; why intervals are missing as notes."""
+    """A row a comparison; as notes why intervals are missing, and settings that differ."""
     names = [run["name"] for run in comparison["runs"]]
     several = len(names) > 2
     rows = []
@@ -139,7 +139,7 @@ def comparison_cells(comparison: Mapping[str, Any]) -> Cells:
             reasons[f"{name}: no interval ({row['interval'].removeprefix('none: ')})"] = None
     columns = [*(["run a", "run b"] if several else []), "task", "metric", "n", "a", "b", "a - b", "low", "high"]
     columns += ["p", "p Holm", "detectable"]
-    return columns, rows, list(reasons)
+    return columns, rows, [*reasons, *comparison["notes"]]
 
 
 def runs_table(comparison: Mapping[str, Any]) -> str:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,6 @@ class Encoder:
         # Some tokenizers (Llama's SentencePiece kind) put a space before every text themselves; with a second one the
         # continuation would begin with a token that never follows a context.
         self.adds_space = "".join(tokenizer.encode("A", add_special_tokens=False).tokens).startswith(SPACE_MARKS)
-        self.cached = lru_cache(maxsize=65536)(self.ids)
 
     @classmethod
     def load(cls, file: Path, boundary: Boundary) -> Encoder:
@@ -124,19 +122,9 @@ class Encoder:
         """Number of ids, added tokens included."""
         return int(self.tokenizer.get_vocab_size(with_added_tokens=True))
 
-    def ids(self, text: str) -> tuple[int, ...]:
-        """Ids of ``text``, nothing added."""
-        return self._kept(self.tokenizer.encode(text, add_special_tokens=False).ids)
-
     def pair(self, context: str, continuation: str) -> Pair:
         """Ids of ``context`` and ``continuation``; an empty context is the prefix token (BOS, else EOS)."""
-        if self.boundary == "separate" or not context:
-            return self._separate(self.cached(context), self.cached(self._spoken(continuation)))
-        whole = self.tokenizer.encode(context + continuation, add_special_tokens=False)
-        joint, clean = self._joint(whole, len(context))
-        if self.boundary == "joint" or clean:
-            return joint
-        return self._separate(self.cached(context), self.cached(self._spoken(continuation)))
+        return self.pairs([(context, continuation)])[0]
 
     def pairs(self, requests: Iterable[tuple[str, str]], differences: Differences | None = None) -> list[Pair]:
         """What ``pair`` says of each (context, continuation), many at a time on all cores; counts ``differences``."""

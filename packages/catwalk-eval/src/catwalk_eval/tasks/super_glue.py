@@ -1,8 +1,8 @@
 """Tasks of SuperGLUE (Wang et al. 2019, arXiv 1905.00537) beside BoolQ and COPA.
 
 Prompts: ``superglue.py`` of the lm-evaluation-harness that allenai/catwalk vendors, with the order of answers of
-Catwalk's ``tasks_lm.py`` (olmo-paper); OLMo's own evaluators (olmo-v1-inloop); the templates of lm-evaluation-harness
-0.4.13, which has a comma more in CommitmentBank.
+Catwalk's ``tasks_lm.py`` (olmo-paper; it has no CommitmentBank); OLMo's own evaluators (olmo-v1-inloop); the templates
+of lm-evaluation-harness 0.4.13, which has a comma more in CommitmentBank.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ COMMITMENT_BANK = Task(
     cluster="{premise}",
     hub=Hub("aps/super_glue", "cb"),
     wordings={
-        "olmo-paper": Wording(builder=CERTAIN, primary_metric=RAW),
         "olmo-v1-inloop": Wording(builder=CERTAIN, primary_metric=RAW),
         "lm-eval": Wording(builder=CERTAIN_COMMA, primary_metric=RAW),
     },
