@@ -80,12 +80,14 @@ def make_model() -> Callable[..., Any]:
             sizes |= {"attention_chunk_size": 8, "intermediate_size_mlp": 64, "num_local_experts": 2, "head_dim": 8}
         if kind == "gpt_oss":
             sizes |= {"head_dim": 8, "sliding_window": 8, "num_local_experts": 4, "num_experts_per_tok": 2}
-        if kind in ("phi3", "dynamic"):
-            sizes |= {"rope_theta": 10000.0, "original_max_position_embeddings": 32}
+        if kind == "phi3":
             rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [1.0, 3.0, 9.0, 27.0]}
-            if kind == "dynamic":
-                kind, rope = "llama", {"rope_type": "dynamic", "factor": 4.0}
-            sizes["rope_parameters"] = rope | {"rope_theta": 10000.0, "original_max_position_embeddings": 32}
+            rope |= {"rope_theta": 10000.0, "original_max_position_embeddings": 32}
+            sizes |= {"original_max_position_embeddings": 32, "rope_parameters": rope}
+        if kind == "dynamic":  # longer inputs than this have other frequencies
+            rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+            sizes |= {"max_position_embeddings": 32, "rope_parameters": rope}
+            kind = "llama"
         if kind == "bloom":
             sizes = {"vocab_size": vocab_size, "hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.3}
         if kind == "mamba":
