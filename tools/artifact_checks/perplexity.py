@@ -15,7 +15,7 @@ from artifact_checks.report import Options, Report
 
 LARGEST_EXPONENT = 709  # of a double
 NAMED = {"domain": (True, True), "source": (True, False), "aggregate": (False, True)}  # source, domain
-SUMS = ("documents", "tokens", "bytes")
+SUMS = ("documents", "tokens", "bytes", "characters", "words")  # the last two: in files that have them
 
 
 def check_perplexity_results(folder: Path, report: Report, options: Options) -> str:
@@ -65,8 +65,8 @@ def sum_documents(path: Path, manifest: Any, report: Report) -> Totals:
         place = (row["source"], row["domain"])
         total = totals[place]
         total["documents"] += 1
-        total["tokens"] += row["tokens"]
-        total["bytes"] += row["bytes"]
+        for measure in SUMS[1:]:
+            total[measure] += row[measure]
         parts[place].append(row["log_probability"])
         identities.add(row["source"], row["id"])
         if not row["characters"] <= row["bytes"] <= 4 * row["characters"]:
@@ -135,12 +135,19 @@ def check_measures(
 ) -> None:
     """Sums, bits per byte and perplexity; for the macro average, the mean over the rows of the domains."""
     for measure in SUMS:
-        report.equal(path, f"{name}: {measure}", row[measure], int(total[measure]))
+        if measure in row:
+            report.equal(path, f"{name}: {measure}", row[measure], int(total[measure]))
     expected: dict[str, float | None] = {"log_probability": total["log_probability"]}
     expected["bits_per_byte"] = -total["log_probability"] / (math.log(2) * total["bytes"])
     expected["perplexity"] = perplexity(total)
+    for unit in ("character", "word"):
+        if f"bits_per_{unit}" in row:
+            count = total[f"{unit}s"]
+            expected[f"bits_per_{unit}"] = -total["log_probability"] / (math.log(2) * count) if count else None
     if domains:
-        expected["bits_per_byte"] = math.fsum(domain["bits_per_byte"] for domain in domains) / len(domains)
+        for measure in [measure for measure in expected if measure.startswith("bits_per_")]:
+            values = [domain[measure] for domain in domains]
+            expected[measure] = None if None in values else math.fsum(values) / len(values)
         every = [domain["perplexity"] for domain in domains]
         expected["perplexity"] = None if None in every else math.fsum(every) / len(every)
     for measure, value in expected.items():

@@ -17,6 +17,7 @@ from .config import (
     DecontaminationSetConfig,
     IndexConfig,
     PrepareConfig,
+    RescoreConfig,
     RunConfig,
     WindowsConfig,
 )
@@ -174,6 +175,25 @@ def baseline_command(config: Annotated[BaselineConfig, Parameter(name="*")]) -> 
         return
     for name, results in baseline(config).items():
         print(f"{name}\n{results_table(results, config.confidence)}\n")
+
+
+@app.command(name="rescore")
+def rescore_command(config: Annotated[RescoreConfig, Parameter(name="*")]) -> None:
+    """Form results.json anew from the stored sums of the documents, without the model."""
+    from .rescore import natural_mix, read_weights, rescore
+    from .results import read_results
+    from .table import number, results_table
+
+    if config.dry_run:
+        print_plan(config, documents=len(read_results(config.results)[1]))
+        return
+    mix = None
+    if config.weights is not None:
+        mix = natural_mix(read_results(config.results)[1], read_weights(config.weights), config.weights)
+    print(results_table(rescore(config), config.confidence))
+    if mix is not None:
+        perplexity, bits = number(mix["perplexity"], ",.2f"), number(mix["bits_per_byte"], ".4f")
+        print(f"natural mix: perplexity {perplexity}, {bits} bits per byte")
 
 
 @app.command(name="compare")

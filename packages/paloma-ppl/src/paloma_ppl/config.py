@@ -156,6 +156,20 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RescoreConfig:
+    """Form results.json anew from the stored sums of the documents, without the model."""
+
+    results: Path
+    """folder that run or baseline wrote"""
+    weights: Path | None = None
+    """JSON file {SOURCE: {DOMAIN: share of the natural mix}}: also print the mix's perplexity and bits per byte"""
+    confidence: float = 0.95
+    """level of the intervals"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BaselineConfig:
     """What a unigram model and a compressor make of the suite."""
 

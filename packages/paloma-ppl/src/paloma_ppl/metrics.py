@@ -80,13 +80,19 @@ def measure(scores: Sequence[DocumentScore], interval: Interval) -> dict[str, An
     total = math.fsum(score.log_probability for score in scores)
     size = sum(score.bytes for score in scores)
     tokens = sum(score.tokens for score in scores)
+    characters = sum(score.characters for score in scores)
+    words = sum(score.words for score in scores)
     return {
         "documents": len(scores),
         "tokens": tokens,
         "bytes": size,
+        "characters": characters,
+        "words": words,
         "log_probability": total,
         "perplexity": perplexity(total, tokens),
         "bits_per_byte": -total / (size * LN_2),
+        "bits_per_character": -total / (characters * LN_2),
+        "bits_per_word": -total / (words * LN_2) if words else None,
         "bits_per_byte_low": interval.low,
         "bits_per_byte_high": interval.high,
         "interval": interval.method,
@@ -191,5 +197,7 @@ def aggregate_rows(
     row = measure(scores, macro)
     perplexities = [domain["perplexity"] for domain in domains]
     row["perplexity"] = None if None in perplexities else math.fsum(perplexities) / len(domains)
-    row["bits_per_byte"] = math.fsum(domain["bits_per_byte"] for domain in domains) / len(domains)
+    for name in ("bits_per_byte", "bits_per_character", "bits_per_word"):
+        values = [domain[name] for domain in domains]
+        row[name] = None if None in values else math.fsum(values) / len(domains)
     return [{"name": prefix + "micro", **measure(scores, micro)}, {"name": prefix + "macro", **row}]
