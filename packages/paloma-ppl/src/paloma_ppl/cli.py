@@ -217,6 +217,27 @@ def compare_command(a: Path, b: Path, *, config: Annotated[CompareConfig, Parame
     print(comparison_table(compare(a, b, config)))
 
 
+@app.command(name="training-order")
+def training_order_command(a: Path, b: Path) -> int:
+    """Whether two runs saw the same data in the same order (Paloma, control 2); exit status 1 where they did not.
+
+    Parameters
+    ----------
+    a
+        run folder of the first model
+    b
+        run folder of the second model
+    """
+    from .training_order import difference, fingerprint, read_order
+
+    first, second = read_order(a), read_order(b)
+    for folder, order in ((a, first), (b, second)):
+        print(f"{folder}: {fingerprint(order)}")
+    found = difference(first, second)
+    print("the same order" if found is None else f"another order, {found}")
+    return 0 if found is None else 1
+
+
 def main() -> None:
     sys.exit(run(app))
 
