@@ -27,11 +27,17 @@ def check_perplexity_results(folder: Path, report: Report, options: Options) -> 
     files = {"manifest.json", "documents.jsonl.gz", "results.json"}
     if manifest["method"] != "xz":
         files.add("vocabulary.jsonl.gz")
+    if manifest["method"] == "model":
+        files |= {"domain_vocabulary.jsonl.gz", "worst.jsonl.gz"}
     only(folder, files | {"vocabulary.jsonl.gz"}, report)
     check_method(manifest, path, report)
     totals = sum_documents(folder / "documents.jsonl.gz", manifest, report)
     if manifest["method"] != "xz":
         check_vocabulary(folder / "vocabulary.jsonl.gz", manifest, totals, report)
+    if (folder / "domain_vocabulary.jsonl.gz").is_file():
+        check_domain_vocabulary(folder / "domain_vocabulary.jsonl.gz", totals, report)
+    if (folder / "worst.jsonl.gz").is_file():
+        check_worst(folder / "worst.jsonl.gz", totals, report)
     results = load(folder / "results.json", "perplexity_results", report)
     if results is not None:
         check_results(folder / "results.json", results, totals, report)
@@ -193,6 +199,38 @@ def check_vocabulary(path: Path, manifest: Any, totals: Totals, report: Report) 
         report.problem(
             path, f"Σ log_probability is {math.fsum(parts)!r}, but the documents give {total['log_probability']!r}"
         )
+
+
+def check_domain_vocabulary(path: Path, totals: Totals, report: Report) -> None:
+    """The same by domain."""
+    seen: set[tuple[str, str]] = set()
+    for number, row in rows(path, "perplexity_domain_vocabulary", report):
+        place = (row["source"], row["domain"])
+        if place in seen or place not in totals:
+            report.problem(path, f"domain {'/'.join(place)} stands there twice or has no documents", number)
+            continue
+        seen.add(place)
+        ids, counts, sums = row["token_ids"], row["counts"], row["log_probabilities"]
+        if not len(ids) == len(counts) == len(sums) or ids != sorted(set(ids)):
+            report.problem(path, "the lists differ in length, or the ids do not rise", number)
+            continue
+        report.equal(path, f"domain {'/'.join(place)}: Σ counts", sum(counts), int(totals[place]["tokens"]))
+        if not close(math.fsum(sums), totals[place]["log_probability"], 1e-7):
+            report.problem(path, f"domain {'/'.join(place)}: Σ log_probabilities is not that of the documents", number)
+    for place in sorted(totals.keys() - seen):
+        report.problem(path, f"domain {'/'.join(place)} is missing")
+
+
+def check_worst(path: Path, totals: Totals, report: Report) -> None:
+    """Tokens of badly fitted documents, in their text."""
+    for number, row in rows(path, "perplexity_worst", report):
+        if (row["source"], row["domain"]) not in totals:
+            report.problem(path, f"domain {row['source']}/{row['domain']} has no documents", number)
+        ends = row["ends"]
+        if len(ends) != len(row["log_probabilities"]) or len(ends) > row["tokens"]:
+            report.problem(path, f"{len(ends)} ends of {row['tokens']} tokens", number)
+        if ends != sorted(ends) or (ends and ends[-1] != len(row["text"])):
+            report.problem(path, "the ends do not rise to that of the text", number)
 
 
 def check_unigram(path: Path, report: Report, options: Options) -> str:

@@ -89,7 +89,13 @@ def results(edit: Callable[[Any], Any]) -> Callable[[Path], None]:
     return lambda folder: edit_json(folder / R, edit)
 
 
+DV, WORST = "domain_vocabulary.jsonl.gz", "worst.jsonl.gz"
 PERPLEXITY: list[Damage] = [
+    ("domain types", lambda f: edit_rows(f / DV, lambda r: r[0].update(counts=[5, 5])), DV, None, "Σ counts"),
+    ("domain gone", lambda f: edit_rows(f / DV, lambda r: r.pop()), DV, None, "domain code/en is missing"),
+    ("ids fall", lambda f: edit_rows(f / DV, lambda r: r[0].update(token_ids=[7, 5])), DV, 1, "the ids do not rise"),
+    ("ends", lambda f: edit_rows(f / WORST, lambda r: r[0].update(ends=[5, 6, 7])), WORST, 1, "3 ends of 9 tokens"),
+    ("text", lambda f: edit_rows(f / WORST, lambda r: r[0].update(text="Gut")), WORST, 1, "do not rise to that"),
     ("row cut", rows(D, lambda r: r.pop(1)), R, None, "domain wiki/en has no documents"),
     (
         "sum",

@@ -105,7 +105,7 @@ def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path) -> Callable[..., Path]:
-    def make(seed: int = 0, vocab_size: int = 320) -> Path:
+    def make(seed: int = 0, vocab_size: int = 320, spread: float = 0.4) -> Path:
         import torch
         from transformers import OlmoConfig, OlmoForCausalLM
 
@@ -117,7 +117,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path) -
             num_hidden_layers=2,
             num_attention_heads=4,
             max_position_embeddings=24,
-            initializer_range=0.4,
+            initializer_range=spread,
             pad_token_id=1,
             eos_token_id=0,
             bos_token_id=None,

@@ -48,7 +48,7 @@ def test_dry_run_prints_a_plan_and_writes_nothing(
     arguments = ["run", "--model", model_folder, "--suite", suite_folder, "--output", tmp_path / "P", "--dry-run"]
     assert run(app, [str(word) for word in arguments]) == 0
     plan = yaml.safe_load(capsys.readouterr().out)
-    assert (plan["max_length"], plan["prefix_token_id"], plan["batch_tokens"]) == (24, 0, 8192)
+    assert (plan["max_length"], plan["prefix_token_id"], plan["batch_tokens"]) == (24, 0, 2048)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -87,7 +87,7 @@ def test_killed_run_and_the_same_command_again_give_the_same_bytes(
         options = {"--model": model_folder, "--suite": suite_folder, "--output": output, "--batch-tokens": 48}
         return ["run", "--device", "cpu", *(str(word) for pair in options.items() for word in pair)]
 
-    ledger = ledger_path(tmp_path / "P")
+    ledger = ledger_path(tmp_path / "P") / "0"
     process = subprocess.Popen(
         [sys.executable, "-m", "paloma_ppl.cli", *arguments(tmp_path / "P")],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -107,7 +107,7 @@ def test_killed_run_and_the_same_command_again_give_the_same_bytes(
     finally:
         torch.set_num_threads(threads)
     assert digest(tmp_path / "P") == digest(tmp_path / "whole")
-    assert not ledger.exists()
+    assert not ledger.parent.exists()
 
 
 @pytest.mark.parametrize("name", ["prepare", "run", "baseline"])

@@ -44,7 +44,7 @@ def brute_force(folder: Path, texts: list[str], length: int) -> list[float]:
 def run(model: Path, suite: Path, output: Path, **settings: Any) -> list[dict[str, Any]]:
     import gzip
 
-    evaluate(RunConfig(model=model, suite=suite, output=output, device="cpu", **settings))
+    evaluate(RunConfig(model=str(model), suite=suite, output=output, device="cpu", **settings))
     return [json.loads(line) for line in gzip.decompress((output / "documents.jsonl.gz").read_bytes()).splitlines()]
 
 
@@ -128,7 +128,7 @@ def test_interrupted_run_goes_on_and_gives_the_same_bytes(
         run(model_folder, suite_folder, tmp_path / "P", batch_tokens=200)
     assert not (tmp_path / "P").exists()
     partial = ledger_path(tmp_path / "P")
-    with open(partial, "ab") as stream:
+    with open(partial / "0", "ab") as stream:
         stream.write(b"half a batch")
     before = len(calls)
     run(model_folder, suite_folder, tmp_path / "P", batch_tokens=200)
@@ -146,16 +146,16 @@ def test_partial_results_of_other_settings_are_not_used(
 ) -> None:
     other = make_model(seed=5)
     expected = run(other, suite_folder, tmp_path / "alone", batch_tokens=200)
-    ledger = ledger_path(tmp_path / "P")
-    keep = tmp_path / "kept"
-    real_unlink = Path.unlink
-    run(model_folder, suite_folder, tmp_path / "P", batch_tokens=200)
     # a run that was stopped at its very end leaves a ledger with all batches of the first model
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "unlink", lambda path, **_: keep.write_bytes(path.read_bytes()) if path == ledger else
-                      real_unlink(path, **_))  # fmt: skip
-        run(model_folder, suite_folder, tmp_path / "P", batch_tokens=200)
-    ledger.write_bytes(keep.read_bytes())
+        patch.setattr("paloma_ppl.evaluate.write", lambda *_: {})
+        patch.setattr("paloma_ppl.evaluate.shutil.rmtree", lambda *_, **__: None)
+        evaluate(
+            RunConfig(
+                model=str(model_folder), suite=suite_folder, output=tmp_path / "P", device="cpu", batch_tokens=200
+            )
+        )
+    assert (ledger_path(tmp_path / "P") / "0").stat().st_size > 1000
     assert run(other, suite_folder, tmp_path / "P", batch_tokens=200) == expected
 
 
@@ -200,7 +200,7 @@ def test_weights_that_are_not_numbers_are_an_error(
 def test_architecture_that_caps_its_logits_is_scored_with_the_cap(tmp_path: Path) -> None:
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
-    from paloma_ppl.model import log_probabilities
+    from paloma_ppl.likelihood import log_probabilities
 
     torch.manual_seed(0)
     config = Gemma2Config(
@@ -210,6 +210,7 @@ def test_architecture_that_caps_its_logits_is_scored_with_the_cap(tmp_path: Path
     Gemma2ForCausalLM(config).save_pretrained(tmp_path)
     model = load_model(tmp_path, torch.device("cpu"), "float32")
     assert model.head is None
+    assert model.logits_of is not None  # and yet no logits of whole sequences
     ids = np.array([1, 5, 9, 33], dtype=np.int32)
     (found,) = log_probabilities(model, [ids], [[(1, 4)]])
     with torch.no_grad():

@@ -145,6 +145,16 @@ def perplexity_results(root: Path) -> Path:
     write_json(folder / "results.json", results)
     types = [(5, 13, -18.875), (7, 7, -10.0)]
     write_rows(folder / "vocabulary.jsonl.gz", [{"token_id": v, "count": n, "log_probability": p} for v, n, p in types])
+    by_domain = [([5, 7], [5, 4], [-10.0, -8.25]), ([5, 7], [5, 2], [-5.375, -1.75]), ([5, 7], [3, 1], [-3.5, 0.0])]
+    names = ("token_ids", "counts", "log_probabilities")
+    vocabularies = [
+        {"source": source, "domain": domain, **dict(zip(names, lists, strict=True))}
+        for (source, domain), lists in zip(places, by_domain, strict=True)
+    ]
+    write_rows(folder / "domain_vocabulary.jsonl.gz", vocabularies)
+    shown = {"text": "Guten ä", "ends": [5, 6, 7, 7], "log_probabilities": [-5.5, -0.5, -2.5, -1.25]}
+    bad = {"source": "wiki", "domain": "de", "id": "v1", "bits_per_byte": 2.5, "tokens": 9, **shown}
+    write_rows(folder / "worst.jsonl.gz", [bad])
     manifest = {"artifact": "perplexity_results", "format_version": 1, "method": "model"}
     manifest |= {
         "model": {"name": "tiny", "digest": "sha256:" + "1" * 64},

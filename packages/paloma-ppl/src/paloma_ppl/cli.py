@@ -17,11 +17,13 @@ from .config import (
     DecontaminationSetConfig,
     IndexConfig,
     PrepareConfig,
+    ReportConfig,
     RescoreConfig,
     RunConfig,
     WindowsConfig,
 )
 
+DEFAULT_REPORT = ReportConfig()
 app = make_app("paloma-ppl", "paloma-ppl", "Perplexity over many domains under the controls of Paloma.")
 
 
@@ -153,11 +155,14 @@ def run_command(config: Annotated[RunConfig, Parameter(name="*")]) -> None:
             config,
             max_length=plan.maximum_length,
             device=str(plan.device),
+            dtype=plan.dtype,
+            batch_tokens=plan.batch_tokens,
             prefix_token_id=plan.prefix,
             suite_digest=plan.suite.digest,
         )
         return
-    print(results_table(evaluate(config), config.confidence))
+    if (results := evaluate(config)) is not None:
+        print(results_table(results, config.confidence))
 
 
 @app.command(name="baseline")
@@ -236,6 +241,23 @@ def training_order_command(a: Path, b: Path) -> int:
     found = difference(first, second)
     print("the same order" if found is None else f"another order, {found}")
     return 0 if found is None else 1
+
+
+@app.command(name="report")
+def report_command(*paths: Path, config: Annotated[ReportConfig, Parameter(name="*")] = DEFAULT_REPORT) -> None:
+    """Show results side by side, domains from the best fitted to the worst.
+
+    Parameters
+    ----------
+    paths
+        folders of results; with names that end in a step, those of one run are drawn as a curve
+    """
+    from .report import read_all, report
+
+    if config.dry_run:
+        print_plan(config, results=[result.name for result in read_all(paths)])
+        return
+    print(report(paths, config))
 
 
 def main() -> None:

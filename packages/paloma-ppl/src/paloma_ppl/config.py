@@ -127,8 +127,8 @@ class WindowsConfig:
 class RunConfig:
     """Perplexity of a model over a suite."""
 
-    model: Path
-    """folder of a Hugging Face causal language model: config.json, safetensors, tokenizer.json"""
+    model: str
+    """model folder (config.json, *.safetensors, tokenizer.json), or a name on the Hugging Face hub"""
     suite: Path
     """folder of the suite"""
     split: Split = "test"
@@ -140,11 +140,17 @@ class RunConfig:
     max_length: int | Literal["auto"] = "auto"
     """most tokens that the model reads at once (auto: what its configuration says)"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1 …"""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """numbers the model computes with; log-probabilities are always formed in float32"""
-    batch_tokens: int = 8192
-    """tokens in a batch, padding included"""
+    """auto, cpu, cuda, cuda:1, mps"""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    """type of the weights while scoring; auto: float32 on a CPU, else the one the checkpoint names"""
+    revision: str | None = None
+    """a checkpoint of the run folder --model (step1000), or a revision on the hub"""
+    download: bool = False
+    """fetch the model from the hub if it is not there yet"""
+    device_map: Literal["auto", "balanced", "sequential"] | None = None
+    """spread the model over all GPUs, and what fits none over memory and disk (needs accelerate)"""
+    batch_tokens: int | None = None
+    """tokens in a batch, padding included (default: 2048 on a CPU, else 65536)"""
     limit: int | None = None
     """take this many documents, chosen by hash"""
     prefix_token_id: int | None = None
@@ -209,5 +215,15 @@ class CompareConfig:
     """log_perplexity, natural logarithm: only for models with the same tokenizer (Paloma, control 4)"""
     confidence: float = 0.95
     """level of the intervals"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Several results side by side, domains ordered by fit."""
+
+    html: Path | None = None
+    """also write one HTML file: domains, two models, vocabulary types, curves over training, worst documents"""
     dry_run: bool = False
     """print the resolved plan as YAML and do nothing"""

@@ -1,125 +1,147 @@
 """Log-probability of every token of a split, batch by batch, so that an interrupted run goes on where it stopped.
 
-The batch plan is a pure function of the lengths of all windows. The results of a batch are appended, as they come, to
-one file beside the output; its first line says what they belong to (weights, tokenizer, suite, settings), and every
-batch ends in a checksum.
+Windows come as a stream and are scored in sections: so many of them that they sort well by length, so few that a
+section fits in memory whatever the size of the suite. The batch plan of a section is a pure function of the lengths of
+its windows, not of the processes that share it.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import zlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from .errors import UserError
-from .model import LanguageModel, log_probabilities
-from .progress import Progress
+from .ledger import Ledger
+from .likelihood import Floats, LanguageModel, log_probabilities
+from .processes import Processes
 from .windows import Window
 
 log = logging.getLogger(__name__)
+SECTION_TOKENS = 1 << 20
+PADDING = 0.05  # most of a batch that is padding
+SMALL = 0.25  # a batch of less than this share of the budget takes shorter windows all the same
 
 
 def plan_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Indices of each batch: longest first, padded size at most ``batch_tokens`` (a longer one stands alone)."""
+    """Indices of each batch: longest first, padded size at most ``batch_tokens`` (a longer one stands alone), padding
+    at most ``PADDING`` of it unless the batch is ``SMALL``."""
     batches: list[list[int]] = []
+    held = 0  # tokens of the last batch
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_tokens:
+        longest = lengths[batches[-1][0]] if batches else 0
+        padded = longest * (len(batches[-1]) + 1) if batches else 0
+        full = padded > batch_tokens
+        wasteful = padded - held - lengths[index] > PADDING * padded and held >= SMALL * batch_tokens
+        if batches and not full and not wasteful:
             batches[-1].append(index)
+            held += lengths[index]
         else:
             batches.append([index])
+            held = lengths[index]
     return batches
+
+
+def sections(windows: Iterable[Window], tokens: int) -> Iterator[list[Window]]:
+    """Windows in groups of about so many tokens."""
+    section: list[Window] = []
+    held = 0
+    for window in windows:
+        section.append(window)
+        held += len(window.ids) - 1
+        if held >= tokens:
+            yield section
+            section, held = [], 0
+    if section:
+        yield section
 
 
 def scored_tokens(window: Window) -> int:
     return sum(part.stop - part.start for part in window.parts)
 
 
-class Ledger:
-    """The file of finished batches."""
+class Engine:
+    """Scores windows with one model; several processes share the batches through their ledgers."""
 
-    def __init__(self, path: Path, key: dict[str, Any]) -> None:
-        self.path = path
-        self.header = json.dumps(key, sort_keys=True).encode() + b"\n"
+    def __init__(
+        self,
+        model: LanguageModel,
+        ledger: Ledger,
+        batch_tokens: int,
+        processes: Processes | None = None,
+        section_tokens: int = SECTION_TOKENS,
+    ) -> None:
+        self.model, self.ledger, self.batch_tokens = model, ledger, batch_tokens
+        self.processes = processes or Processes()
+        self.section_tokens = section_tokens
+        self.parts = ledger.parts
+        self.batches = self.tokens = self.padded = 0  # batches so far; tokens forwarded here, without and with padding
 
-    def finished(self, sizes: Sequence[int]) -> list[NDArray[np.float32]]:
-        """Results of the leading batches that are whole; anything after them is cut off."""
-        done: list[NDArray[np.float32]] = []
-        if not self.path.is_file():
-            return done
-        with open(self.path, "r+b") as stream:
-            if stream.readline() != self.header:
-                log.info("%s belongs to other settings and is started anew", self.path)
-                stream.close()
-                self.path.unlink()
-                return done
-            end = stream.tell()
-            for size in sizes:
-                data, check = stream.read(4 * size), stream.read(4)
-                if len(check) < 4 or zlib.crc32(data).to_bytes(4, "little") != check:
-                    break
-                done.append(np.frombuffer(data, dtype="<f4"))
-                end = stream.tell()
-            stream.truncate(end)
-        return done
+    def score(
+        self, windows: Iterable[Window], advance: Callable[[int], None] = lambda _: None
+    ) -> Iterator[tuple[Window, Floats]]:
+        """Yield every window, in the order given, with the log-probabilities of its scored tokens.
 
-    def open(self) -> BinaryIO:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(self.path, "ab")
-        if stream.tell() == 0:
-            stream.write(self.header)
-        return stream
+        ``advance`` is told how many tokens have been scored. Under torchrun only the first process gets results.
+        """
+        for section in sections(windows, self.section_tokens):
+            yield from self.score_section(section, advance)
 
-    def append(self, stream: BinaryIO, results: NDArray[np.float32]) -> None:
-        data = results.astype("<f4").tobytes()
-        stream.write(data + zlib.crc32(data).to_bytes(4, "little"))
-        stream.flush()
+    def score_section(
+        self, section: Sequence[Window], advance: Callable[[int], None]
+    ) -> Iterator[tuple[Window, Floats]]:
+        plan = plan_batches([len(window.ids) - 1 for window in section], self.batch_tokens)
+        first, self.batches = self.batches, self.batches + len(plan)
+        sizes = [sum(scored_tokens(section[index]) for index in batch) for batch in plan]
+        for number, (batch, size) in enumerate(zip(plan, sizes, strict=True)):
+            mine = number % self.processes.count == self.processes.rank
+            if mine and not self.ledger.has(first + number, size):
+                values = np.concatenate(self.score_batch([section[index] for index in batch]))
+                self.ledger.add(first + number, values, self.parts)
+            advance(size)
+        self.processes.wait()
+        if self.processes.rank > 0:
+            return
+        if self.processes.count > 1:
+            self.ledger.gather()
+        found: dict[int, Floats] = {}
+        for number, batch in enumerate(plan):
+            ends = np.cumsum([scored_tokens(section[index]) for index in batch])
+            found.update(zip(batch, np.split(self.ledger.read(first + number), ends[:-1]), strict=True))
+        for index, window in enumerate(section):
+            yield window, found[index]
+
+    def score_batch(self, batch: Sequence[Window]) -> list[Floats]:
+        """Values of each window. Out of memory, the batch is done again in twice as many parts, and so are later ones:
+        ``parts`` says how many. The numbers depend on batch and parts alone."""
+        while True:
+            parts = min(self.parts, len(batch))
+            cuts = [len(batch) * part // parts for part in range(parts + 1)]
+            try:
+                return [values for start, stop in pairwise(cuts) for values in self.score_part(batch[start:stop])]
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            # outside the handler, whose traceback would keep the tensors alive
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if parts == len(batch):
+                raise UserError(f"one window does not fit in memory: {reason}", fix="give a smaller --max-length")
+            self.parts = 2 * parts
+            log.warning("out of memory: batches go on in %d parts; a smaller --batch-tokens avoids this", self.parts)
+
+    def score_part(self, batch: Sequence[Window]) -> list[Floats]:
+        ranges = [[(part.start, part.stop) for part in window.parts] for window in batch]
+        values = list(log_probabilities(self.model, [window.ids for window in batch], ranges))
+        self.tokens += sum(len(window.ids) - 1 for window in batch)
+        self.padded += len(batch) * max(len(window.ids) - 1 for window in batch)
+        return values
 
 
-def score_windows(
-    model: LanguageModel, windows: Sequence[Window], batch_tokens: int, ledger: Ledger
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield ``(index of the window, log-probabilities of its scored tokens)``, in the order of the batch plan."""
-    batches = plan_batches([len(window.ids) - 1 for window in windows], batch_tokens)
-    sizes = [sum(scored_tokens(windows[index]) for index in batch) for batch in batches]
-    done = ledger.finished(sizes)
-    if done:
-        log.info("%d of %d batches were done before", len(done), len(batches))
-    with ledger.open() as stream, Progress("scoring", total=sum(sizes), unit="tokens") as progress:
-        for number, batch in enumerate(batches):
-            if number < len(done):
-                flat = done[number]
-            else:
-                flat = np.concatenate(list(score_batch(model, [windows[index] for index in batch])))
-                ledger.append(stream, flat)
-            ends = np.cumsum([scored_tokens(windows[index]) for index in batch])
-            yield from zip(batch, np.split(flat, ends[:-1]), strict=True)
-            progress.advance(sizes[number])
-
-
-def score_batch(model: LanguageModel, batch: Sequence[Window]) -> Iterator[NDArray[np.float32]]:
-    ranges = [[(part.start, part.stop) for part in window.parts] for window in batch]
-    try:
-        yield from log_probabilities(model, [window.ids for window in batch], ranges)
-    except torch.OutOfMemoryError as error:
-        raise UserError("the batch does not fit into memory", where="batch_tokens", fix="give less") from error
-
-
-def token_log_probabilities(
-    model: LanguageModel, windows: Sequence[Window], lengths: Sequence[int], batch_tokens: int, ledger: Ledger
-) -> list[NDArray[np.float32]]:
-    """For each document, of ``lengths`` tokens, the log-probability of each of its tokens."""
-    result = [np.full(length, np.nan, dtype=np.float32) for length in lengths]
-    for index, values in score_windows(model, windows, batch_tokens, ledger):
-        begin = 0
-        for part in windows[index].parts:
-            size = part.stop - part.start
-            result[part.document][part.first_token : part.first_token + size] = values[begin : begin + size]
-            begin += size
-    return result
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether ``error`` says that memory ran out, on an accelerator or in the machine's own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +15,47 @@ import numpy as np
 import torch
 
 from .config import RunConfig
-from .engine import Ledger, token_log_probabilities
+from .engine import Engine
 from .errors import UserError
-from .files import PARTIAL, atomic_artifact
-from .metrics import document_score
-from .model import check_folder, check_vocabulary, choose_device, load_model, maximum_length, weights_digest
+from .files import PARTIAL, atomic_artifact, check_replaceable
+from .ledger import Ledger
+from .likelihood import Floats
+from .metrics import DocumentScore, document_score
+from .model import (
+    check_folder,
+    check_vocabulary,
+    choose_device,
+    load_model,
+    locate,
+    maximum_length,
+    name_of,
+    resolve_dtype,
+    weights_digest,
+)
+from .processes import joined
+from .progress import Progress
 from .provenance import recorded
-from .results import ARTIFACT, Description, vocabulary_sums, write_results
+from .results import ARTIFACT, Description, write_results
 from .statistics import check_confidence
-from .suite import Suite, open_suite, read_split
-from .tokenizer import LoadedTokenizer, load_tokenizer
-from .windows import encode_documents, make_windows
+from .suite import Suite, SuiteDocument, open_suite, read_split
+from .tokenizer import Ids, LoadedTokenizer, load_tokenizer
+from .windows import Part, Window, encoded, stream_windows
+from .worst import (
+    DOMAIN_VOCABULARY_FILE,
+    SHOWN_CHARACTERS,
+    SHOWN_TOKENS,
+    WORST_FILE,
+    DomainVocabulary,
+    Worst,
+)
 
 log = logging.getLogger(__name__)
+BATCH_TOKENS_CPU = 2048
+BATCH_TOKENS_ACCELERATOR = 65536
 
 
 def ledger_path(output: Path) -> Path:
-    """Where finished batches are kept until the results are whole."""
+    """Folder where finished batches are kept until the results are whole."""
     return output.with_name(output.name + ".batches" + PARTIAL)
 
 
@@ -36,86 +63,195 @@ def ledger_path(output: Path) -> Path:
 class Plan:
     """What the settings come to, before the model is loaded."""
 
+    folder: Path
     tokenizer: LoadedTokenizer
     prefix: int
     maximum_length: int
     device: torch.device
+    dtype: str
+    batch_tokens: int
     suite: Suite
 
 
-def resolve(config: RunConfig) -> Plan:
+def resolve(config: RunConfig, local_rank: int = 0) -> Plan:
     """Check the settings and open everything but the weights."""
     check_confidence(config.confidence)
-    check_folder(config.model)
-    if config.batch_tokens < 1:
+    if config.batch_tokens is not None and config.batch_tokens < 1:
         raise UserError(f"{config.batch_tokens} tokens in a batch", where="batch_tokens", fix="give 1 or more")
-    tokenizer = load_tokenizer(config.model)
+    folder = locate(str(config.model), config.revision, config.download)
+    check_folder(folder)
+    tokenizer = load_tokenizer(folder)
+    device = choose_device(config.device, local_rank)
     return Plan(
+        folder,
         tokenizer,
         tokenizer.prefix(config.prefix_token_id, config.format),
-        maximum_length(config.model, config.max_length),
-        choose_device(config.device),
+        maximum_length(folder, config.max_length),
+        device,
+        resolve_dtype(config.dtype, folder, device),
+        config.batch_tokens or (BATCH_TOKENS_CPU if device.type == "cpu" else BATCH_TOKENS_ACCELERATOR),
         open_suite(config.suite),
     )
 
 
-def evaluate(config: RunConfig) -> dict[str, Any]:
-    """Score every document of the split, write the results artifact and return its ``results.json``."""
-    plan = resolve(config)
-    tokenizer, suite, device = plan.tokenizer, plan.suite, plan.device
-    documents = list(read_split(suite, config.split, config.limit))
-    model = load_model(config.model, device, config.dtype)
-    check_vocabulary(model, tokenizer)
-    ids = encode_documents(documents, tokenizer)
-    keys = [(document.source, document.domain) for document in documents]
-    windows = list(make_windows(keys, ids, plan.maximum_length, plan.prefix, config.format))
-    description = Description(
-        method="model",
-        model={"name": config.model.resolve().name, "digest": weights_digest(config.model)},
-        suite=suite.name,
-        suite_digest=suite.digest,
-        split=config.split,
-        format=config.format,
-        maximum_length=plan.maximum_length,
-        tokenizer_digest=tokenizer.digest,
-        dtype=config.dtype,
-        limit=config.limit,
-        vocab_size=tokenizer.vocab_size,
-    )
-    log.info("%d documents, %d windows, prefix token %d, %s", len(documents), len(windows), plan.prefix, device)
-    key = {
-        "weights": description.model,
-        "tokenizer": tokenizer.digest,
-        "suite": suite.digest,
-        "split": config.split,
-        "limit": config.limit,
-        "format": config.format,
-        "maximum_length": plan.maximum_length,
-        "prefix": plan.prefix,
-        "dtype": config.dtype,
-        "batch_tokens": config.batch_tokens,
-        "device": device.type,
-    }
-    ledger = Ledger(ledger_path(config.output), key)
+@dataclass
+class Open:
+    """A document some of whose windows are scored."""
+
+    document: SuiteDocument
+    """With the beginning of its text alone."""
+    unscored: DocumentScore
+    left: int
+    log_probability: float = 0.0
+    shown: int = 0
+    ids: list[Ids] = field(default_factory=list)
+    values: list[Floats] = field(default_factory=list)
+
+
+class Scores:
+    """Documents as they are read, and their scores as the windows come back; no text and no token stays for long."""
+
+    def __init__(self, tokenizer: LoadedTokenizer) -> None:
+        self.open: dict[int, Open] = {}
+        self.finished: dict[int, DocumentScore] = {}
+        self.vocabulary = DomainVocabulary()
+        self.worst = Worst(tokenizer)
+        self.documents = self.tokens = self.windows = 0
+
+    def reading(self, documents: Iterator[tuple[SuiteDocument, Ids]]) -> Iterator[tuple[int, tuple[str, str], Ids]]:
+        """Pass documents on, numbered, and remember what their scores will need."""
+        for number, (document, ids) in enumerate(documents):
+            unscored = document_score(document, len(ids), 0.0)
+            beginning = SuiteDocument(document.id, document.text[:SHOWN_CHARACTERS], document.source, document.domain)
+            self.open[number] = Open(beginning, unscored, len(ids))
+            self.documents += 1
+            self.tokens += len(ids)
+            yield number, (document.source, document.domain), ids
+
+    def take(self, window: Window, values: Floats) -> None:
+        """Add the log-probabilities of a window's scored tokens."""
+        self.windows += 1
+        begin = 0
+        for part in window.parts:
+            size = part.stop - part.start
+            self.take_part(part, window.ids[part.start : part.stop], values[begin : begin + size])
+            begin += size
+
+    def take_part(self, part: Part, ids: Ids, values: Floats) -> None:
+        opened = self.open[part.document]
+        score = opened.unscored
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"the model gives log-probabilities that are no finite numbers, in document {score.id} of "
+                f"{score.source}",
+                where="model",
+                fix="try --dtype float32, or check the weights",
+            )
+        self.vocabulary.add((score.source, score.domain), ids, values)
+        opened.log_probability += float(np.sum(values, dtype=np.float64))
+        if opened.shown < SHOWN_TOKENS:
+            opened.ids.append(ids[: SHOWN_TOKENS - opened.shown])
+            opened.values.append(values[: SHOWN_TOKENS - opened.shown])
+            opened.shown += len(opened.ids[-1])
+        opened.left -= len(values)
+        if not opened.left:
+            del self.open[part.document]
+            whole = replace(score, log_probability=min(0.0, opened.log_probability))
+            self.finished[part.document] = whole
+            shown = np.concatenate(opened.ids), np.concatenate(opened.values)
+            self.worst.add(part.document, whole, opened.document.text, *shown)
+
+    def in_order(self) -> list[DocumentScore]:
+        """All scores in the order of the suite, when all windows have come back."""
+        assert not self.open
+        self.vocabulary.finish()
+        return [self.finished[number] for number in range(self.documents)]
+
+
+def numbered(documents: Iterable[tuple[SuiteDocument, Ids]]) -> Iterator[tuple[int, tuple[str, str], Ids]]:
+    for number, (document, ids) in enumerate(documents):
+        yield number, (document.source, document.domain), ids
+
+
+def evaluate(config: RunConfig) -> dict[str, Any] | None:
+    """Score every document of the split, write the results artifact and return its ``results.json``.
+
+    Under torchrun every process scores its share; the first writes, the others return None.
+    """
+    with joined() as processes, offload_folder(config) as offload:
+        plan = resolve(config, processes.local_rank)
+        check_replaceable(config.output, ARTIFACT)
+        tokenizer, suite = plan.tokenizer, plan.suite
+        model = load_model(plan.folder, plan.device, plan.dtype, config.device_map, offload)
+        check_vocabulary(model, tokenizer)
+        description = Description(
+            method="model",
+            model={"name": name_of(str(config.model), config.revision), "digest": weights_digest(plan.folder)},
+            suite=suite.name,
+            suite_digest=suite.digest,
+            split=config.split,
+            format=config.format,
+            maximum_length=plan.maximum_length,
+            tokenizer_digest=tokenizer.digest,
+            dtype=plan.dtype,
+            limit=config.limit,
+            vocab_size=tokenizer.vocab_size,
+        )
+        key = {
+            "weights": description.model,
+            "tokenizer": tokenizer.digest,
+            "suite": suite.digest,
+            "split": config.split,
+            "limit": config.limit,
+            "format": config.format,
+            "maximum_length": plan.maximum_length,
+            "prefix": plan.prefix,
+            "dtype": plan.dtype,
+            "batch_tokens": plan.batch_tokens,
+            "device": plan.device.type,
+        }
+        log.info("prefix token %d, %s, %s, %d tokens a batch", plan.prefix, plan.device, plan.dtype, plan.batch_tokens)
+        ledger = Ledger(ledger_path(config.output), key, plan.dtype, processes.rank)
+        engine = Engine(model, ledger, plan.batch_tokens, processes)
+        scores = Scores(tokenizer)
+        documents = encoded(read_split(suite, config.split, config.limit), tokenizer)
+        read = scores.reading(documents) if processes.rank == 0 else numbered(documents)
+        windows = stream_windows(read, plan.maximum_length, plan.prefix, config.format)
+        try:
+            with Progress("scoring", unit="tokens") as progress:
+                for window, values in engine.score(windows, progress.advance):
+                    scores.take(window, values)
+        finally:
+            ledger.close()
+        if processes.rank > 0:
+            return None
+        results = write(config, description, scores)
+    shutil.rmtree(ledger.folder, ignore_errors=True)
+    return results
+
+
+def write(config: RunConfig, description: Description, scores: Scores) -> dict[str, Any]:
+    """Write the results artifact."""
     with (
         recorded("paloma-ppl", "run", folder=config.output, config=config, inputs=[config.suite]) as record,
         atomic_artifact(config.output, ARTIFACT) as folder,
     ):
-        values = token_log_probabilities(model, windows, [len(part) for part in ids], config.batch_tokens, ledger)
-        scores = []
-        for document, value in zip(documents, values, strict=True):
-            total = float(np.sum(value, dtype=np.float64))
-            if not math.isfinite(total):
-                raise UserError(
-                    f"the model gives log-probabilities that are no finite numbers, in document {document.id} of "
-                    f"{document.source}",
-                    where=config.model,
-                    fix="try --dtype float32, or check the weights",
-                )
-            scores.append(document_score(document, len(value), total))
-        vocabulary = vocabulary_sums(ids, values, tokenizer.vocab_size)
-        results = write_results(folder, description, scores, vocabulary, config.confidence)
+        documents = scores.in_order()
+        vocabulary = scores.vocabulary.total(description.vocab_size or 0)
+        results = write_results(folder, description, documents, vocabulary, config.confidence)
+        order = list(dict.fromkeys((score.source, score.domain) for score in documents))
+        scores.worst.write(folder / WORST_FILE, order)
+        scores.vocabulary.write(folder / DOMAIN_VOCABULARY_FILE, order)
         record.outputs = [config.output]
-        record.counts = {"documents": len(scores), "windows": len(windows), "tokens": sum(map(len, ids))}
-    ledger.path.unlink(missing_ok=True)
+        record.counts = {"documents": scores.documents, "windows": scores.windows, "tokens": scores.tokens}
     return results
+
+
+@contextmanager
+def offload_folder(config: RunConfig) -> Iterator[Path | None]:
+    """A folder for weights that fit into no memory, as long as the run lasts."""
+    if config.device_map is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="paloma-ppl-offload-") as folder:
+        yield Path(folder)

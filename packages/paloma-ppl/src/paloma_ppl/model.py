@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from .errors import UserError
-from .files import digest_file
-from .tokenizer import Ids, LoadedTokenizer
+from .files import digest_file, read_json
+from .likelihood import LanguageModel, wrap
+from .tokenizer import LoadedTokenizer
 
 log = logging.getLogger(__name__)
 LONGEST_PROBLEM = 300  # characters
-LOGITS_AT_ONCE = 1 << 25  # numbers, 128 MiB in float32
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+NEEDED = ["*.json", "*.safetensors"]  # files of a model on a hub that are read
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    """A loaded model; ``body`` and ``head`` are None where logits cannot be had position by position."""
-
-    model: Any
-    body: Any
-    head: Any
-    device: torch.device
-    vocab_size: int
 
 
 def weights_digest(folder: Path) -> str:
@@ -47,9 +39,70 @@ def weights_digest(folder: Path) -> str:
     return "sha256:" + total.hexdigest()
 
 
+def locate(model: str, revision: str | None, download: bool) -> Path:
+    """The folder of a model.
+
+    ``model`` is a folder, with ``revision`` the folder of that name in it (a checkpoint of a run); otherwise a name on
+    the Hugging Face hub, whose files must lie in the hub's cache unless ``download`` allows fetching them.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return folder if revision is None else revision_folder(folder, revision)
+    if folder.is_absolute() or model.startswith(".") or model.count("/") > 1:
+        raise UserError(
+            "no model here: config.json is missing", where=model, fix="give a folder with config.json and *.safetensors"
+        )
+    if not download:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=NEEDED, local_files_only=not download))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        if not download:
+            raise UserError(
+                "no such model folder, and nothing of that name was fetched from a hub before",
+                where=model,
+                fix="give a folder, or --download to fetch it",
+            ) from error
+        raise UserError(f"the model cannot be fetched: {problem(error)}", where=model, fix="check the name") from error
+
+
+def revision_folder(folder: Path, revision: str) -> Path:
+    """The checkpoint ``revision`` in the folder of a run."""
+    found = folder / revision
+    if not found.is_dir() or found.resolve().parent != folder.resolve():
+        there = checkpoints(folder)
+        raise UserError(
+            f"there is no checkpoint {revision!r}",
+            where=folder,
+            fix="there are: " + ", ".join(there) if there else "leave out --revision, or give the folder of a run",
+        )
+    return found
+
+
+def checkpoints(folder: Path) -> list[str]:
+    """Names of the model folders in the folder of a run, by the number that they end in."""
+
+    def natural(name: str) -> tuple[str, int]:
+        stem = name.rstrip("0123456789")
+        return stem, int(name[len(stem) :] or 0)
+
+    return sorted((path.parent.name for path in folder.glob("*/config.json")), key=natural)
+
+
+def name_of(model: str, revision: str | None) -> str:
+    """What a model is called: its folder, the run's folder and the checkpoint, or its name on the hub."""
+    name = Path(model).resolve().name if Path(model).is_dir() else model
+    return name if revision is None else f"{name}/{revision}"
+
+
 def check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        raise UserError("no model here: config.json is missing", where=folder, fix="give a Hugging Face model folder")
+        there = checkpoints(folder) if folder.is_dir() else []
+        fix = f"choose one with --revision: {', '.join(there)}" if there else "give a Hugging Face model folder"
+        raise UserError("no model here: config.json is missing", where=folder, fix=fix)
     if not any(folder.glob("*.safetensors")):
         raise UserError("no .safetensors weights", where=folder, fix="convert the weights to safetensors")
 
@@ -82,9 +135,12 @@ def problem(error: Exception) -> str:
     return " ".join(str(error).split())[:LONGEST_PROBLEM] or type(error).__name__
 
 
-def choose_device(asked: str) -> torch.device:
+def choose_device(asked: str, local_rank: int = 0) -> torch.device:
+    """``auto`` as the best device there is, of this process; one that is not there is a UserError."""
+    if asked in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device(f"cuda:{local_rank % torch.cuda.device_count()}")
     if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(asked)
         torch.empty(1, device=device)
@@ -93,9 +149,29 @@ def choose_device(asked: str) -> torch.device:
     return device
 
 
-def load_model(folder: Path, device: torch.device, dtype: str) -> LanguageModel:
-    """Load the model; weights that are missing, left over or of another shape are a UserError."""
+def resolve_dtype(asked: str, folder: Path, device: torch.device) -> str:
+    """``auto`` as float32 on a CPU, else as the checkpoint says."""
+    if asked == "auto":
+        config = read_json(folder / "config.json") if device.type != "cpu" else {}
+        stated = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+        asked = stated if stated in DTYPES else "float32"
+    if asked == "float64" and device.type == "mps":
+        raise UserError("the device mps has no float64", where="dtype", fix="give --device cpu")
+    return asked
+
+
+def load_model(
+    folder: Path, device: torch.device, dtype: str, device_map: str | None = None, offload: Path | None = None
+) -> LanguageModel:
+    """Load the model on ``device``, or with ``device_map`` spread over several, what fits none in ``offload``.
+
+    Weights that are missing, left over or of another shape are a UserError.
+    """
     check_folder(folder)
+    spread: dict[str, Any] = {}
+    if device_map is not None:
+        check_accelerate()
+        spread = {"device_map": device_map, "offload_folder": offload}
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -104,6 +180,7 @@ def load_model(folder: Path, device: torch.device, dtype: str) -> LanguageModel:
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            **spread,
         )
     except Exception as error:  # a wrong config.json lets transformers raise anything at all
         raise UserError(
@@ -116,20 +193,28 @@ def load_model(folder: Path, device: torch.device, dtype: str) -> LanguageModel:
                 where=folder,
                 fix="the weights do not belong to this config.json",
             )
-    model.to(device).eval().requires_grad_(False)
-    head = model.get_output_embeddings()
-    if head is None:
-        raise UserError("no output layer over the vocabulary", where=folder, fix="give a causal language model")
-    body = model.base_model
-    vocab_size = int(head.weight.shape[0])
-    with torch.inference_mode():
-        probe = torch.arange(min(8, vocab_size), device=device)[None]
-        hidden = None if body is model else getattr(body(input_ids=probe, use_cache=False), "last_hidden_state", None)
-        # Some architectures scale or cap their logits behind the head; those are asked for whole logits.
-        if hidden is None or not torch.equal(head(hidden), model(input_ids=probe, use_cache=False).logits):
-            log.warning("this architecture forms logits for whole sequences only: more memory is needed")
-            body = head = None
-    return LanguageModel(model, body, head, device, vocab_size)
+    if device_map is None:
+        try:
+            model = model.to(device)
+        except RuntimeError as error:
+            if "out of memory" not in str(error).lower():
+                raise
+            raise UserError(
+                f"the model does not fit on {device}", where="device", fix="try --device-map auto, or another --dtype"
+            ) from error
+    found = wrap(model.eval().requires_grad_(False))
+    if found.body is None:
+        log.warning("this architecture forms logits for whole sequences only: more memory is needed")
+    return found
+
+
+def check_accelerate() -> None:
+    try:
+        import_module("accelerate")
+    except ImportError as error:
+        raise UserError(
+            "--device-map needs accelerate", where="device-map", fix="pip install 'paloma-ppl[accelerate]'"
+        ) from error
 
 
 def check_vocabulary(model: LanguageModel, tokenizer: LoadedTokenizer) -> None:
@@ -140,41 +225,3 @@ def check_vocabulary(model: LanguageModel, tokenizer: LoadedTokenizer) -> None:
             where=tokenizer.path,
             fix="use the tokenizer that the model was trained with",
         )
-
-
-def log_probabilities(
-    model: LanguageModel, batch: Sequence[Ids], scored: Sequence[Sequence[tuple[int, int]]]
-) -> Iterator[NDArray[np.float32]]:
-    """Yield for each sequence the float32 log-probabilities of the ids at its scored positions.
-
-    ``scored`` are ranges [start, stop) of positions, start ≥ 1, in rising order. Sequences are padded on the right,
-    which a causal model does not see. Logits are formed only for scored positions, ``LOGITS_AT_ONCE`` numbers at a
-    time, and normalised in float32 over all rows of the model's vocabulary.
-    """
-    width = max(len(ids) for ids in batch) - 1
-    inputs = np.zeros((len(batch), width), dtype=np.int64)  # [B, T]
-    places: list[NDArray[np.int64]] = []
-    targets: list[Ids] = []
-    for row, (ids, ranges) in enumerate(zip(batch, scored, strict=True)):
-        inputs[row, : len(ids) - 1] = ids[:-1]
-        positions = np.concatenate([np.arange(start, stop) for start, stop in ranges])
-        places.append(row * width + positions - 1)
-        targets.append(ids[positions])
-    place = torch.from_numpy(np.concatenate(places)).to(model.device)  # [N]
-    target = torch.from_numpy(np.concatenate(targets)).to(model.device, torch.int64)  # [N]
-    result = torch.empty(len(target), dtype=torch.float32, device=model.device)
-    with torch.inference_mode():
-        tokens = torch.from_numpy(inputs).to(model.device)
-        if model.head is not None:
-            states = model.body(input_ids=tokens, use_cache=False).last_hidden_state  # [B, T, D]
-        else:
-            states = model.model(input_ids=tokens, use_cache=False).logits  # [B, T, V]
-        states = states.flatten(0, 1)
-        rows = max(1, LOGITS_AT_ONCE // model.vocab_size)
-        for begin in range(0, len(target), rows):
-            chunk = states[place[begin : begin + rows]]
-            logits = (chunk if model.head is None else model.head(chunk)).float()  # [n, V]
-            result[begin : begin + rows] = -cross_entropy(logits, target[begin : begin + rows], reduction="none")
-    flat = result.cpu().numpy()
-    ends = np.cumsum([len(part) for part in targets])
-    yield from np.split(flat, ends[:-1])

@@ -23,9 +23,10 @@ from .errors import UserError
 from .files import atomic_artifact, atomic_write, write_json
 from .provenance import recorded
 from .suite import SuiteDocument, open_suite, read_split
-from .tokenizer import TOKENIZER_FILE, Ids, LoadedTokenizer, load_tokenizer
+from .tokenizer import BATCH, TOKENIZER_FILE, Ids, LoadedTokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
+BATCH_CHARACTERS = 1 << 22  # of documents tokenised together
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,52 +51,95 @@ class Window:
 def make_windows(
     documents: Sequence[tuple[str, str]], ids: Sequence[Ids], maximum_length: int, prefix: int, format_name: str
 ) -> Iterator[Window]:
-    """Cut documents, given by (source, domain) and ids, into windows of at most ``maximum_length`` + 1 ids.
+    """Cut documents, given by (source, domain) and ids, into windows of at most ``maximum_length`` + 1 ids; in format
+    ``training`` domain by domain. A document without tokens gives no window.
+    """
+    order = list(range(len(ids)))
+    if format_name == "training":
+        first: dict[tuple[str, str], int] = {}
+        order.sort(key=lambda number: first.setdefault(documents[number], number))
+    given = ((number, documents[number], ids[number]) for number in order)
+    windows = stream_windows(given, maximum_length, prefix, format_name)
+    if format_name == "paloma":
+        yield from windows
+        return
+    # the rest of a domain comes last in a stream of them
+    yield from sorted(windows, key=lambda window: first[documents[window.parts[0].document]])
 
-    A document without tokens gives no window.
+
+def stream_windows(
+    documents: Iterable[tuple[int, tuple[str, str], Ids]], maximum_length: int, prefix: int, format_name: str
+) -> Iterator[Window]:
+    """Windows of numbered documents as they come, by (source, domain) and ids; the windows of a document are in order.
+
+    Only the tokens that no window holds yet are kept: in format ``training`` at most ``maximum_length`` a domain.
     """
     if maximum_length < 1:
         raise UserError(f"a maximum length of {maximum_length}", where="max_length", fix="give 1 or more")
     if format_name == "paloma":
-        for number, document in enumerate(ids):
-            yield from cut_stream([(number, document)], maximum_length, prefix)
+        for number, _, ids in documents:
+            stream = Stream(maximum_length, prefix)
+            yield from stream.push(number, ids)
+            yield from stream.cut(last=True)
         return
-    domains: dict[tuple[str, str], list[tuple[int, Ids]]] = {}
-    for number, key in enumerate(documents):
-        domains.setdefault(key, []).append((number, ids[number]))
-    for members in domains.values():
-        yield from cut_stream(members, maximum_length, prefix)
+    streams: dict[tuple[str, str], Stream] = {}
+    for number, key, ids in documents:
+        if key not in streams:
+            streams[key] = Stream(maximum_length, prefix)
+        yield from streams[key].push(number, ids)
+    for stream in streams.values():
+        yield from stream.cut(last=True)
 
 
-def cut_stream(documents: Sequence[tuple[int, Ids]], maximum_length: int, prefix: int) -> Iterator[Window]:
-    """Windows of one stream: the prefix, then the documents with the prefix token between them."""
-    separator = np.array([prefix], dtype=np.int32)
-    pieces, owners, first = [separator], [], 1
-    for number, ids in documents:
+class Stream:
+    """The prefix, then documents with the prefix token between them, cut as they come."""
+
+    def __init__(self, maximum_length: int, prefix: int) -> None:
+        self.maximum_length = maximum_length
+        self.separator = np.array([prefix], dtype=np.int32)
+        self.tokens: Ids = self.separator  # from position ``begin`` of the stream on
+        self.begin = 0
+        self.owners: list[tuple[int, int, int]] = []  # document, positions [first, stop) of the stream
+        self.counts: dict[int, int] = {}  # windows of a document so far
+        self.empty = True
+
+    def push(self, number: int, ids: Ids) -> Iterator[Window]:
+        """Add a document and yield the windows that are whole."""
         if not len(ids):
-            continue
-        if len(pieces) > 1:
-            pieces.append(separator)
-            first += 1
-        pieces.append(ids)
-        owners.append((number, first, first + len(ids)))  # positions [first, stop) of the stream
-        first += len(ids)
-    stream = np.concatenate(pieces)
-    counts: dict[int, int] = {}
-    owner = 0
-    for begin in range(0, len(stream) - 1, maximum_length):
-        end = min(begin + maximum_length, len(stream) - 1)  # the last position of the window
+            return
+        pieces = [self.tokens, ids] if self.empty else [self.tokens, self.separator, ids]
+        self.empty = False
+        self.tokens = np.concatenate(pieces)
+        stop = self.begin + len(self.tokens)
+        self.owners.append((number, stop - len(ids), stop))
+        yield from self.cut()
+
+    def cut(self, *, last: bool = False) -> Iterator[Window]:
+        """Yield the windows that are whole, and the ``last`` one as it is."""
+        at = 0
+        while len(self.tokens) - at > (1 if last else self.maximum_length):
+            ids = self.tokens[at : at + self.maximum_length + 1]
+            if parts := self.parts(self.begin + at, len(ids)):
+                yield Window(ids, parts)
+            at += self.maximum_length
+        self.tokens = self.tokens[at:].copy()
+        self.begin += at
+
+    def parts(self, begin: int, size: int) -> tuple[Part, ...]:
+        """What is scored of the window of ``size`` ids at position ``begin``."""
+        end = begin + size - 1  # the last position of the window
         parts = []
-        while owner < len(owners) and owners[owner][1] <= end:
-            number, first, stop = owners[owner]
+        while self.owners and self.owners[0][1] <= end:
+            number, first, stop = self.owners[0]
             start = max(first, begin + 1)
-            parts.append(Part(number, counts.get(number, 0), start - begin, min(stop, end + 1) - begin, start - first))
-            counts[number] = counts.get(number, 0) + 1
+            count = self.counts.get(number, 0)
+            parts.append(Part(number, count, start - begin, min(stop, end + 1) - begin, start - first))
+            self.counts[number] = count + 1
             if stop > end + 1:
                 break
-            owner += 1
-        if parts:
-            yield Window(stream[begin : end + 1], tuple(parts))
+            self.owners.pop(0)
+            del self.counts[number]
+        return tuple(parts)
 
 
 def window_rows(windows: Iterable[Window], documents: Sequence[SuiteDocument]) -> Iterator[dict[str, Any]]:
@@ -114,17 +158,36 @@ def window_rows(windows: Iterable[Window], documents: Sequence[SuiteDocument]) -
             }
 
 
-def encode_documents(documents: Sequence[SuiteDocument], tokenizer: LoadedTokenizer) -> list[Ids]:
+def encode_documents(documents: Iterable[SuiteDocument], tokenizer: LoadedTokenizer) -> list[Ids]:
     """Ids of the documents; one that has text and no tokens is a UserError, for nothing could be predicted."""
-    ids = list(tokenizer.encode(document.text for document in documents))
-    for document, encoded in zip(documents, ids, strict=True):
-        if not len(encoded):
-            raise UserError(
-                f"the tokenizer gives no tokens for document {document.id} of {document.source}",
-                where=tokenizer.path,
-                fix="use another tokenizer or remove the document from the suite",
-            )
-    return ids
+    return [ids for _, ids in encoded(documents, tokenizer)]
+
+
+def encoded(documents: Iterable[SuiteDocument], tokenizer: LoadedTokenizer) -> Iterator[tuple[SuiteDocument, Ids]]:
+    """Documents with their ids, a few at a time."""
+    for group in groups(documents):
+        for document, ids in zip(group, tokenizer.encode(document.text for document in group), strict=True):
+            if not len(ids):
+                raise UserError(
+                    f"the tokenizer gives no tokens for document {document.id} of {document.source}",
+                    where=tokenizer.path,
+                    fix="use another tokenizer or remove the document from the suite",
+                )
+            yield document, ids
+
+
+def groups(documents: Iterable[SuiteDocument]) -> Iterator[list[SuiteDocument]]:
+    """Documents that are tokenised together."""
+    group: list[SuiteDocument] = []
+    characters = 0
+    for document in documents:
+        group.append(document)
+        characters += len(document.text)
+        if len(group) == BATCH or characters > BATCH_CHARACTERS:
+            yield group
+            group, characters = [], 0
+    if group:
+        yield group
 
 
 def write_windows(config: WindowsConfig) -> dict[str, Any]:

@@ -1,0 +1,260 @@
+"""One HTML file that shows results side by side. It loads nothing, has no script, and no text in it can do anything."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+from typing import Any
+
+from .charts import COLOURS, Point, lines, scatter, span
+from .metrics import LN_2
+from .report import Domain, Result, by_fit, curves
+from .table import number
+
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+SHADES = 7
+SHOWN_TYPES = 1500
+SHOWN_DOMAINS = 200  # whose worst documents are shown, from the worst fitted on
+
+
+def visible(text: str) -> str:
+    """Escaped, with the characters shown by number that are drawn as nothing or turn the text around them."""
+    return escape(HIDDEN.sub(lambda found: f"⟨U+{ord(found.group()):04X}⟩", text))
+
+
+def page(found: Sequence[Result]) -> str:
+    """The whole page."""
+    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    order = by_fit(found)
+    sections = [
+        ("results", "Aggregates and sources", overview(found)),
+        ("domains", "Domains by fit", domains(found, order)),
+        ("scatter", "Two models", pair(found, order)),
+        ("types", "Vocabulary types", types(found)),
+        ("curves", "Over training", training(found)),
+        ("worst", "Worst documents", worst(found, order)),
+    ]
+    sections = [section for section in sections if section[2]]
+    links = "".join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
+    body = "".join(f'<section id="{name}"><h2>{title}</h2>{content}</section>' for name, title, content in sections)
+    runs = "".join(
+        f"<li><b><bdi>{visible(result.name)}</bdi></b> <span><bdi>{visible(about(result))}</bdi></span></li>"
+        for result in found
+    )
+    names = visible(", ".join(result.name for result in found)[:120])
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
+        f"<title>Perplexity: {names}</title><style>{style}</style></head><body>"
+        f'<div class="wrap"><h1>Perplexity by domain</h1><ul class="runs">{runs}</ul></div>'
+        f'<nav aria-label="Sections"><div class="wrap">{links}</div></nav><main class="wrap">{body}</main>'
+        "</body></html>\n"
+    )
+
+
+def about(result: Result) -> str:
+    known = result.description
+    parts = [known.suite, known.split, f"format {known.format}", known.dtype]
+    parts += [] if known.maximum_length is None else [f"windows of {known.maximum_length} tokens"]
+    parts += [] if known.limit is None else [f"LIMITED to {known.limit} documents"]
+    return ", ".join(parts)
+
+
+def table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], label: str, left: int = 2) -> str:
+    """``header`` is plain text, cells are HTML."""
+    kinds = [' class="t"' if k < left else "" for k in range(len(header))]
+    head = "".join(
+        f'<th scope="col"{kind}><bdi>{visible(name)}</bdi></th>' for kind, name in zip(kinds, header, strict=True)
+    )
+    body = "".join(
+        f'<tr class="{kind}">{"".join(f"<td{kinds[k]}>{cell}</td>" for k, cell in enumerate(cells))}</tr>'
+        for kind, cells in rows
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}"><table><thead><tr>{head}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def named(text: str) -> str:
+    return f"<bdi>{visible(text)}</bdi>"
+
+
+def measured(row: dict[str, Any] | None) -> list[str]:
+    if row is None:
+        return ["-", "-"]
+    return [f"{row['bits_per_byte']:.4f}", number(row["perplexity"], ",.2f")]
+
+
+def overview(found: Sequence[Result]) -> str:
+    header = ["set", "documents", *(f"{result.name}: {kind}" for result in found for kind in ("bits/byte", "ppl"))]
+    rows: list[tuple[str, Sequence[str]]] = []
+    for level, key, kind in (("aggregates", "name", "sum"), ("sources", "source", "")):
+        tables = [{row[key]: row for row in result.results[level]} for result in found]
+        for name in dict.fromkeys(name for each in tables for name in each):
+            values = [each.get(name) for each in tables]
+            count = next(value["documents"] for value in values if value is not None)
+            cells = [named(name), f"{count:,}", *(cell for value in values for cell in measured(value))]
+            rows.append((kind, cells))
+    return table(header, rows, "Aggregates and sources", left=1)
+
+
+def domains(found: Sequence[Result], order: Sequence[Domain]) -> str:
+    tables = [result.domains() for result in found]
+    most = max(row["bits_per_byte"] for each in tables for row in each.values()) * 1.05 or 1.0
+    shown = len(found) <= 3
+    header = ["domain", "source", "documents"]
+    for result in found:
+        header += [result.name, "interval"] if shown else [result.name]
+    header += ["difference"] if len(found) == 2 else []
+    rows: list[tuple[str, Sequence[str]]] = []
+    for key in order:
+        values = [each.get(key) for each in tables]
+        count = next(value["documents"] for value in values if value is not None)
+        cells = [named(key[1]), named(key[0]), f"{count:,}"]
+        for place, value in enumerate(values):
+            cells.append("-" if value is None else f"{value['bits_per_byte']:.4f}")
+            if shown:
+                cells.append("" if value is None else picture(value, most, place))
+        if len(found) == 2:
+            a, b = values
+            cells.append("-" if a is None or b is None else f"{a['bits_per_byte'] - b['bits_per_byte']:+.4f}")
+        rows.append(("", cells))
+    note = "Bits per byte, best fitted first (median over the results). Lines are intervals over documents."
+    return f"<p>{note}</p>" + table(header, rows, "Domains by fit")
+
+
+def picture(row: dict[str, Any], most: float, colour: int) -> str:
+    return span(row["bits_per_byte"], row["bits_per_byte_low"], row["bits_per_byte_high"], most, colour)
+
+
+def pair(found: Sequence[Result], order: Sequence[Domain]) -> str:
+    if len(found) < 2:
+        return ""
+    a, b = found[0], found[-1]
+    left, right = a.domains(), b.domains()
+    sources = list(dict.fromkeys(source for source, _ in order))
+    points = [
+        Point(
+            left[key]["bits_per_byte"],
+            right[key]["bits_per_byte"],
+            sources.index(key[0]) % COLOURS,
+            visible(f"{key[1]} ({key[0]}): {left[key]['bits_per_byte']:.4f}, {right[key]['bits_per_byte']:.4f}"),
+        )
+        for key in order
+        if key in left and key in right and left[key]["bits_per_byte"] > 0 < right[key]["bits_per_byte"]
+    ]
+    if not points:
+        return ""
+    drawn = scatter(
+        points,
+        (f"bits per byte, {visible_plain(a.name)}", f"bits per byte, {visible_plain(b.name)}"),
+        logarithm=(True, True),
+        diagonal=True,
+    )
+    note = "A point a domain, coloured by source. Below the dashed line the second model fits better."
+    return f'<p>{note}</p><div class="charts"><figure>{drawn}</figure></div>'
+
+
+def visible_plain(text: str) -> str:
+    """As ``visible``, for what is escaped later."""
+    return HIDDEN.sub(lambda found: f"⟨U+{ord(found.group()):04X}⟩", text)
+
+
+def types(found: Sequence[Result]) -> str:
+    drawn = []
+    for place, result in enumerate(found[:4]):
+        rows = [row for row in result.vocabulary if row["log_probability"] < 0]
+        rows = sorted(rows, key=lambda row: row["log_probability"])[:SHOWN_TYPES]
+        if rows:
+            losses = [(row["token_id"], row["count"], -row["log_probability"] / row["count"]) for row in rows]
+            points = [
+                Point(count, loss, place, f"token {token}: {count:,} times, {loss:.3f} nats")
+                for token, count, loss in losses
+            ]
+            title = f"mean loss of a vocabulary type in nats, {visible_plain(result.name)}"
+            drawn.append(f"<figure>{scatter(points, ('occurrences', title), logarithm=(True, False))}</figure>")
+    if not drawn:
+        return ""
+    note = f"The {SHOWN_TYPES:,} types with the largest share of the loss: few frequent types carry most of it."
+    return f'<p>{note}</p><div class="charts">{"".join(drawn)}</div>'
+
+
+def training(found: Sequence[Result]) -> str:
+    runs = curves(found)
+    if not runs:
+        return ""
+    series: list[list[Point]] = []
+    for name in ("micro", "macro"):
+        for run, points in runs.items():
+            values = []
+            for step, result in points:
+                row = next((row for row in result.results["aggregates"] if row["name"] == name), None)
+                if row is not None:
+                    said = visible(f"{name}, {run}{step}: {row['bits_per_byte']:.4f}")
+                    values.append(Point(step, row["bits_per_byte"], len(series), said))
+            if values:
+                series.append(values)
+    sources = dict.fromkeys(row["source"] for points in runs.values() for row in points[0][1].results["sources"])
+    figures = [f"<figure>{lines(series, ('step', 'bits per byte, micro and macro'))}</figure>"] if series else []
+    for source in sources:
+        by_run = []
+        for place, (run, points) in enumerate(runs.items()):
+            found_rows = [(step, next((r for r in p.results["sources"] if r["source"] == source), None))
+                          for step, p in points]  # fmt: skip
+            by_run.append([
+                Point(step, row["bits_per_byte"], place, visible(f"{run}{step}: {row['bits_per_byte']:.4f}"))
+                for step, row in found_rows if row is not None
+            ])  # fmt: skip
+        by_run = [points for points in by_run if points]
+        if by_run:
+            title = f"bits per byte, {visible_plain(source)}"
+            figures.append(f"<figure>{lines(by_run, ('step', title))}</figure>")
+    return f'<div class="charts">{"".join(figures)}</div>'
+
+
+def worst(found: Sequence[Result], order: Sequence[Domain]) -> str:
+    shown = [result for result in ([found[0], found[-1]] if len(found) > 1 else found) if result.worst]
+    if not shown:
+        return ""
+    note = (
+        "The documents of each domain with the most bits per byte, worst fitted domain first. The darker a token, the "
+        "larger its loss: a shade is one nat, the last seven and more. The pointer shows it."
+    )
+    parts = [f"<p>{note}</p>"]
+    for result in shown:
+        rows: dict[Domain, list[dict[str, Any]]] = {}
+        for row in result.worst:
+            rows.setdefault((row["source"], row["domain"]), []).append(row)
+        parts.append(f"<h3>{named(result.name)}</h3>")
+        for key in [key for key in reversed(order) if key in rows][:SHOWN_DOMAINS]:
+            documents = "".join(document(row) for row in rows[key])
+            parts.append(f"<details><summary>{named(key[1])} ({named(key[0])})</summary>{documents}</details>")
+    return "".join(parts)
+
+
+def document(row: dict[str, Any]) -> str:
+    """The text with the loss of its tokens; tokens of one character are taken together."""
+    pieces = []
+    begin, loss = 0, 0.0
+    ends = row["ends"]
+    for place, (end, value) in enumerate(zip(ends, row["log_probabilities"], strict=True)):
+        loss -= value
+        if place + 1 < len(ends) and (ends[place + 1] == end or end == begin):
+            continue
+        shade = min(SHADES, int(loss))
+        kind = f' class="l{shade}"' if shade else ""
+        pieces.append(f'<span{kind} title="{loss:.2f} nats">{visible(row["text"][begin:end])}</span>')
+        begin, loss = end, 0.0
+    total = -sum(row["log_probabilities"]) / LN_2
+    rest = row["tokens"] - len(ends)
+    more = f", {rest:,} more tokens are not shown" if rest else ""
+    head = f"{named(row['id'])}: {row['bits_per_byte']:.3f} bits per byte, {total:,.0f} bits shown{more}"
+    return f'<h3>{head}</h3><div class="text" dir="auto">{"".join(pieces)}</div>'

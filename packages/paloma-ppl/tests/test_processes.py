@@ -1,0 +1,166 @@
+"""Runs of several processes, runs that are killed, and memory that runs out."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from paloma_ppl import engine
+from paloma_ppl.config import RunConfig
+from paloma_ppl.errors import UserError
+from paloma_ppl.evaluate import evaluate, ledger_path
+from paloma_ppl.files import digest
+
+LIMIT = 900  # seconds, for busy machines
+
+
+def command(model: Path, suite: Path, output: Path) -> list[str]:
+    options = {"--model": model, "--suite": suite, "--output": output, "--batch-tokens": 48, "--device": "cpu"}
+    words = [str(word) for pair in options.items() for word in pair]
+    return [sys.executable, "-m", "paloma_ppl", "run", *words]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def run_on(processes: int, line: list[str]) -> None:
+    """What torchrun does, without its watching: the same command in every process, with its rank in the environment."""
+    address = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    started = []
+    for rank in range(processes):
+        environment = os.environ | address | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
+        started.append(
+            subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
+    for process in started:
+        output, _ = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0, output
+
+
+def test_several_processes_and_killed_ones_give_the_files_of_one(
+    model_folder: Path, suite_folder: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = time.monotonic()
+    whole = command(model_folder, suite_folder, tmp_path / "whole")
+    subprocess.run(whole, check=True, capture_output=True, timeout=LIMIT, env=environment)
+    length = time.monotonic() - started
+    run_on(2, command(model_folder, suite_folder, tmp_path / "two"))
+    assert digest(tmp_path / "two") == digest(tmp_path / "whole")
+
+    killed = command(model_folder, suite_folder, tmp_path / "killed")
+    ledger = ledger_path(tmp_path / "killed") / "0"
+    for kill, draw in enumerate((0.0, random.Random(5).uniform(0.3, 1.0))):
+        process = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        if kill == 0:  # once surely after a batch was kept
+            while process.poll() is None and not (ledger.is_file() and ledger.stat().st_size > 1500):
+                time.sleep(0.002)
+        else:
+            time.sleep(draw * length)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if kill == 0:
+            assert ledger.is_file()
+            assert not (tmp_path / "killed").exists()
+    run_on(2, killed)  # goes on with another number of processes
+    assert digest(tmp_path / "killed") == digest(tmp_path / "whole")
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def config(model: Path, suite: Path, output: Path, batch_tokens: int) -> RunConfig:
+    return RunConfig(model=str(model), suite=suite, output=output, device="cpu", batch_tokens=batch_tokens)
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    model_folder: Path, suite_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    read_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    evaluate(config(model_folder, suite_folder, tmp_path / "roomy", 500))
+    real, sizes = engine.log_probabilities, []
+
+    def narrow(model: Any, batch: Any, scored: Any) -> Any:
+        sizes.append(len(batch))
+        if len(batch) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return real(model, batch, scored)
+
+    monkeypatch.setattr(engine, "log_probabilities", narrow)
+    evaluate(config(model_folder, suite_folder, tmp_path / "narrow", 500))
+    assert max(sizes) > 5
+    assert "out of memory: batches go on in 4 parts" in caplog.text
+    pairs = zip(*(read_rows(tmp_path / name / "documents.jsonl.gz") for name in ("roomy", "narrow")), strict=True)
+    for one, other in pairs:
+        assert one["log_probability"] == pytest.approx(other["log_probability"], abs=1e-5 * one["tokens"])
+
+    def hopeless(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(engine, "log_probabilities", hopeless)
+    with pytest.raises(UserError, match=r"one window does not fit in memory: CUDA out of memory.*--max-length"):
+        evaluate(config(model_folder, suite_folder, tmp_path / "none", 500))
+
+
+def test_a_suite_in_sections_gives_the_same_numbers_and_keeps_little(
+    model_folder: Path, suite_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    read_rows: Callable[..., Any],
+) -> None:  # fmt: skip
+    from paloma_ppl.evaluate import Scores
+
+    for name in ("paloma", "training"):
+        most = []
+        take = Scores.take
+
+        def watched(scores: Scores, *arguments: Any, most: Any = most, take: Any = take) -> None:
+            most.append(len(scores.open))
+            take(scores, *arguments)
+
+        settings = {"model": str(model_folder), "suite": suite_folder, "device": "cpu", "format": name}
+        evaluate(RunConfig(output=tmp_path / f"{name}-whole", **settings))
+        with monkeypatch.context() as patch:
+            patch.setattr(Scores, "take", watched)
+            patch.setattr(engine.Engine.__init__, "__defaults__", (None, 100))
+            patch.setattr("paloma_ppl.windows.BATCH_CHARACTERS", 1)
+            evaluate(RunConfig(output=tmp_path / f"{name}-sections", **settings))
+        rows = [read_rows(tmp_path / f"{name}-{way}" / "documents.jsonl.gz") for way in ("whole", "sections")]
+        assert max(most) < len(rows[0])
+        for one, other in zip(*rows, strict=True):
+            assert one["id"] == other["id"]
+            assert one["log_probability"] == pytest.approx(other["log_probability"], abs=1e-5 * one["tokens"])
+
+
+def test_revision_is_a_checkpoint_of_a_run_folder(
+    model_folder: Path, suite_folder: Path, tmp_path: Path, read_rows: Callable[..., Any]
+) -> None:
+    from shutil import copytree
+
+    for step in ("step2", "step10"):
+        copytree(model_folder, tmp_path / "run" / step)
+    settings = {"model": str(tmp_path / "run"), "suite": suite_folder, "output": tmp_path / "P", "limit": 3}
+    with pytest.raises(UserError, match=r"config\.json is missing .*choose one with --revision: step2, step10"):
+        evaluate(RunConfig(**settings))
+    with pytest.raises(UserError, match=r"no checkpoint 'step3' .*there are: step2, step10"):
+        evaluate(RunConfig(revision="step3", **settings))
+    evaluate(RunConfig(revision="step10", **settings))
+    assert '"run/step10"' in (tmp_path / "P" / "manifest.json").read_text()
+
+
+def test_device_map_without_accelerate_is_one_line(
+    model_folder: Path, suite_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(UserError, match=r"--device-map needs accelerate .*pip install 'paloma-ppl\[accelerate\]'"):
+        evaluate(RunConfig(model=str(model_folder), suite=suite_folder, output=tmp_path / "P", device_map="auto"))

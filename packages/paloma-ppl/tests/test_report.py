@@ -1,0 +1,107 @@
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paloma_ppl.cli import app
+from paloma_ppl.command_line import run
+from paloma_ppl.metrics import DocumentScore
+from paloma_ppl.results import Description, write_results
+
+HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)> \"'`\u202ergb \u0000"
+
+
+def write(folder: Path, name: str, bits: dict[tuple[str, str], float], **changes: Any) -> Path:
+    """Results of a model that gives each document of 8 bytes so many bits a byte."""
+    folder.mkdir()
+    scores = [
+        DocumentScore(f"{domain}-{k}", source, domain, 4, 8, 8, 1, -value * 8 * np.log(2))
+        for (source, domain), value in bits.items()
+        for k in range(2)
+    ]
+    about = {"suite": "S", "suite_digest": "sha256:0", "split": "test", "format": "paloma", "maximum_length": 8}
+    about |= {"tokenizer_digest": "sha256:1", "dtype": "float32", "limit": None, "vocab_size": 4}
+    description = Description(method="model", model={"name": name, "digest": "sha256:2"}, **(about | changes))
+    total = sum(score.log_probability for score in scores)
+    counts = np.array([0, 4 * len(scores), 0, 0])
+    write_results(folder, description, scores, (counts, np.array([0, total, 0, 0])), 0.95)
+    return folder
+
+
+BITS = {("wiki", "hard"): 3.0, ("wiki", "easy"): 1.0, ("code", HOSTILE): 2.0}
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_table_orders_domains_by_fit_and_sets_two_models_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "a", "A", BITS)
+    write(tmp_path / "b", "B", {key: value / 2 for key, value in BITS.items()})
+    assert run(app, ["report", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    places = [next(k for k, line in enumerate(lines) if word in line) for word in ("easy", "onerror", "hard")]
+    assert places == sorted(places)
+    assert lines[places[2]].split()[-4:] == ["2", "3.0000", "1.5000", "+1.5000"]
+
+
+def test_page_is_one_file_and_hostile_text_stays_text(tmp_path: Path, write_rows: Callable[..., Path]) -> None:
+    write(tmp_path / "a", f"{HOSTILE} step100", BITS)
+    write(tmp_path / "b", f"{HOSTILE} step200", {key: value / 2 for key, value in BITS.items()})
+    row = {"source": "wiki", "domain": "hard", "id": HOSTILE, "bits_per_byte": 3.0, "tokens": 5, "text": "<b>ä</b>"}
+    row |= {"ends": [3, 4, 4, 8], "log_probabilities": [-0.5, -3.0, -4.25, -9.0]}
+    write_rows(tmp_path / "a" / "worst.jsonl.gz", [row])
+    html = tmp_path / "page.html"
+    assert run(app, ["report", str(tmp_path / "a"), str(tmp_path / "b"), "--html", str(html)]) == 0
+    page = Page(html.read_text(encoding="utf-8"))
+    assert {"script", "img", "iframe", "b"} & {tag for tag, _ in page.tags} == {"b"}
+    assert not any(name.startswith("on") or name == "src" for _, found in page.tags for name in found)
+    links = [found["href"] for _, found in page.tags if "href" in found]
+    assert all(link is not None and link.startswith(("#", "data:")) for link in links)
+    policies = [found["content"] for _, found in page.tags if found.get("http-equiv") == "Content-Security-Policy"]
+    assert str(policies[0]).startswith("default-src 'none'; style-src 'sha256-")
+    assert "⟨U+202E⟩" in page.text
+    shaded = [
+        (found.get("class"), found["title"]) for tag, found in page.tags if (found.get("title") or "").endswith("nats")
+    ]
+    assert shaded == [(None, "0.50 nats"), ("l7", "7.25 nats"), ("l7", "9.00 nats")]  # ä has two tokens
+    assert {f"#{name}" for name in ("domains", "scatter", "types", "curves", "worst")} <= set(links)
+
+
+def test_results_of_other_suites_are_not_reported_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "a", "A", BITS)
+    write(tmp_path / "b", "B", BITS, limit=3)
+    assert run(app, ["report", str(tmp_path / "a"), str(tmp_path / "b"), "--html", str(tmp_path / "p.html")]) == 2
+    assert "limit differs: None and 3" in capsys.readouterr().err
+    assert run(app, ["report"]) == 2
+    assert "no results were given" in capsys.readouterr().err
+    assert run(app, ["report", str(tmp_path)]) == 2
+    assert not (tmp_path / "p.html").exists()
+
+
+def test_damaged_rows_are_one_line(
+    tmp_path: Path, write_rows: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "a", "A", BITS)
+    write_rows(folder / "worst.jsonl.gz", ['{"source": "wiki"', json.dumps({"source": "wiki"})])
+    assert run(app, ["report", str(folder), "--html", str(tmp_path / "p.html")]) == 2
+    assert "worst.jsonl.gz" in capsys.readouterr().err
+    write_rows(folder / "worst.jsonl.gz", [{"source": "wiki"}])
+    assert run(app, ["report", str(folder), "--html", str(tmp_path / "p.html")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
