@@ -136,7 +136,7 @@ def pinned(name: str) -> str:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Benchmarks against other tools: `nox -s bench -- dolma|generate|train|eval [JOB …]`; two need DATA_DIR."""
+    """Benchmarks against other tools: `nox -s bench -- dolma|generate|train|eval|ppl [JOB …]`; three need DATA_DIR."""
     suite, *arguments = session.posargs or ["dolma"]
     if suite == "generate":
         install(session, *editable("olmo-model"), "transformers")
@@ -146,8 +146,8 @@ def bench(session: nox.Session) -> None:
         install(session, *editable("olmo-model"), "transformers")
         session.run("python", "tools/bench.py", suite, *arguments, "--ai2-olmo", str(ai2_olmo(session)))
         return
-    if suite == "eval":
-        install(session, *editable("catwalk-eval"))
+    if suite in ("eval", "ppl"):
+        install(session, *editable("catwalk-eval" if suite == "eval" else "paloma-ppl"))
         lm_eval = peer(session, "lm-eval", "lm-eval[hf]==0.4.13", "accelerate", pinned("torch"))
         session.run("python", "tools/bench.py", suite, *arguments, "--lm-eval", str(lm_eval))
         return
@@ -171,9 +171,14 @@ COMPARISONS = {
 @nox.session
 def parity(session: nox.Session) -> None:
     """Compare with other tools: `nox -s parity -- dolma [taggers|steps|pipeline|rules [OPTION …]]`, `… -- olmo`,
-    `… -- lm-eval [TASK …]`; all but olmo need DATA_DIR."""
+    `… -- lm-eval [TASK …]`, `… -- lm-eval-rolling`; all but olmo need DATA_DIR."""
     other, *arguments = session.posargs or ["dolma"]
-    comparisons = {"dolma": parity_with_dolma, "olmo": parity_with_olmo, "lm-eval": parity_with_lm_eval}
+    comparisons = {
+        "dolma": parity_with_dolma,
+        "olmo": parity_with_olmo,
+        "lm-eval": parity_with_lm_eval,
+        "lm-eval-rolling": parity_with_lm_eval_rolling,
+    }
     if other not in comparisons:
         session.error(f"no comparison with {other!r}; say nox -s parity -- {', or -- '.join(comparisons)}")
     comparisons[other](session, arguments)
@@ -221,6 +226,15 @@ def parity_with_lm_eval(session: nox.Session, arguments: list[str]) -> None:
     session.run(
         "python", "tools/parity_lm_eval.py", "--lm-eval", str(lm_eval(session)), "--work",
         f"{session.create_tmp()}/lm-eval-parity", *arguments,
+    )  # fmt: skip
+
+
+def parity_with_lm_eval_rolling(session: nox.Session, arguments: list[str]) -> None:
+    """paloma-ppl and lm-evaluation-harness's rolling log-likelihood."""
+    install(session, *editable("paloma-ppl"))
+    session.run(
+        "python", "tools/parity_lm_eval_rolling.py", "--lm-eval", str(lm_eval(session)), "--work",
+        f"{session.create_tmp()}/lm-eval-rolling", *arguments,
     )  # fmt: skip
 
 

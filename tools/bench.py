@@ -1,9 +1,10 @@
 """Benchmarks against other tools: `python tools/bench.py dolma --dolma SCRIPT --datatrove PYTHON [JOB …]`,
-`… generate [JOB …]`, `… train --ai2-olmo PYTHON [JOB …]` and `… eval --lm-eval PYTHON [JOB …]`.
+`… generate [JOB …]`, `… train --ai2-olmo PYTHON [JOB …]`, `… eval --lm-eval PYTHON [JOB …]` and
+`… ppl --lm-eval PYTHON`.
 `nox -s bench -- SUITE` makes the environments and calls this.
 
 The job ``scaling`` of dolma (with names of commands after it) measures what a second worker helps, without the other
-tools. Real text for dolma and the requests of eval come from the folder that DATA_DIR names.
+tools. Real text for dolma and ppl and the requests of eval come from the folder that DATA_DIR names.
 """
 
 from __future__ import annotations
@@ -63,6 +64,17 @@ def bench_evaluation(options: argparse.Namespace, work: Path) -> Rows | None:
     return evaluation.bench(Path(data), work, python, options.jobs, options.limit, options.threads, options.repeat)
 
 
+def bench_perplexity(options: argparse.Namespace, work: Path) -> Rows | None:
+    from benchmarks import perplexity
+
+    data = os.environ.get("DATA_DIR")
+    if not data or not (Path(data) / "corpora").is_dir():
+        print("error: DATA_DIR does not name a folder with corpora/; set it", file=sys.stderr)
+        return None
+    python = options.lm_eval.absolute()
+    return perplexity.bench(Path(data), work, python, options.jobs, options.limit, options.threads, options.repeat)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.py", description="Benchmarks against other tools.")
     suites = parser.add_subparsers(required=True, metavar="SUITE")
@@ -85,7 +97,12 @@ def main() -> int:
     evaluation.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     evaluation.add_argument("--limit", type=int, default=50, help="instances of each task")
     evaluation.set_defaults(bench=bench_evaluation)
-    for suite in (dolma, generation, training, evaluation):
+    perplexity = suites.add_parser("ppl", help="perplexity beside lm-evaluation-harness's rolling path")
+    perplexity.add_argument("--lm-eval", type=Path, required=True, help="Python that has lm-eval 0.4.13")
+    perplexity.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    perplexity.add_argument("--limit", type=int, default=300, help="documents")
+    perplexity.set_defaults(bench=bench_perplexity)
+    for suite in (dolma, generation, training, evaluation, perplexity):
         suite.add_argument("jobs", nargs="*", help="only jobs whose names hold one of these words")
         suite.add_argument("--repeat", type=int, default=3, help="runs of each; medians are reported")
         suite.add_argument("--output", type=Path, help="JSON file for the rows")

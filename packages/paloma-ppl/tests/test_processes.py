@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -55,27 +54,20 @@ def test_several_processes_and_killed_ones_give_the_files_of_one(
     model_folder: Path, suite_folder: Path, tmp_path: Path
 ) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    started = time.monotonic()
     whole = command(model_folder, suite_folder, tmp_path / "whole")
     subprocess.run(whole, check=True, capture_output=True, timeout=LIMIT, env=environment)
-    length = time.monotonic() - started
     run_on(2, command(model_folder, suite_folder, tmp_path / "two"))
     assert digest(tmp_path / "two") == digest(tmp_path / "whole")
 
     killed = command(model_folder, suite_folder, tmp_path / "killed")
     ledger = ledger_path(tmp_path / "killed") / "0"
-    for kill, draw in enumerate((0.0, random.Random(5).uniform(0.3, 1.0))):
-        process = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-        if kill == 0:  # once surely after a batch was kept
-            while process.poll() is None and not (ledger.is_file() and ledger.stat().st_size > 1500):
-                time.sleep(0.002)
-        else:
-            time.sleep(draw * length)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if kill == 0:
-            assert ledger.is_file()
-            assert not (tmp_path / "killed").exists()
+    process = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    while process.poll() is None and not (ledger.is_file() and ledger.stat().st_size > 1500):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert ledger.is_file()
+    assert not (tmp_path / "killed").exists()
     run_on(2, killed)  # goes on with another number of processes
     assert digest(tmp_path / "killed") == digest(tmp_path / "whole")
     assert not list(tmp_path.glob("*.partial"))

@@ -15,6 +15,7 @@ from .config import (
     CheckContaminationConfig,
     CompareConfig,
     DecontaminationSetConfig,
+    ExportConfig,
     IndexConfig,
     PrepareConfig,
     ReportConfig,
@@ -258,6 +259,25 @@ def report_command(*paths: Path, config: Annotated[ReportConfig, Parameter(name=
         print_plan(config, results=[result.name for result in read_all(paths)])
         return
     print(report(paths, config))
+
+
+@app.command(name="export")
+def export_command(*paths: Path, config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
+    """Write results as the tables of Paloma's own pipeline, which existing notebooks read.
+
+    Parameters
+    ----------
+    paths
+        folders of results that run wrote
+    """
+    from .export import export
+    from .report import read_all
+
+    if config.dry_run:
+        print_plan(config, results=[result.name for result in read_all(paths)])
+        return
+    for name, rows in export(paths, config).items():
+        print(f"{name}.jsonl.gz: {rows} rows")
 
 
 def main() -> None:

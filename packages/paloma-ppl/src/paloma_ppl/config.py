@@ -227,3 +227,15 @@ class ReportConfig:
     """also write one HTML file: domains, two models, vocabulary types, curves over training, worst documents"""
     dry_run: bool = False
     """print the resolved plan as YAML and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Write results as the tables of Paloma's own pipeline."""
+
+    output: Path
+    """folder of the tables"""
+    tokenizer: Path
+    """tokenizer.json of the models, or a folder that holds one: it spells the tokens"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""
