@@ -58,7 +58,7 @@ def read_row(data: bytes, kinds: dict[str, Any], where: Path, line: int) -> dict
         row = json.loads(data)
         if not isinstance(row, dict) or not all(isinstance(row.get(key), kind) for key, kind in kinds.items()):
             raise ValueError("another kind of row")
-        if len(row.get("ends", ())) != len(row.get("log_probabilities", ())):
+        if len({len(row[key]) for key, kind in kinds.items() if kind is list}) > 1:
             raise ValueError("lists of two lengths")
     except (ValueError, RecursionError) as error:
         raise UserError("not a row of results", where=where, line=line, fix="run it again") from error
