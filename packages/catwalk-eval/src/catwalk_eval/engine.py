@@ -238,7 +238,7 @@ class Engine:
         """How logits come from what the output layer gets: by it alone, or with what the model does to them later."""
         expected = self._plain_logits(trial).double()
         if not expected.isfinite().all():
-            raise UserError("the model gives logits that are no finite numbers", fix="check its weights, or the --dtype")
+            raise UserError("the model gives logits that are no finite numbers", fix="check weights and --dtype")
         spread = float((expected - expected.mean(-1, keepdim=True)).norm()) or 1.0
 
         def error(way: Callable[[Tensor], Tensor]) -> float:
