@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from separate import start
 from test_runner import rows
 
 import catwalk_eval.runner as runner
@@ -33,13 +32,6 @@ def config(model_folder: Path, data: Path, tmp_path: Path) -> RunConfig:
     )
 
 
-def command(config: RunConfig) -> list[str]:
-    return [
-        "run", "--model", config.model, "--tasks", config.tasks, "--data", str(config.data), "--device", "cpu",
-        "--output", str(config.output), "--cache", config.cache, "--batch-tokens", str(config.batch_tokens),
-    ]  # fmt: skip
-
-
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -47,23 +39,18 @@ def free_port() -> int:
 
 
 def run_on(processes: int, config: RunConfig) -> None:
-    """What torchrun does, without its watching: the same command in every process, with its rank in the environment."""
+    """What torchrun does, without its watching: the same run in every process, with its rank in the environment."""
     port = str(free_port())
     started = []
     for rank in range(processes):
         environment = {
             "WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port, "OMP_NUM_THREADS": "1",
+            "MASTER_PORT": port,
         }  # fmt: skip
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "catwalk_eval", *command(config)],
-                env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            )
-        )  # fmt: skip
+        started.append(start(config, environment))
     for process in started:
-        output, _ = process.communicate(timeout=LIMIT)
-        assert process.returncode == 0, output
+        process.join(LIMIT)
+    assert [process.exitcode for process in started] == [0] * processes
 
 
 @pytest.mark.parametrize("processes", [2, 4])
@@ -120,31 +107,34 @@ def counts_of(config: RunConfig) -> dict[str, Any]:
     return found
 
 
+def end(process: BaseProcess) -> None:
+    process.join(LIMIT)
+    assert process.exitcode == 0
+
+
 @pytest.mark.parametrize("cache", ["none", "beside"])
 def test_a_run_killed_at_random_moments_ends_in_the_files_of_one_that_was_not(
     config: RunConfig, tmp_path: Path, cache: str
 ) -> None:
     whole = replace(config, output=tmp_path / "whole")
     config = replace(config, cache=cache)
-    line = [sys.executable, "-m", "catwalk_eval"]
     started = time.monotonic()
-    subprocess.run([*line, *command(whole)], check=True, capture_output=True, timeout=LIMIT)
+    end(start(whole))
     length = time.monotonic() - started
     draw = random.Random(5)
     journal = tmp_path / "p.scores.partial"
     killed = 0
     for kill in range(4):
-        process = subprocess.Popen([*line, *command(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = start(config)
         if kill == 0:  # once surely after a batch was kept
-            while not list(journal.glob("*.jsonl")) and process.poll() is None:
+            while not list(journal.glob("*.jsonl")) and process.is_alive():
                 time.sleep(0.01)
         else:
             time.sleep(draw.uniform(0.3, 1.0) * length)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.wait()
+        process.kill()
+        process.join(LIMIT)
+        killed += process.exitcode == -signal.SIGKILL
     assert killed > 0
-    subprocess.run([*line, *command(config)], check=True, capture_output=True, timeout=LIMIT)
+    end(start(config))
     assert digest(config.output) == digest(whole.output)
     assert not journal.exists()
