@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from separate import start
 
 from paloma_ppl import engine
 from paloma_ppl.config import RunConfig
@@ -24,51 +23,41 @@ from paloma_ppl.files import digest
 LIMIT = 900  # seconds, for busy machines
 
 
-def command(model: Path, suite: Path, output: Path) -> list[str]:
-    options = {"--model": model, "--suite": suite, "--output": output, "--batch-tokens": 48, "--device": "cpu"}
-    words = [str(word) for pair in options.items() for word in pair]
-    return [sys.executable, "-m", "paloma_ppl", "run", *words]
-
-
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
-def run_on(processes: int, line: list[str]) -> None:
-    """What torchrun does, without its watching: the same command in every process, with its rank in the environment."""
+def run_on(processes: int, config: RunConfig) -> None:
+    """What torchrun does, without its watching: the same run in every process, with its rank in the environment."""
     address = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    started = []
-    for rank in range(processes):
-        environment = os.environ | address | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-        started.append(
-            subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
+    started = [start(config, {**address, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(processes)]
     for process in started:
-        output, _ = process.communicate(timeout=LIMIT)
-        assert process.returncode == 0, output
+        process.join(LIMIT)
+    assert [process.exitcode for process in started] == [0] * processes
 
 
 def test_several_processes_and_killed_ones_give_the_files_of_one(
     model_folder: Path, suite_folder: Path, tmp_path: Path
 ) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    whole = command(model_folder, suite_folder, tmp_path / "whole")
-    subprocess.run(whole, check=True, capture_output=True, timeout=LIMIT, env=environment)
-    run_on(2, command(model_folder, suite_folder, tmp_path / "two"))
+    def to(name: str) -> RunConfig:
+        return config(model_folder, suite_folder, tmp_path / name, 48)
+
+    evaluate(to("whole"))
+    run_on(2, to("two"))
     assert digest(tmp_path / "two") == digest(tmp_path / "whole")
 
-    killed = command(model_folder, suite_folder, tmp_path / "killed")
     ledger = ledger_path(tmp_path / "killed") / "0"
-    process = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    while process.poll() is None and not (ledger.is_file() and ledger.stat().st_size > 1500):
+    process = start(to("killed"))
+    while process.is_alive() and not (ledger.is_file() and ledger.stat().st_size > 1500):
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join(LIMIT)
+    assert process.exitcode == -signal.SIGKILL
     assert ledger.is_file()
     assert not (tmp_path / "killed").exists()
-    run_on(2, killed)  # goes on with another number of processes
+    run_on(2, to("killed"))  # goes on with another number of processes
     assert digest(tmp_path / "killed") == digest(tmp_path / "whole")
     assert not list(tmp_path.glob("*.partial"))
 
