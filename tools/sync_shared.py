@@ -1,8 +1,8 @@
-"""Keep the small mechanisms that all four packages repeat identical.
+"""Keep the small mechanisms that packages repeat identical.
 
 Packages may not import one another, so `errors`, `files`, `progress`, `provenance` and `command_line` are kept once in
-`tools/shared/` and copied into each package. `python tools/sync_shared.py` copies; with `--check` it only compares,
-names every file that differs and exits 1.
+`tools/shared/` and copied into each package, `processes` into the two that evaluate under torchrun.
+`python tools/sync_shared.py` copies; with `--check` it only compares, names every file that differs and exits 1.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ PACKAGES = {
     "catwalk-eval": "catwalk_eval",
     "paloma-ppl": "paloma_ppl",
 }
+ONLY = {"processes.py": ("catwalk-eval", "paloma-ppl")}  # files that not all packages have
 
 
 def main(arguments: list[str]) -> int:
@@ -26,8 +27,8 @@ def main(arguments: list[str]) -> int:
         return 2
     differing = []
     for original in sorted((ROOT / "tools" / "shared").glob("*.py")):
-        for folder, module in PACKAGES.items():
-            copy = ROOT / "packages" / folder / "src" / module / original.name
+        for folder in ONLY.get(original.name, PACKAGES):
+            copy = ROOT / "packages" / folder / "src" / PACKAGES[folder] / original.name
             if copy.exists() and copy.read_bytes() == original.read_bytes():
                 continue
             differing.append(copy)

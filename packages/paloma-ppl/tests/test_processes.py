@@ -62,6 +62,22 @@ def test_several_processes_and_killed_ones_give_the_files_of_one(
     assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [({"WORLD_SIZE": "x"}, "WORLD_SIZE is 'x'"), ({"WORLD_SIZE": "2"}, "RANK is missing")],
+)
+def test_an_environment_that_torchrun_did_not_make_is_named(
+    model_folder: Path, suite_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str], message: str,
+) -> None:  # fmt: skip
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"{message} in the environment; start the processes with torchrun"):
+        evaluate(config(model_folder, suite_folder, tmp_path / "P", 48))
+
+
 def config(model: Path, suite: Path, output: Path, batch_tokens: int) -> RunConfig:
     return RunConfig(model=str(model), suite=suite, output=output, device="cpu", batch_tokens=batch_tokens)
 

@@ -56,7 +56,7 @@ def stated(name: str, least: int, default: int | None = None) -> int:
 def joined() -> Iterator[Processes]:
     """The processes that torchrun started, joined while open; without torchrun this one alone.
 
-    They exchange that they have come to the same place, and counts of tokens: scores go through the files of the run.
+    They exchange that they have come to the same place, and counts: scores go through the files of the run.
     """
     count = stated("WORLD_SIZE", 1, default=1)
     if count == 1:
