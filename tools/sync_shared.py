@@ -1,7 +1,7 @@
 """Keep the small mechanisms that packages repeat identical.
 
 Packages may not import one another, so `errors`, `files`, `progress`, `provenance` and `command_line` are kept once in
-`tools/shared/` and copied into each package, `processes` into the two that evaluate under torchrun.
+`tools/shared/` and copied into each package, `processes` and `model_place` into the two that evaluate.
 `python tools/sync_shared.py` copies; with `--check` it only compares, names every file that differs and exits 1.
 """
 
@@ -17,7 +17,8 @@ PACKAGES = {
     "catwalk-eval": "catwalk_eval",
     "paloma-ppl": "paloma_ppl",
 }
-ONLY = {"processes.py": ("catwalk-eval", "paloma-ppl")}  # files that not all packages have
+EVALUATORS = ("catwalk-eval", "paloma-ppl")
+ONLY = {"model_place.py": EVALUATORS, "processes.py": EVALUATORS}  # files that not all packages have
 
 
 def main(arguments: list[str]) -> int:

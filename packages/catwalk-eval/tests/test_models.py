@@ -17,7 +17,8 @@ from catwalk_eval.config import RunConfig
 from catwalk_eval.engine import Engine
 from catwalk_eval.errors import UserError
 from catwalk_eval.files import read_json
-from catwalk_eval.models import load, locate, look_at, resolve_dtype
+from catwalk_eval.model_place import locate
+from catwalk_eval.models import load, look_at, resolve_dtype
 
 
 @pytest.fixture

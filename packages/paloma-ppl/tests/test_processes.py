@@ -151,6 +151,8 @@ def test_revision_is_a_checkpoint_of_a_run_folder(
         evaluate(RunConfig(**settings))
     with pytest.raises(UserError, match=r"no checkpoint 'step3' .*there are: step2, step10"):
         evaluate(RunConfig(revision="step3", **settings))
+    with pytest.raises(UserError, match="--download does nothing with a folder"):
+        evaluate(RunConfig(revision="step10", download=True, **settings))
     evaluate(RunConfig(revision="step10", **settings))
     assert '"run/step10"' in (tmp_path / "P" / "manifest.json").read_text()
 

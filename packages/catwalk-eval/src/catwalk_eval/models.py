@@ -12,12 +12,11 @@ from typing import Any
 
 from .errors import UserError
 from .files import digest_file, read_json
+from .model_place import checkpoints, problem
 
 # the names that transformers' configurations use for the longest input
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 UNSTATED_LENGTH = 2048  # input length of models whose configuration states none
-LONGEST_PROBLEM = 300  # characters of another library's message
-NEEDED = ["*.json", "*.safetensors"]  # files of a model on a hub that are read
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
@@ -33,64 +32,12 @@ class ModelFolder:
     """Of the checkpoint, as its configuration states it."""
 
 
-def locate(model: str, revision: str | None, download: bool) -> Path:
-    """The folder of a model.
-
-    ``model`` is a folder, with ``revision`` the folder of that name in it (a checkpoint of a run); otherwise a name on
-    the Hugging Face hub, whose files must lie in the hub's cache unless ``download`` allows fetching them.
-    """
-    folder = Path(model)
-    if folder.is_dir():
-        if download:
-            raise UserError("--download does nothing with a folder", where=model, fix="leave it out")
-        return folder if revision is None else revision_folder(folder, revision)
-    if folder.is_absolute() or model.startswith(".") or model.count("/") > 1:
-        raise UserError(
-            "no such model folder", where=model, fix="give a folder with config.json and *.safetensors, or a hub's name"
-        )
-    if not download:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=NEEDED, local_files_only=not download))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        if not download:
-            raise UserError(
-                "no such model folder, and nothing of that name was fetched from a hub before",
-                where=model,
-                fix="give a folder, or --download to fetch it",
-            ) from error
-        problem = " ".join(str(error).split())[:LONGEST_PROBLEM] or type(error).__name__
-        raise UserError(f"the model cannot be fetched: {problem}", where=model, fix="check the name") from error
-
-
-def revision_folder(folder: Path, revision: str) -> Path:
-    """The checkpoint ``revision`` in the folder of a run."""
-    found = folder / revision
-    if not found.is_dir() or found.resolve().parent != folder.resolve():
-        there = sorted((path.parent.name for path in folder.glob("*/config.json")), key=natural)
-        raise UserError(
-            f"there is no checkpoint {revision!r}",
-            where=folder,
-            fix="there are: " + ", ".join(there) if there else "leave out --revision, or give the folder of a run",
-        )
-    return found
-
-
-def natural(name: str) -> tuple[str, int]:
-    """Names in order of the number that they end in."""
-    stem = name.rstrip("0123456789")
-    return stem, int(name[len(stem) :] or 0)
-
-
 def look_at(path: Path) -> ModelFolder:
     """Check that ``path`` holds what is needed; what is missing is a UserError that names the file."""
     if not path.is_dir():
         raise UserError("no such model folder", where=path, fix="give a folder with config.json and *.safetensors")
     if not (path / "config.json").is_file():
-        there = sorted((found.parent.name for found in path.glob("*/config.json")), key=natural)
+        there = checkpoints(path)
         fix = "put it there" if not there else f"choose one with --revision: {', '.join(there)}"
         raise UserError("the model folder has no config.json", where=path / "config.json", fix=fix)
     if not (path / "tokenizer.json").is_file():
@@ -215,9 +162,8 @@ def load(
             **spread,
         )
     except Exception as error:  # a wrong config.json lets transformers raise anything at all
-        problem = " ".join(str(error).split())[:LONGEST_PROBLEM] or type(error).__name__
         raise UserError(
-            f"the model does not load: {problem}", where=folder.path, fix="check config.json and the weights"
+            f"the model does not load: {problem(error)}", where=folder.path, fix="check config.json and the weights"
         ) from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if report.get(kind):

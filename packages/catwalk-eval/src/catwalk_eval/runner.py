@@ -25,7 +25,8 @@ from .engine import Engine, Scored
 from .errors import UserError
 from .files import PARTIAL, atomic_artifact, check_replaceable, write_json
 from .journal import Journal, known_scores
-from .models import ModelFolder, choose_device, load, locate, look_at, resolve_dtype
+from .model_place import locate, name_of
+from .models import ModelFolder, choose_device, load, look_at, resolve_dtype
 from .own_tasks import FILES
 from .precision import TOLERANCES, close_calls
 from .predictions import ROWS, compute_metrics, write_rows
@@ -399,7 +400,7 @@ def run(config: RunConfig) -> dict[str, Any] | None:
         manifest = {
             "artifact": "predictions",
             "format_version": FORMAT_VERSION,
-            "model": {"name": name_of(config), "digest": folder.digest},
+            "model": {"name": name_of(config.model, config.revision), "digest": folder.digest},
             "tokenizer_digest": encoder.digest,
             "dtype": dtype,
             "maximum_length": maximum_length,
@@ -459,12 +460,6 @@ def report(manifest: Mapping[str, Any]) -> None:
     for task, number in manifest["precision"]["close"].items():
         if number:
             log.info("%s: %d predictions have a margin below the rounding error of %s", task, number, manifest["dtype"])
-
-
-def name_of(config: RunConfig) -> str:
-    """What the model is called: the name of its folder, of the run's folder and the checkpoint, or on the hub."""
-    name = Path(config.model).resolve().name if Path(config.model).is_dir() else config.model
-    return name if config.revision is None else f"{name}/{config.revision}"
 
 
 def minor_version(package: str) -> str:

@@ -26,12 +26,11 @@ from .model import (
     check_vocabulary,
     choose_device,
     load_model,
-    locate,
     maximum_length,
-    name_of,
     resolve_dtype,
     weights_digest,
 )
+from .model_place import locate, name_of
 from .processes import joined
 from .progress import Progress
 from .provenance import recorded

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,16 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from .errors import UserError
 from .files import digest_file, read_json
 from .likelihood import LanguageModel, wrap
+from .model_place import checkpoints, problem
 from .tokenizer import LoadedTokenizer
 
 log = logging.getLogger(__name__)
-LONGEST_PROBLEM = 300  # characters
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
     "float64": torch.float64,
 }
-NEEDED = ["*.json", "*.safetensors"]  # files of a model on a hub that are read
 LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
 
 
@@ -37,65 +35,6 @@ def weights_digest(folder: Path) -> str:
     ):
         total.update(f"{file.name}\0{digest_file(file)}\n".encode())
     return "sha256:" + total.hexdigest()
-
-
-def locate(model: str, revision: str | None, download: bool) -> Path:
-    """The folder of a model.
-
-    ``model`` is a folder, with ``revision`` the folder of that name in it (a checkpoint of a run); otherwise a name on
-    the Hugging Face hub, whose files must lie in the hub's cache unless ``download`` allows fetching them.
-    """
-    folder = Path(model)
-    if folder.is_dir():
-        return folder if revision is None else revision_folder(folder, revision)
-    if folder.is_absolute() or model.startswith(".") or model.count("/") > 1:
-        raise UserError(
-            "no model here: config.json is missing", where=model, fix="give a folder with config.json and *.safetensors"
-        )
-    if not download:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=NEEDED, local_files_only=not download))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        if not download:
-            raise UserError(
-                "no such model folder, and nothing of that name was fetched from a hub before",
-                where=model,
-                fix="give a folder, or --download to fetch it",
-            ) from error
-        raise UserError(f"the model cannot be fetched: {problem(error)}", where=model, fix="check the name") from error
-
-
-def revision_folder(folder: Path, revision: str) -> Path:
-    """The checkpoint ``revision`` in the folder of a run."""
-    found = folder / revision
-    if not found.is_dir() or found.resolve().parent != folder.resolve():
-        there = checkpoints(folder)
-        raise UserError(
-            f"there is no checkpoint {revision!r}",
-            where=folder,
-            fix="there are: " + ", ".join(there) if there else "leave out --revision, or give the folder of a run",
-        )
-    return found
-
-
-def checkpoints(folder: Path) -> list[str]:
-    """Names of the model folders in the folder of a run, by the number that they end in."""
-
-    def natural(name: str) -> tuple[str, int]:
-        stem = name.rstrip("0123456789")
-        return stem, int(name[len(stem) :] or 0)
-
-    return sorted((path.parent.name for path in folder.glob("*/config.json")), key=natural)
-
-
-def name_of(model: str, revision: str | None) -> str:
-    """What a model is called: its folder, the run's folder and the checkpoint, or its name on the hub."""
-    name = Path(model).resolve().name if Path(model).is_dir() else model
-    return name if revision is None else f"{name}/{revision}"
 
 
 def check_folder(folder: Path) -> None:
@@ -128,11 +67,6 @@ def maximum_length(folder: Path, asked: int | str) -> int:
     if known is None:
         raise UserError("config.json does not say how long the inputs may be", where=folder, fix="give --max-length")
     return known
-
-
-def problem(error: Exception) -> str:
-    """The beginning of another library's message, in one line."""
-    return " ".join(str(error).split())[:LONGEST_PROBLEM] or type(error).__name__
 
 
 def choose_device(asked: str, local_rank: int = 0) -> torch.device:
