@@ -29,7 +29,7 @@ def check_perplexity_results(folder: Path, report: Report, options: Options) -> 
         files.add("vocabulary.jsonl.gz")
     if manifest["method"] == "model":
         files |= {"domain_vocabulary.jsonl.gz", "worst.jsonl.gz"}
-    only(folder, files | {"vocabulary.jsonl.gz"}, report)
+    only(folder, files | {"vocabulary.jsonl.gz", "positions.jsonl.gz"}, report)
     check_method(manifest, path, report)
     totals = sum_documents(folder / "documents.jsonl.gz", manifest, report)
     if manifest["method"] != "xz":
@@ -39,6 +39,9 @@ def check_perplexity_results(folder: Path, report: Report, options: Options) -> 
     if (folder / "worst.jsonl.gz").is_file():
         check_worst(folder / "worst.jsonl.gz", totals, report)
     results = load(folder / "results.json", "perplexity_results", report)
+    positions = folder / "positions.jsonl.gz"
+    if results is not None and (positions.is_file() or "positions" in results):
+        check_positions(positions, manifest, results.get("positions", []), totals, report)
     if results is not None:
         check_results(folder / "results.json", results, totals, report)
     documents = sum(int(total["documents"]) for total in totals.values())
@@ -219,6 +222,53 @@ def check_domain_vocabulary(path: Path, totals: Totals, report: Report) -> None:
             report.problem(path, f"domain {'/'.join(place)}: Σ log_probabilities is not that of the documents", number)
     for place in sorted(totals.keys() - seen):
         report.problem(path, f"domain {'/'.join(place)} is missing")
+
+
+def check_positions(path: Path, manifest: Any, stated: list[Any], totals: Totals, report: Report) -> None:
+    """Sums by position are the sums over documents, parted otherwise, and give the means of results.json."""
+    tokens: dict[tuple[str | None, int, bool], int] = defaultdict(int)
+    sums: dict[tuple[str | None, int, bool], list[float]] = defaultdict(list)
+    seen: set[tuple[str, bool]] = set()
+    for number, row in rows(path, "perplexity_positions", report):
+        kind = (row["source"], row["whole"])
+        if kind in seen:
+            report.problem(path, f"source {row['source']}, whole {row['whole']} stands there twice", number)
+        seen.add(kind)
+        if len(row["counts"]) != len(row["log_probabilities"]):
+            report.problem(path, "the lists differ in length", number)
+            continue
+        if manifest["maximum_length"] is not None and len(row["counts"]) > manifest["maximum_length"]:
+            report.problem(path, f"{len(row['counts'])} positions, more than maximum_length", number)
+        for place, (count, value) in enumerate(zip(row["counts"], row["log_probabilities"], strict=True)):
+            for source in (None, row["source"]):
+                for whole in {False, row["whole"]}:  # False: all windows
+                    tokens[source, place.bit_length(), whole] += count
+                    sums[source, place.bit_length(), whole].append(value)
+    for source in dict.fromkeys(place[0] for place in totals):
+        total = add(part for place, part in totals.items() if place[0] == source)
+        counted = sum(count for key, count in tokens.items() if key[0] == source and not key[2])
+        report.equal(path, f"source {source}: Σ counts", counted, int(total["tokens"]))
+        summed = math.fsum(value for key, part in sums.items() if key[0] == source and not key[2] for value in part)
+        if not close(summed, total["log_probability"], 1e-7):
+            report.problem(path, f"source {source}: Σ log_probabilities is not that of the documents")
+    results = path.with_name("results.json")
+    expected = {key[:2] for key, count in tokens.items() if count}
+    for row in stated:
+        name = f"positions of {row['source'] or 'all sources'} from {row['first']} on"
+        key = (row["source"], row["first"].bit_length())
+        if key not in expected or row["first"] not in (0, 1 << max(0, key[1] - 1)):
+            report.problem(results, f"{name} have no tokens or stand there twice")
+            continue
+        expected.remove(key)
+        for whole, prefix in ((False, ""), (True, "whole_")):
+            count, value = tokens.get((*key, whole), 0), math.fsum(sums.get((*key, whole), []))
+            report.equal(results, f"{name}: {prefix}tokens", row[prefix + "tokens"], count)
+            mean = -value / count if count else None
+            loss = row[prefix + "loss"]
+            if (mean is None) != (loss is None) or (mean is not None and not close(loss, mean)):
+                report.problem(results, f"{name}: {prefix}loss is {loss!r}, but the sums give {mean!r}")
+    for source, bin_number in sorted(expected, key=str):
+        report.problem(results, f"positions of {source or 'all sources'}, bin {bin_number}, are missing")
 
 
 def check_worst(path: Path, totals: Totals, report: Report) -> None:

@@ -90,7 +90,56 @@ def results(edit: Callable[[Any], Any]) -> Callable[[Path], None]:
 
 
 DV, WORST = "domain_vocabulary.jsonl.gz", "worst.jsonl.gz"
+PS = "positions.jsonl.gz"
 PERPLEXITY: list[Damage] = [
+    (
+        "position counts",
+        lambda f: edit_rows(f / PS, lambda r: r[0].update(counts=[3, 2, 2, 2])),
+        PS,
+        None,
+        "Σ counts is 17",
+    ),
+    (
+        "position sums",
+        lambda f: edit_rows(f / PS, lambda r: r[2]["log_probabilities"].__setitem__(1, -0.75)),
+        PS,
+        None,
+        "source code: Σ log_probabilities",
+    ),
+    (
+        "position lists",
+        lambda f: edit_rows(f / PS, lambda r: r[1]["counts"].pop()),
+        PS,
+        2,
+        "the lists differ in length",
+    ),
+    ("position source", lambda f: edit_rows(f / PS, lambda r: r.append(r[0])), PS, 4, "stands there twice"),
+    (
+        "positions",
+        lambda f: edit_rows(
+            f / PS, lambda r: r[1].update(counts=[8] + [0] * 6, log_probabilities=[-11.875] + [0.0] * 6)
+        ),
+        PS,
+        2,
+        "7 positions, more than maximum_length",
+    ),
+    ("positions gone", lambda f: (f / PS).unlink(), PS, None, "missing"),
+    (
+        "mean loss",
+        results(lambda r: r["positions"][0].update(loss=1.0)),
+        R,
+        None,
+        "positions of all sources from 0 on: loss",
+    ),
+    (
+        "whole loss",
+        results(lambda r: r["positions"][4].update(whole_loss=None)),
+        R,
+        None,
+        "positions of wiki from 0 on: whole",
+    ),
+    ("bin gone", results(lambda r: r["positions"].pop()), R, None, "positions of code, bin 2, are missing"),
+    ("bin twice", results(lambda r: r["positions"].append(r["positions"][0])), R, None, "or stand there twice"),
     ("domain types", lambda f: edit_rows(f / DV, lambda r: r[0].update(counts=[5, 5])), DV, None, "Σ counts"),
     ("domain gone", lambda f: edit_rows(f / DV, lambda r: r.pop()), DV, None, "domain code/en is missing"),
     ("ids fall", lambda f: edit_rows(f / DV, lambda r: r[0].update(token_ids=[7, 5])), DV, 1, "the ids do not rise"),

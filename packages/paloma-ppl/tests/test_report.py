@@ -10,6 +10,7 @@ import pytest
 from paloma_ppl.cli import app
 from paloma_ppl.command_line import run
 from paloma_ppl.metrics import DocumentScore
+from paloma_ppl.positions import PositionSums
 from paloma_ppl.results import Description, write_results
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)> \"'`\u202ergb \u0000"
@@ -28,7 +29,11 @@ def write(folder: Path, name: str, bits: dict[tuple[str, str], float], **changes
     description = Description(method="model", model={"name": name, "digest": "sha256:2"}, **(about | changes))
     total = sum(score.log_probability for score in scores)
     counts = np.array([0, 4 * len(scores), 0, 0])
-    write_results(folder, description, scores, (counts, np.array([0, total, 0, 0])), 0.95)
+    positions = [
+        PositionSums(source, whole, np.array([4, 4]), np.array([-8.0, -6.0])) for source in ("wiki", "code")
+        for whole in (False, True)
+    ]  # fmt: skip
+    write_results(folder, description, scores, (counts, np.array([0, total, 0, 0])), 0.95, positions)
     return folder
 
 
@@ -81,7 +86,10 @@ def test_page_is_one_file_and_hostile_text_stays_text(tmp_path: Path, write_rows
         (found.get("class"), found["title"]) for tag, found in page.tags if (found.get("title") or "").endswith("nats")
     ]
     assert shaded == [(None, "0.50 nats"), ("l7", "7.25 nats"), ("l7", "9.00 nats")]  # ä has two tokens
-    assert {f"#{name}" for name in ("domains", "scatter", "types", "curves", "worst")} <= set(links)
+    assert {f"#{name}" for name in ("domains", "scatter", "positions", "types", "curves", "worst")} <= set(links)
+    labels = [str(found["aria-label"]) for tag, found in page.tags if tag == "svg" and "aria-label" in found]
+    losses = [label.split(" against ")[0] for label in labels if label.startswith("nats per token")]
+    assert losses == [f"nats per token, {name}" for name in ("all windows", "whole windows", "wiki", "code")]
 
 
 def test_results_of_other_suites_are_not_reported_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

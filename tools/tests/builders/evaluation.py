@@ -142,6 +142,8 @@ def perplexity_results(root: Path) -> Path:
             {"name": "macro", **measures(rows), **macro, "interval": "none: three documents"},
         ],
     }
+    positions, results["positions"] = positions_of_windows()
+    write_rows(folder / "positions.jsonl.gz", positions)
     write_json(folder / "results.json", results)
     types = [(5, 13, -18.875), (7, 7, -10.0)]
     write_rows(folder / "vocabulary.jsonl.gz", [{"token_id": v, "count": n, "log_probability": p} for v, n, p in types])
@@ -164,6 +166,24 @@ def perplexity_results(root: Path) -> Path:
     manifest |= {"split": "val", "format": "paloma", "maximum_length": 6, "tokenizer_digest": "sha256:" + "2" * 64}
     write_json(folder / "manifest.json", {**manifest, "dtype": "float32", "limit": None, "vocab_size": 16})
     return folder
+
+
+def positions_of_windows() -> tuple[list[Json], list[Json]]:
+    """Sums by position of the results, in windows of six ids, and the means that they give."""
+    kinds = [("wiki", False, [3, 2, 2, 1], [-6.5, -4.0, -2.0, -1.0]), ("wiki", True, [2, 1, 2, 1, 1, 1], [-2.5, -3.125,
+             -2.25, -1.5, -1.25, -1.25]), ("code", False, [1, 1, 1, 1], [-2.0, -0.5, -0.5, -0.5])]  # fmt: skip
+    rows = [dict(zip(("source", "whole", "counts", "log_probabilities"), kind, strict=True)) for kind in kinds]
+    means: list[Json] = []
+    for source in (None, "wiki", "code"):
+        for first, last in ((0, 0), (1, 1), (2, 3), (4, 5)):
+            mean: Json = {"source": source, "first": first, "last": last}
+            for whole, prefix in ((False, ""), (True, "whole_")):
+                inside = [row for row in rows if source in (None, row["source"]) and whole in (False, row["whole"])]
+                tokens = sum(sum(row["counts"][first : last + 1]) for row in inside)
+                total = sum(sum(row["log_probabilities"][first : last + 1]) for row in inside)
+                mean |= {f"{prefix}tokens": tokens, f"{prefix}loss": -total / tokens if tokens else None}
+            means += [mean] if mean["tokens"] else []
+    return rows, means
 
 
 def unigram(root: Path) -> Path:

@@ -116,10 +116,10 @@ def scatter(
     return frame(x, y, titles, draw)
 
 
-def lines(series: Sequence[Sequence[Point]], titles: tuple[str, str]) -> str:
-    """Lines through points."""
+def lines(series: Sequence[Sequence[Point]], titles: tuple[str, str], *, logarithm: bool = False) -> str:
+    """Lines through points; with ``logarithm`` x is in decades."""
     every = [point for points in series for point in points]
-    x, y = Axis.of([point.x for point in every]), Axis.of([point.y for point in every])
+    x, y = Axis.of([point.x for point in every], logarithm=logarithm), Axis.of([point.y for point in every])
 
     def draw(place: Callable[[float, float], str]) -> str:
         paths = (

@@ -31,6 +31,7 @@ from .model import (
     weights_digest,
 )
 from .model_place import locate, name_of
+from .positions import Positions
 from .processes import joined
 from .progress import Progress
 from .provenance import recorded
@@ -110,10 +111,11 @@ class Open:
 class Scores:
     """Documents as they are read, and their scores as the windows come back; no text and no token stays for long."""
 
-    def __init__(self, tokenizer: LoadedTokenizer) -> None:
+    def __init__(self, tokenizer: LoadedTokenizer, maximum_length: int) -> None:
         self.open: dict[int, Open] = {}
         self.finished: dict[int, DocumentScore] = {}
         self.vocabulary = DomainVocabulary()
+        self.positions = Positions(maximum_length)
         self.worst = Worst(tokenizer)
         self.documents = self.tokens = self.windows = 0
 
@@ -133,10 +135,10 @@ class Scores:
         begin = 0
         for part in window.parts:
             size = part.stop - part.start
-            self.take_part(part, window.ids[part.start : part.stop], values[begin : begin + size])
+            self.take_part(part, window.ids[part.start : part.stop], values[begin : begin + size], len(window.ids) - 1)
             begin += size
 
-    def take_part(self, part: Part, ids: Ids, values: Floats) -> None:
+    def take_part(self, part: Part, ids: Ids, values: Floats, window_length: int) -> None:
         opened = self.open[part.document]
         score = opened.unscored
         if not np.isfinite(values).all():
@@ -147,6 +149,7 @@ class Scores:
                 fix="try --dtype float32, or check the weights",
             )
         self.vocabulary.add((score.source, score.domain), ids, values)
+        self.positions.add(score.source, window_length, part.start - 1, values)
         opened.log_probability += float(np.sum(values, dtype=np.float64))
         if opened.shown < SHOWN_TOKENS:
             opened.ids.append(ids[: SHOWN_TOKENS - opened.shown])
@@ -212,7 +215,7 @@ def evaluate(config: RunConfig) -> dict[str, Any] | None:
         log.info("prefix token %d, %s, %s, %d tokens a batch", plan.prefix, plan.device, plan.dtype, plan.batch_tokens)
         ledger = Ledger(ledger_path(config.output), key, plan.dtype, processes.rank)
         engine = Engine(model, ledger, plan.batch_tokens, processes)
-        scores = Scores(tokenizer)
+        scores = Scores(tokenizer, plan.maximum_length)
         documents = encoded(read_split(suite, config.split, config.limit), tokenizer)
         read = scores.reading(documents) if processes.rank == 0 else numbered(documents)
         windows = stream_windows(read, plan.maximum_length, plan.prefix, config.format)
@@ -237,7 +240,8 @@ def write(config: RunConfig, description: Description, scores: Scores) -> dict[s
     ):
         documents = scores.in_order()
         vocabulary = scores.vocabulary.total(description.vocab_size or 0)
-        results = write_results(folder, description, documents, vocabulary, config.confidence)
+        positions = scores.positions.finished(dict.fromkeys(score.source for score in documents))
+        results = write_results(folder, description, documents, vocabulary, config.confidence, positions)
         order = list(dict.fromkeys((score.source, score.domain) for score in documents))
         scores.worst.write(folder / WORST_FILE, order)
         scores.vocabulary.write(folder / DOMAIN_VOCABULARY_FILE, order)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .paloma import aggregates_of
+from .positions import PositionSums, loss_by_position
 from .statistics import (
     RESAMPLES,
     Floats,
@@ -169,8 +170,10 @@ def grouped(
     return groups
 
 
-def summarize(scores: Sequence[DocumentScore], confidence: float) -> dict[str, Any]:
-    """``results.json`` of the given documents, in the order of the suite."""
+def summarize(
+    scores: Sequence[DocumentScore], confidence: float, positions: Sequence[PositionSums] | None = None
+) -> dict[str, Any]:
+    """``results.json`` of the given documents, in the order of the suite, and of their sums by position."""
     keys = [(score.source, score.domain) for score in scores]
     found = intervals(keys, bits(scores), sizes(scores), confidence, logarithm=True)
     domains = [
@@ -187,7 +190,8 @@ def summarize(scores: Sequence[DocumentScore], confidence: float) -> dict[str, A
         rows = [row for row in domains if row["source"] in members]
         for row in aggregate_rows(inside, rows, name + "_", *found.published[name]):
             aggregates.append({**row, "sources": sorted(members)})
-    return {"format_version": 1, "domains": domains, "sources": sources, "aggregates": aggregates}
+    by_position = {} if positions is None else {"positions": loss_by_position(positions)}
+    return {"format_version": 1, "domains": domains, "sources": sources, "aggregates": aggregates, **by_position}
 
 
 def aggregate_rows(

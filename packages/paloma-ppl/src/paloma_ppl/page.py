@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from html import escape
@@ -36,6 +37,7 @@ def page(found: Sequence[Result]) -> str:
         ("results", "Aggregates and sources", overview(found)),
         ("domains", "Domains by fit", domains(found, order)),
         ("scatter", "Two models", pair(found, order)),
+        ("positions", "Position in the window", positions(found)),
         ("types", "Vocabulary types", types(found)),
         ("curves", "Over training", training(found)),
         ("worst", "Worst documents", worst(found, order)),
@@ -185,6 +187,34 @@ def types(found: Sequence[Result]) -> str:
         return ""
     note = f"The {SHOWN_TYPES:,} types with the largest share of the loss: few frequent types carry most of it."
     return f'<p>{note}</p><div class="charts">{"".join(drawn)}</div>'
+
+
+def positions(found: Sequence[Result]) -> str:
+    """Over all sources, once of all windows and once of whole ones, then each source over all windows."""
+    rows = [
+        (place, result.name, row) for place, result in enumerate(found) for row in result.results.get("positions", ())
+    ]
+    figures = []
+    for source in dict.fromkeys(row["source"] for _, _, row in rows):
+        kinds = (("loss", "all windows"), ("whole_loss", "whole windows"))
+        for kind, windows in kinds if source is None else kinds[:1]:
+            series: dict[int, list[Point]] = {}
+            for place, name, row in rows:
+                if row["source"] == source and row[kind] is not None:
+                    middle = math.sqrt((row["first"] + 1) * (row["last"] + 1))
+                    said = visible(f"{name}, {row['first']} to {row['last']}: {row[kind]:.4f}")
+                    series.setdefault(place, []).append(Point(middle, row[kind], place, said))
+            if series:
+                title = f"nats per token, {visible_plain(windows if source is None else source)}"
+                drawn = lines(list(series.values()), ("ids that a token is predicted from", title), logarithm=True)
+                figures.append(f"<figure>{drawn}</figure>")
+    if not figures:
+        return ""
+    note = (
+        "Mean loss of the tokens at a position, in bins of doubling width. Late positions are reached by long "
+        "documents alone; whole windows hold every position, so that their curve shows what context gives."
+    )
+    return f'<p>{note}</p><div class="charts">{"".join(figures)}</div>'
 
 
 def training(found: Sequence[Result]) -> str:

@@ -11,6 +11,7 @@ from .config import RescoreConfig
 from .errors import UserError
 from .files import read_json, write_json
 from .metrics import LN_2, DocumentScore, grouped, perplexity, summarize
+from .positions import read_positions
 from .provenance import recorded
 from .results import read_results
 from .statistics import check_confidence
@@ -22,7 +23,7 @@ def rescore(config: RescoreConfig) -> dict[str, Any]:
     """Write ``results.json`` anew and return it."""
     check_confidence(config.confidence)
     _, scores = read_results(config.results)
-    results = summarize(scores, config.confidence)
+    results = summarize(scores, config.confidence, read_positions(config.results))
     with recorded(
         "paloma-ppl", "rescore", folder=config.results, config=config, inputs=[config.results / "documents.jsonl.gz"]
     ) as record:

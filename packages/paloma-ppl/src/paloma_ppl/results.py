@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .errors import UserError
 from .files import atomic_write, read_json, read_lines, write_json
 from .metrics import DocumentScore, summarize
+from .positions import POSITIONS_FILE, PositionSums, write_positions
 from .tokenizer import Ids
 
 FORMAT_VERSION = 1
@@ -59,9 +60,10 @@ def write_results(
     scores: Sequence[DocumentScore],
     vocabulary: Vocabulary | None,
     confidence: float,
+    positions: Sequence[PositionSums] | None = None,
 ) -> dict[str, Any]:
     """Fill the empty ``folder`` of an artifact and return its ``results.json``."""
-    results = summarize(scores, confidence)
+    results = summarize(scores, confidence, positions)
     with atomic_write(folder / "documents.jsonl.gz") as stream:
         for score in scores:
             stream.write(json.dumps(score.row(), ensure_ascii=False).encode() + b"\n")
@@ -75,6 +77,8 @@ def write_results(
                     "log_probability": min(0.0, float(sums[token])),
                 }
                 stream.write(json.dumps(row).encode() + b"\n")
+    if positions is not None:
+        write_positions(folder / POSITIONS_FILE, positions)
     write_json(folder / "results.json", results)
     write_json(
         folder / "manifest.json", {"artifact": ARTIFACT, "format_version": FORMAT_VERSION, **asdict(description)}

@@ -42,7 +42,25 @@ def results_table(results: dict[str, Any], confidence: float) -> str:
         rows.append(line(source["source"], "(all)", source))
         rows += [line("", row["domain"], row) for row in results["domains"] if row["source"] == source["source"]]
     rows += [line(f"({row['name']})", "", row) for row in results["aggregates"]]
-    return render(header, rows, text_columns=2)
+    table = render(header, rows, text_columns=2)
+    return f"{table}\n\n{positions_table(results['positions'])}" if results.get("positions") else table
+
+
+def positions_table(positions: Sequence[dict[str, Any]]) -> str:
+    """Loss by position over all sources."""
+    header = ["position in the window", "tokens", "nats per token", "in whole windows", "nats per token"]
+    rows = [
+        [
+            str(row["first"]) if row["first"] == row["last"] else f"{row['first']} to {row['last']}",
+            f"{row['tokens']:,}",
+            f"{row['loss']:.4f}",
+            f"{row['whole_tokens']:,}",
+            number(row["whole_loss"], ".4f"),
+        ]
+        for row in positions
+        if row["source"] is None
+    ]
+    return render(header, rows, text_columns=1)
 
 
 def comparison_table(comparison: dict[str, Any]) -> str:
