@@ -41,6 +41,7 @@ CHECKS = {
     "perplexity_results": ("perplexity", "check_perplexity_results"),
     "unigram": ("perplexity", "check_unigram"),
     "perplexity_comparison": ("perplexity", "check_comparison"),
+    "perplexity_curves": ("perplexity", "check_curves"),
     "task": ("downstream", "check_task"),
     "requests": ("downstream", "check_requests"),
     "predictions": ("predictions", "check_predictions"),

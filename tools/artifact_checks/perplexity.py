@@ -1,10 +1,10 @@
-"""Perplexity results recomputed from their documents; unigram counts; comparisons."""
+"""Perplexity results recomputed from their documents; unigram counts; comparisons; curves."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -300,15 +300,50 @@ def check_comparison(path: Path, report: Report, options: Options) -> str:
         return "unreadable"
     seen: set[tuple[Any, ...]] = set()
     for row in comparison["rows"]:
-        place = (row["level"], row["source"], row["domain"])
-        name = " ".join(str(part) for part in place if part is not None)
-        if place in seen:
-            report.problem(path, f"{name} stands there twice")
-        seen.add(place)
-        given = (row["source"] is not None, row["domain"] is not None)
-        if given != NAMED[row["level"]] or (row["level"] == "aggregate" and row["domain"] not in ("micro", "macro")):
-            report.problem(path, f"{name}: the names do not fit the level")
+        name = check_place(path, row, ("micro", "macro"), seen, report)
         if not close(row["difference"], row["a"] - row["b"], 1e-9, 1e-9):
             report.problem(path, f"{name}: difference is {row['difference']!r}, but a - b = {row['a'] - row['b']!r}")
         check_interval(path, name, row["difference"], row["low"], row["high"], report)
     return f"{len(comparison['rows']):,} rows"
+
+
+def check_place(path: Path, row: Any, aggregates: Sequence[str], seen: set[tuple[Any, ...]], report: Report) -> str:
+    """What a row is of: said once, with the names that its level has. Returns it in words."""
+    place = (row["level"], row["source"], row["domain"])
+    name = " ".join(str(part) for part in place if part is not None)
+    if place in seen:
+        report.problem(path, f"{name} stands there twice")
+    seen.add(place)
+    given = (row["source"] is not None, row["domain"] is not None)
+    if given != NAMED[row["level"]] or (row["level"] == "aggregate" and row["domain"] not in aggregates):
+        report.problem(path, f"{name}: the names do not fit the level")
+    return name
+
+
+def check_curves(path: Path, report: Report, options: Options) -> str:
+    """Check what `curves` writes."""
+    curves = load(path, "perplexity_curves", report)
+    if curves is None:
+        return "unreadable"
+    places = [result["at"] for result in curves["results"]]
+    above = [place for place in places if place > 0]
+    if places != sorted(set(places)):
+        report.problem(path, "the places of the results do not rise")
+    ends = (curves["rate_from"], curves["rate_to"])
+    if len(above) < 2 or not report.equal(path, "rate_from, rate_to", ends, (above[0], above[-1])):
+        return "no rate"
+    decades = math.log10(above[-1] / above[0])
+    names = [prefix + name for prefix in ("", "paloma_", "olmo_") for name in ("micro", "macro")]
+    seen: set[tuple[Any, ...]] = set()
+    for row in curves["rows"]:
+        name = check_place(path, row, names, seen, report)
+        if not len(row["bits_per_byte"]) == len(row["perplexity"]) == len(places):
+            report.problem(path, f"{name}: not one value a result")
+            continue
+        first, last = row["bits_per_byte"][len(places) - len(above)], row["bits_per_byte"][-1]
+        rate = (math.log(first) - math.log(last)) / decades if first > 0 < last else None
+        if (rate is None) != (row["rate"] is None) or (rate is not None and not close(row["rate"], rate, 1e-9, 1e-9)):
+            report.problem(path, f"{name}: rate is {row['rate']!r}, but the values give {rate!r}")
+        elif rate is not None:
+            check_interval(path, name, rate, row["rate_low"], row["rate_high"], report)
+    return f"{len(curves['rows']):,} rows of {len(places)} results"

@@ -169,6 +169,8 @@ def kind_of_file(path: Path) -> str | None:
         return None
     if value.get("artifact") == "unigram" or {"smoothing", "counts", "vocab_size"} <= value.keys():
         return "unigram"
+    if value.get("artifact") == "perplexity_curves" or {"rate_from", "rate_to", "rows"} <= value.keys():
+        return "perplexity_curves"
     own = COMPARISON_KEYS & value.keys()
     if {"runs", "suites"} <= value.keys():
         return "predictions_comparison"

@@ -237,6 +237,23 @@ COMPARISON: list[Damage] = [
     ("twice", compared(lambda r: r.append(r[0])), "", None, "source wiki stands there twice"),
     ("key", compared(lambda r: r[0].pop("documents")), "", None, "'documents' is a required property"),
 ]
+
+
+def curved(edit: Callable[[Any], Any]) -> Callable[[Path], None]:
+    return lambda file: edit_json(file, edit)
+
+
+CURVES: list[Damage] = [
+    ("rate", curved(lambda c: c["rows"][0].update(rate=0.7)), "", None, "rate is 0.7, but the values give 0.69314"),
+    ("no rate", curved(lambda c: c["rows"][0].update(rate=None)), "", None, "rate is None, but the values give 0.69"),
+    ("interval", curved(lambda c: c["rows"][0].update(rate_low=0.7)), "", None, "is below its interval 0.7..0.75"),
+    ("values", curved(lambda c: c["rows"][0]["perplexity"].pop()), "", None, "source wiki: not one value a result"),
+    ("order", curved(lambda c: c["results"].reverse()), "", None, "the places of the results do not rise"),
+    ("ends", curved(lambda c: c.update(rate_to=2000.0)), "", None, "rate_from, rate_to is (100.0, 2000.0)"),
+    ("twice", curved(lambda c: c["rows"].append(c["rows"][0])), "", None, "source wiki stands there twice"),
+    ("level", curved(lambda c: c["rows"][0].update(level="domain")), "", None, "the names do not fit the level"),
+    ("kind", curved(lambda c: c.pop("artifact")), "", None, "'artifact' is a required property"),
+]
 RECORDS = "source/validation.jsonl.gz"
 TASK: list[Damage] = [
     ("gold", rows(RECORDS, lambda r: r[1].update(gold=4)), RECORDS, 2, "gold: 4 is greater than the maximum of 3"),
@@ -474,6 +491,11 @@ def test_damaged_perplexity_results(damage: Damage, build: SimpleNamespace, chec
 @cases(UNIGRAM)
 def test_damaged_unigram_counts(damage: Damage, build: SimpleNamespace, check: Check) -> None:
     assert_found(check, damage, build.unigram())
+
+
+@cases(CURVES)
+def test_damaged_curves(damage: Damage, build: SimpleNamespace, check: Check) -> None:
+    assert_found(check, damage, build.curves())
 
 
 @cases(COMPARISON)

@@ -139,11 +139,11 @@ def test_unigram_counts_that_name_no_kind_are_still_looked_at(build: SimpleNames
     )
 
 
-@pytest.mark.parametrize("builder", ["unigram", "comparison", "predictions_comparison"])
+@pytest.mark.parametrize("builder", ["unigram", "comparison", "curves", "predictions_comparison"])
 def test_an_artifact_of_one_file_that_is_no_json_is_a_problem(
     builder: str, build: SimpleNamespace, check: Check, tmp_path: Path
 ) -> None:
-    kind = {"comparison": "perplexity_comparison"}.get(builder, builder)
+    kind = {"comparison": "perplexity_comparison", "curves": "perplexity_curves"}.get(builder, builder)
     path = getattr(build, builder)()
     write(path, path.read_bytes()[:-1] + b"]")
 

@@ -26,7 +26,8 @@ def write(folder: Path, name: str, bits: dict[tuple[str, str], float], **changes
     ]
     about = {"suite": "S", "suite_digest": "sha256:0", "split": "test", "format": "paloma", "maximum_length": 8}
     about |= {"tokenizer_digest": "sha256:1", "dtype": "float32", "limit": None, "vocab_size": 4}
-    description = Description(method="model", model={"name": name, "digest": "sha256:2"}, **(about | changes))
+    model = {"name": name, "digest": "sha256:2", **changes.pop("trained", {})}
+    description = Description(method="model", model=model, **(about | changes))
     total = sum(score.log_probability for score in scores)
     counts = np.array([0, 4 * len(scores), 0, 0])
     positions = [
@@ -90,6 +91,28 @@ def test_page_is_one_file_and_hostile_text_stays_text(tmp_path: Path, write_rows
     labels = [str(found["aria-label"]) for tag, found in page.tags if tag == "svg" and "aria-label" in found]
     losses = [label.split(" against ")[0] for label in labels if label.startswith("nats per token")]
     assert losses == [f"nats per token, {name}" for name in ("all windows", "whole windows", "wiki", "code")]
+
+
+def test_page_shows_curves_and_rates_over_training_and_over_sizes(tmp_path: Path) -> None:
+    for size in (10, 1000):
+        for step in (0, 5, 50):
+            bits = {key: value / (1 + step) ** (0.1 if size == 10 else 0.2) for key, value in BITS.items()}
+            about = {"parameters": size, "step": step, "tokens_seen": 8 * step}
+            write(tmp_path / f"{size}-{step}", f"run{size}/step{step}", bits, trained=about)
+    html = tmp_path / "page.html"
+    paths = [str(path) for path in sorted(tmp_path.iterdir())]
+    assert run(app, ["report", *paths, "--html", str(html)]) == 0
+    page = Page(html.read_text(encoding="utf-8"))
+    labels = [str(found["aria-label"]) for tag, found in page.tags if tag == "svg" and "aria-label" in found]
+    for over in ("tokens", "parameters"):
+        sets = [label.split(" against ")[0] for label in labels if label.endswith(f" against {over}")]
+        assert sets == [f"bits per byte, {name}" for name in ("micro", "macro", "wiki", "code")]
+    assert (
+        "run10/step: by how much the logarithm of the loss falls while tokens grow tenfold, from 40 to 400" in page.text
+    )
+    assert "sizes of models: by how much the logarithm of the loss falls while parameters grow tenfold" in page.text
+    rate = 0.1 * np.log(51 / 6)
+    assert page.text.count(f"{rate:+.4f}") >= 5  # micro, macro, two sources and three domains, of small runs
 
 
 def test_results_of_other_suites_are_not_reported_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

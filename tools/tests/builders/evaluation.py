@@ -207,6 +207,15 @@ def comparison(root: Path) -> Path:
     return write_json(root / "comparison.json", value)
 
 
+def curves(root: Path) -> Path:
+    row: Json = {"level": "source", "source": "wiki", "domain": None, "documents": 3, "bits_per_byte": [4.0, 2.0, 1.0]}
+    row |= {"perplexity": [16.0, 4.0, 2.0], "rate": math.log(2.0), "rate_low": 0.5, "rate_high": 0.75}
+    value: Json = {"format_version": 1, "artifact": "perplexity_curves", "over": "tokens", "confidence": 0.95}
+    value["results"] = [{"name": f"run/step{n}", "at": float(n)} for n in (0, 100, 1000)]
+    value |= {"rate_from": 100.0, "rate_to": 1000.0, "rows": [{**row, "interval": "bootstrap over documents"}]}
+    return write_json(root / "curves.json", value)
+
+
 def task(root: Path) -> Path:
     folder = root / "data" / "cloze"
     task = {

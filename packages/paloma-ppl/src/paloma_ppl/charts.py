@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from .table import short
+
 COLOURS = 6
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 40
@@ -52,14 +54,6 @@ class Axis:
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [step * k for k in range(first, last + 1)]
-
-
-def short(value: float) -> str:
-    """A number for an axis: ``1.5M``, ``20k``, ``0.3``."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit:
-            return f"{value / unit:.3g}{name}"
-    return f"{value:.3g}"
 
 
 def frame(x: Axis, y: Axis, titles: tuple[str, str], draw: Callable[[Callable[[float, float], str]], str]) -> str:

@@ -14,6 +14,7 @@ from .config import (
     BaselineConfig,
     CheckContaminationConfig,
     CompareConfig,
+    CurvesConfig,
     DecontaminationSetConfig,
     ExportConfig,
     IndexConfig,
@@ -213,14 +214,32 @@ def compare_command(a: Path, b: Path, *, config: Annotated[CompareConfig, Parame
     b
         folder of the second results
     """
-    from .compare import compare, read_pair
+    from .compare import compare, read_aligned
     from .table import comparison_table
 
     if config.dry_run:
-        pair = read_pair(a, b)
-        print_plan(config, a=str(a), b=str(b), documents=len(pair[1]))
+        print_plan(config, a=str(a), b=str(b), documents=len(read_aligned([a, b])[0][1]))
         return
     print(comparison_table(compare(a, b, config)))
+
+
+@app.command(name="curves")
+def curves_command(*paths: Path, config: Annotated[CurvesConfig, Parameter(name="*")]) -> None:
+    """How domains improve over the checkpoints of a run, or over sizes of models.
+
+    Parameters
+    ----------
+    paths
+        folders of results: those of the checkpoints of one run, or of models of several sizes
+    """
+    from .curves import curves, read_places
+    from .table import curves_table
+
+    if config.dry_run:
+        places, read = read_places(paths, config)
+        print_plan(config, results={known.name(): place for place, (known, _) in zip(places, read, strict=True)})
+        return
+    print(curves_table(curves(paths, config)))
 
 
 @app.command(name="training-order")

@@ -37,29 +37,32 @@ def check_vocabulary(first: Description, second: Description, metric: str, where
         raise UserError("the tokenizers differ, so perplexities say nothing", where=where, fix="use bits_per_byte")
 
 
-def read_pair(a: Path, b: Path) -> tuple[Description, list[DocumentScore], Description, list[DocumentScore]]:
-    """Both results; those of different suites, splits, limits or documents are a UserError."""
-    first, scores_a = read_results(a)
-    second, scores_b = read_results(b)
-    for name in ("suite_digest", "split", "limit"):
-        if getattr(first, name) != getattr(second, name):
-            raise UserError(
-                f"{name} differs: {getattr(first, name)} and {getattr(second, name)}",
-                where=f"{a}, {b}",
-                fix="compare results of the same suite, split and limit",
-            )
-    for row, (left, right) in enumerate(zip(scores_a, scores_b, strict=False), start=1):
-        if (left.source, left.domain, left.id, left.bytes) != (right.source, right.domain, right.id, right.bytes):
-            raise UserError("the documents differ", where=b / "documents.jsonl.gz", line=row, fix="run both again")
-    if len(scores_a) != len(scores_b):
-        raise UserError(f"{len(scores_a)} and {len(scores_b)} documents", where=f"{a}, {b}", fix="run both again")
-    return first, scores_a, second, scores_b
+def read_aligned(paths: Sequence[Path]) -> list[tuple[Description, list[DocumentScore]]]:
+    """Results on the same documents; those of different suites, splits, limits or documents are a UserError."""
+    read = [read_results(path) for path in paths]
+    first, scores = read[0]
+    for path, (other, others) in zip(paths[1:], read[1:], strict=True):
+        for name in ("suite_digest", "split", "limit"):
+            if getattr(first, name) != getattr(other, name):
+                raise UserError(
+                    f"{name} differs: {getattr(first, name)} and {getattr(other, name)}",
+                    where=f"{paths[0]}, {path}",
+                    fix="compare results of the same suite, split and limit",
+                )
+        for row, (left, right) in enumerate(zip(scores, others, strict=False), start=1):
+            if (left.source, left.domain, left.id, left.bytes) != (right.source, right.domain, right.id, right.bytes):
+                where = path / "documents.jsonl.gz"
+                raise UserError("the documents differ", where=where, line=row, fix="run both again")
+        if len(scores) != len(others):
+            both = f"{paths[0]}, {path}"
+            raise UserError(f"{len(scores)} and {len(others)} documents", where=both, fix="run both again")
+    return read
 
 
 def compare(a: Path, b: Path, config: CompareConfig) -> dict[str, Any]:
     """Write and return the comparison."""
     check_confidence(config.confidence)
-    first, scores_a, second, scores_b = read_pair(a, b)
+    (first, scores_a), (second, scores_b) = read_aligned([a, b])
     check_vocabulary(first, second, config.metric, f"{a}, {b}")
     comparison = {
         "format_version": 1,

@@ -220,6 +220,22 @@ class CompareConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CurvesConfig:
+    """How domains improve over the checkpoints of a run, or over sizes of models."""
+
+    output: Path
+    """JSON file of the curves"""
+    over: Literal["tokens", "steps", "parameters"] = "tokens"
+    """what grows from one result to the next: tokens seen in training, steps of training, or parameters"""
+    at: tuple[float, ...] = ()
+    """where a result lies on that axis, once for each folder in their order (default: what the results say)"""
+    confidence: float = 0.95
+    """level of the intervals"""
+    dry_run: bool = False
+    """print the resolved plan as YAML and do nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """Several results side by side, domains ordered by fit."""
 

@@ -28,6 +28,7 @@ from .model import (
     load_model,
     maximum_length,
     resolve_dtype,
+    training_so_far,
     weights_digest,
 )
 from .model_place import locate, name_of
@@ -188,7 +189,12 @@ def evaluate(config: RunConfig) -> dict[str, Any] | None:
         check_vocabulary(model, tokenizer)
         description = Description(
             method="model",
-            model={"name": name_of(str(config.model), config.revision), "digest": weights_digest(plan.folder)},
+            model={
+                "name": name_of(str(config.model), config.revision),
+                "digest": weights_digest(plan.folder),
+                "parameters": sum(weight.numel() for weight in model.model.parameters()),
+                **training_so_far(plan.folder),
+            },
             suite=suite.name,
             suite_digest=suite.digest,
             split=config.split,

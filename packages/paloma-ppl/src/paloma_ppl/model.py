@@ -37,6 +37,14 @@ def weights_digest(folder: Path) -> str:
     return "sha256:" + total.hexdigest()
 
 
+def training_so_far(folder: Path) -> dict[str, int]:
+    """``step`` and ``tokens_seen`` of a checkpoint whose manifest.json says so; nothing for other models."""
+    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else None
+    if not (isinstance(manifest, dict) and manifest.get("artifact") == "checkpoint"):
+        return {}
+    return {name: manifest[name] for name in ("step", "tokens_seen") if type(manifest.get(name)) is int}
+
+
 def check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         there = checkpoints(folder) if folder.is_dir() else []

@@ -12,12 +12,15 @@ from importlib import resources
 from typing import Any
 
 from .charts import COLOURS, Point, lines, scatter, span
+from .compare import read_aligned
+from .curves import curves_of
 from .metrics import LN_2
-from .report import Domain, Result, by_fit, curves
-from .table import number
+from .report import Curve, Domain, Result, by_fit, curves
+from .table import bounds, by_rate, number, short
 
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 SHADES = 7
+CONFIDENCE = 0.95  # of intervals that the report forms itself
 SHOWN_TYPES = 1500
 SHOWN_DOMAINS = 200  # whose worst documents are shown, from the worst fitted on
 
@@ -39,7 +42,7 @@ def page(found: Sequence[Result]) -> str:
         ("scatter", "Two models", pair(found, order)),
         ("positions", "Position in the window", positions(found)),
         ("types", "Vocabulary types", types(found)),
-        ("curves", "Over training", training(found)),
+        ("curves", "Over training and size", training(found)),
         ("worst", "Worst documents", worst(found, order)),
     ]
     sections = [section for section in sections if section[2]]
@@ -218,36 +221,50 @@ def positions(found: Sequence[Result]) -> str:
 
 
 def training(found: Sequence[Result]) -> str:
-    runs = curves(found)
-    if not runs:
+    """Curves over training, one figure a set of text, then rates; the same over sizes of models."""
+    drawn = curves(found)
+    parts = []
+    for over in dict.fromkeys(curve.over for curve in drawn):
+        members = [curve for curve in drawn if curve.over == over]
+        rows = [row for curve in members for _, result in curve.points for row in result.results["sources"]]
+        sets = [("aggregates", "name", "micro"), ("aggregates", "name", "macro")]
+        sets += [("sources", "source", source) for source in dict.fromkeys(row["source"] for row in rows)]
+        figures = []
+        for level, key, name in sets:
+            series = []
+            for place, curve in enumerate(members):
+                values = [(at, next((row for row in result.results[level] if row[key] == name), None))
+                          for at, result in curve.points]  # fmt: skip
+                series.append([
+                    Point(at, row["bits_per_byte"], place, visible(f"{curve.name}, {at:,}: {row['bits_per_byte']:.4f}"))
+                    for at, row in values if row is not None
+                ])  # fmt: skip
+            title = f"bits per byte, {visible_plain(name)}"
+            figures.append(f"<figure>{lines([points for points in series if points], (over, title))}</figure>")
+        parts.append(f'<h3>Over {over}</h3><div class="charts">{"".join(figures)}</div>')
+        parts += [rates(curve) for curve in members]
+    return "".join(parts)
+
+
+def rates(curve: Curve) -> str:
+    """Improvement rates of the sets of a curve, domains by their rate."""
+    if sum(at > 0 for at, _ in curve.points) < 2:
         return ""
-    series: list[list[Point]] = []
-    for name in ("micro", "macro"):
-        for run, points in runs.items():
-            values = []
-            for step, result in points:
-                row = next((row for row in result.results["aggregates"] if row["name"] == name), None)
-                if row is not None:
-                    said = visible(f"{name}, {run}{step}: {row['bits_per_byte']:.4f}")
-                    values.append(Point(step, row["bits_per_byte"], len(series), said))
-            if values:
-                series.append(values)
-    sources = dict.fromkeys(row["source"] for points in runs.values() for row in points[0][1].results["sources"])
-    figures = [f"<figure>{lines(series, ('step', 'bits per byte, micro and macro'))}</figure>"] if series else []
-    for source in sources:
-        by_run = []
-        for place, (run, points) in enumerate(runs.items()):
-            found_rows = [(step, next((r for r in p.results["sources"] if r["source"] == source), None))
-                          for step, p in points]  # fmt: skip
-            by_run.append([
-                Point(step, row["bits_per_byte"], place, visible(f"{run}{step}: {row['bits_per_byte']:.4f}"))
-                for step, row in found_rows if row is not None
-            ])  # fmt: skip
-        by_run = [points for points in by_run if points]
-        if by_run:
-            title = f"bits per byte, {visible_plain(source)}"
-            figures.append(f"<figure>{lines(by_run, ('step', title))}</figure>")
-    return f'<div class="charts">{"".join(figures)}</div>'
+    read = read_aligned([result.path for _, result in curve.points])
+    found = curves_of([float(at) for at, _ in curve.points], read, curve.over, CONFIDENCE)
+    header = ["set", "source", "first", "last", "rate", f"{CONFIDENCE:.0%} interval"]
+    rows: list[tuple[str, Sequence[str]]] = []
+    for row in by_rate(found["rows"]):
+        first = next(value for value, (at, _) in zip(row["bits_per_byte"], curve.points, strict=True) if at > 0)
+        cells = [named(row["domain"] or "(all)"), named(row["source"] or "")]
+        cells += [f"{first:.4f}", f"{row['bits_per_byte'][-1]:.4f}"]
+        cells += [number(row["rate"], "+.4f"), bounds(row["rate_low"], row["rate_high"], "+.4f")]
+        rows.append(("sum" if row["level"] == "aggregate" else "", cells))
+    note = (
+        f"{named(curve.name)}: by how much the logarithm of the loss falls while {curve.over} grow tenfold, from "
+        f"{short(found['rate_from'])} to {short(found['rate_to'])}; documents are drawn for both points at once."
+    )
+    return f"<p>{note}</p>" + table(header, rows, "Improvement rates")
 
 
 def worst(found: Sequence[Result], order: Sequence[Domain]) -> str:

@@ -97,15 +97,43 @@ def by_fit(found: Sequence[Result]) -> list[Domain]:
     return sorted(values, key=lambda key: (values[key], key))
 
 
-def curves(found: Sequence[Result]) -> dict[str, list[tuple[int, Result]]]:
-    """Results of the checkpoints of one run, by run, in the order of their steps."""
+@dataclass(frozen=True)
+class Curve:
+    """Results that differ in how long or how large a model was trained, in rising order of ``over``."""
+
+    name: str
+    over: str  # tokens, steps or parameters
+    points: list[tuple[int, Result]]
+
+
+def curves(found: Sequence[Result]) -> list[Curve]:
+    """The checkpoints of each run, by the tokens seen where all results say how many, else by the number that their
+    names end in; and, where there are models of several sizes, the last of each run by its parameters."""
     runs: dict[str, list[tuple[int, Result]]] = {}
+    alone: dict[str, list[tuple[int, Result]]] = {}
     for result in found:
         match = STEP.fullmatch(result.name)
         if match and result.description.method == "model":
             runs.setdefault(match[1], []).append((int(match[2]), result))
-    ordered = {name: sorted(points, key=lambda point: point[0]) for name, points in runs.items()}
-    return {name: points for name, points in ordered.items() if len({step for step, _ in points}) > 1}
+        elif result.description.method == "model":
+            alone[result.name] = [(0, result)]
+    seen = {name: [told(result, "tokens_seen") for _, result in points] for name, points in runs.items()}
+    over = "steps" if any(tokens is None for counts in seen.values() for tokens in counts) else "tokens"
+    if over == "tokens":
+        runs = {name: [(tokens or 0, result) for tokens, (_, result) in zip(seen[name], points, strict=True)]
+                for name, points in runs.items()}  # fmt: skip
+    runs = {name: sorted(points, key=lambda point: point[0]) for name, points in runs.items()}
+    several = [Curve(name, over, points) for name, points in runs.items()]
+    last = [(told(points[-1][1], "parameters") or 0, points[-1][1]) for points in (runs | alone).values()]
+    sizes = sorted((point for point in last if point[0]), key=lambda point: point[0])
+    several.append(Curve("sizes of models", "parameters", sizes))
+    return [curve for curve in several if len({at for at, _ in curve.points}) == len(curve.points) > 1]
+
+
+def told(result: Result, name: str) -> int | None:
+    """What the manifest says of the model."""
+    value = (result.description.model or {}).get(name)
+    return value if type(value) is int and value >= 0 else None
 
 
 def report_table(found: Sequence[Result]) -> str:

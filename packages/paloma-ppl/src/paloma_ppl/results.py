@@ -28,7 +28,8 @@ class Description:
     """What the numbers are of: the manifest."""
 
     method: str
-    model: dict[str, str] | None
+    model: dict[str, Any] | None
+    """name, digest, parameters; for checkpoints of a run also step and tokens_seen"""
     suite: str
     suite_digest: str
     split: str

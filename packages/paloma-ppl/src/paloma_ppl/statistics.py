@@ -59,22 +59,33 @@ def check_confidence(confidence: float) -> None:
         raise UserError(f"a confidence of {confidence}", where="confidence", fix="give one from 0.5 to below 1")
 
 
-def make_stratum(name: str, bits: Floats, size: Floats, resamples: int = RESAMPLES) -> Stratum:
-    """Resample the documents of a stratum; the draws depend on its name and number of documents alone.
+def with_products(columns: Floats) -> Floats:
+    """``columns`` [n, m] and, behind them, the product of each pair of them, [n, m + m (m + 1) / 2]."""
+    first, second = np.triu_indices(columns.shape[1])
+    return np.concatenate([columns, columns[:, first] * columns[:, second]], axis=1)
 
-    ``bits`` and ``size`` are [n]: bits (or any other amount that adds up) and bytes of each document.
-    """
-    columns = np.stack([bits, size, bits * bits, bits * size, size * size], axis=1)
-    n = len(bits)
+
+def resampled_sums(name: str, columns: Floats, resamples: int) -> Floats:
+    """Sums [R, k] of ``columns`` [n, k] over rows drawn with replacement; which, depends on ``name`` and n alone."""
+    n = len(columns)
     generator = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
-    resampled = np.empty((resamples, 5))
+    resampled = np.empty((resamples, columns.shape[1]))
     rows = max(1, CHUNK // n)
     for begin in range(0, resamples, rows):
         count = min(rows, resamples - begin)
         drawn = generator.integers(0, n, size=(count, n)) + n * np.arange(count)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
         resampled[begin : begin + count] = weights @ columns
-    return Stratum(n, bits, size, columns.sum(axis=0), resampled)
+    return resampled
+
+
+def make_stratum(name: str, bits: Floats, size: Floats, resamples: int = RESAMPLES) -> Stratum:
+    """Resample the documents of a stratum; the draws depend on its name and number of documents alone.
+
+    ``bits`` and ``size`` are [n]: bits (or any other amount that adds up) and bytes of each document.
+    """
+    columns = with_products(np.stack([bits, size], axis=1))
+    return Stratum(len(bits), bits, size, columns.sum(axis=0), resampled_sums(name, columns, resamples))
 
 
 def variance_of_sum(sums: Floats, n: int, ratio: Floats) -> Floats:
@@ -123,37 +134,53 @@ def bootstrap_interval(
     ``logarithm``: work on log r (for amounts that cannot be negative; not for differences).
     """
     check_confidence(confidence)
-    documents = sum(stratum.documents for stratum in strata)
-    if documents < MINIMUM_DOCUMENTS:
-        counted = "1 document" if documents == 1 else f"{documents} documents"
-        return Interval(None, None, f"none: {counted}, at least {MINIMUM_DOCUMENTS} are needed")
-    alone = sum(stratum.documents == 1 for stratum in strata)
-    if alone:
-        return Interval(None, None, f"none: {alone} of {len(strata)} domains have a single document")
-    estimate = mean_ratio_and_error if mean_of_strata else ratio_and_error
     counts = [stratum.documents for stratum in strata]
+    if (none := too_few(counts)) is not None:
+        return none
+    estimate = mean_ratio_and_error if mean_of_strata else ratio_and_error
     point = float(estimate([stratum.sums for stratum in strata], counts)[0])
     error = mean_jackknife_error(strata) if mean_of_strata else jackknife_error(strata, point)
     points, errors = estimate([stratum.resampled for stratum in strata], counts)
-    method = f"studentised bootstrap over documents, {len(points)} resamples"
-    if len(strata) > 1:
-        method += ", stratified by domain"
+    method = method_of(counts, len(points))
     if not error > 1e-12 * abs(point):
         return Interval(
             point, point, method + " (no difference between documents)", None if logarithm else float(point == 0)
         )
-    if logarithm:
-        errors, points = errors / points, np.log(points)
-        point, error = math.log(point), error / point
+    if not logarithm:
+        return symmetric_interval(point, error, points, errors, confidence, method)
+    found = symmetric_interval(math.log(point), error / point, np.log(points), errors / points, confidence, method)
+    if found.low is None or found.high is None:
+        return found
+    return Interval(math.exp(found.low), math.exp(found.high), method)
+
+
+def too_few(counts: Sequence[int]) -> Interval | None:
+    """What stands in the place of an interval where strata of so many documents are too little to resample."""
+    documents = sum(counts)
+    if documents < MINIMUM_DOCUMENTS:
+        counted = "1 document" if documents == 1 else f"{documents} documents"
+        return Interval(None, None, f"none: {counted}, at least {MINIMUM_DOCUMENTS} are needed")
+    alone = sum(count == 1 for count in counts)
+    if alone:
+        return Interval(None, None, f"none: {alone} of {len(counts)} domains have a single document")
+    return None
+
+
+def method_of(counts: Sequence[int], resamples: int) -> str:
+    method = f"studentised bootstrap over documents, {resamples} resamples"
+    return method + ", stratified by domain" if len(counts) > 1 else method
+
+
+def symmetric_interval(
+    point: float, error: float, points: Floats, errors: Floats, confidence: float, method: str
+) -> Interval:
+    """``point`` ± q ``error``, q the quantile of |t*| = |``points`` − ``point``| / ``errors`` over the draws [R]."""
     t = np.divide(np.abs(points - point), errors, out=np.full_like(points, np.inf), where=errors > 0)
     reach = float(np.quantile(t, confidence, method="higher")) * error
     if not math.isfinite(reach):
         return Interval(None, None, "none: too many resamples hold the same document only")
-    low, high = point - reach, point + reach
-    if logarithm:
-        return Interval(math.exp(low), math.exp(high), method)
     beyond = int(np.count_nonzero(t >= abs(point) / error))
-    return Interval(low, high, method, (1 + beyond) / (1 + len(t)))
+    return Interval(point - reach, point + reach, method, (1 + beyond) / (1 + len(t)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

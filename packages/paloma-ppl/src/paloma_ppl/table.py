@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,6 +83,51 @@ def comparison_table(comparison: dict[str, Any]) -> str:
     rows = [cells for lines in by_source.values() for cells in lines]
     metric = comparison["metric"].replace("_", " ")
     return f"{metric}, a = {comparison['a']}, b = {comparison['b']}\n" + render(header, rows, text_columns=2)
+
+
+SHOWN_POINTS = 6  # of a curve in the terminal
+
+
+def short(value: float) -> str:
+    """``1.5M``, ``20k``, ``0.3``."""
+    for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:.3g}{name}"
+    return f"{value:.3g}"
+
+
+def curves_table(curves: dict[str, Any]) -> str:
+    """Bits per byte along the curve and the improvement rate: aggregates, sources, then domains by their rate."""
+    places = [result["at"] for result in curves["results"]]
+    count = min(len(places), SHOWN_POINTS)
+    shown = [round(k * (len(places) - 1) / (count - 1)) for k in range(count)]
+    interval = f"{curves['confidence']:.0%} interval"
+    header = ["source", "domain", "documents", *(short(places[index]) for index in shown), "rate", interval]
+    rows = []
+    for row in by_rate(curves["rows"]):
+        name = {"aggregate": [f"({row['domain']})", ""], "source": [row["source"], "(all)"]}.get(
+            row["level"], [row["source"], row["domain"]]
+        )
+        values = [number(row["bits_per_byte"][index], ".4f") for index in shown]
+        rate = [number(row["rate"], "+.4f"), bounds(row["rate_low"], row["rate_high"], "+.4f")]
+        rows.append([*name, f"{row['documents']:,}", *values, *rate])
+    left_out = "" if count == len(places) else f" ({len(places) - count} of {len(places)} points are not shown)"
+    return (
+        f"bits per byte over {curves['over']}{left_out}; rate: fall of the logarithm of the loss while "
+        f"{curves['over']} grow tenfold, from {short(curves['rate_from'])} to {short(curves['rate_to'])}\n"
+        + render(header, rows, text_columns=2)
+    )
+
+
+def by_rate(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Aggregates, sources, then domains from the largest improvement on; what has no rate comes last."""
+
+    def place(row: dict[str, Any]) -> tuple[int, float]:
+        if row["level"] != "domain":
+            return ("aggregate", "source").index(row["level"]), 0.0
+        return 2, math.inf if row["rate"] is None else -row["rate"]
+
+    return sorted(rows, key=place)
 
 
 def contamination_table(report: dict[str, Any]) -> str:
