@@ -44,7 +44,7 @@ def test_several_processes_and_killed_ones_give_the_files_of_one(
     def to(name: str) -> RunConfig:
         return config(model_folder, suite_folder, tmp_path / name, 48)
 
-    evaluate(to("whole"))
+    run_on(1, to("whole"))  # processes with equal numbers of threads: those of torch change the last digits
     run_on(2, to("two"))
     assert digest(tmp_path / "two") == digest(tmp_path / "whole")
 

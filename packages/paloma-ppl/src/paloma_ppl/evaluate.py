@@ -218,7 +218,11 @@ def evaluate(config: RunConfig) -> dict[str, Any] | None:
             "batch_tokens": plan.batch_tokens,
             "device": plan.device.type,
         }
-        log.info("prefix token %d, %s, %s, %d tokens a batch", plan.prefix, plan.device, plan.dtype, plan.batch_tokens)
+        threads = torch.get_num_threads()
+        log.info(
+            "prefix token %d, %s, %s, %d tokens a batch, %d threads",
+            plan.prefix, plan.device, plan.dtype, plan.batch_tokens, threads,
+        )  # fmt: skip
         ledger = Ledger(ledger_path(config.output), key, plan.dtype, processes.rank)
         engine = Engine(model, ledger, plan.batch_tokens, processes)
         scores = Scores(tokenizer, plan.maximum_length)
@@ -253,6 +257,7 @@ def write(config: RunConfig, description: Description, scores: Scores) -> dict[s
         scores.vocabulary.write(folder / DOMAIN_VOCABULARY_FILE, order)
         record.outputs = [config.output]
         record.counts = {"documents": scores.documents, "windows": scores.windows, "tokens": scores.tokens}
+        record.counts["threads"] = torch.get_num_threads()
     return results
 
 
