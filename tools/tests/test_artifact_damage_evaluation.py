@@ -199,6 +199,13 @@ PERPLEXITY: list[Damage] = [
     ("limit", manifest(lambda m: m.update(limit=2)), M, None, "limit is 2, but there are 3 documents"),
     ("method", manifest(lambda m: m.update(method="xz")), D, 1, "tokens 9 with method xz"),
     ("model", manifest(lambda m: m.update(model=None)), M, None, "model is None with method model"),
+    (
+        "order behind the step",
+        manifest(lambda m: m["model"].update(step=2)),
+        M,
+        None,
+        "training_order begins at steps [1, 3], step is 2",
+    ),
 ]
 UNIGRAM: list[Damage] = [
     (

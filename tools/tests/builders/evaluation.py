@@ -157,9 +157,10 @@ def perplexity_results(root: Path) -> Path:
     shown = {"text": "Guten ä", "ends": [5, 6, 7, 7], "log_probabilities": [-5.5, -0.5, -2.5, -1.25]}
     bad = {"source": "wiki", "domain": "de", "id": "v1", "bits_per_byte": 2.5, "tokens": 9, **shown}
     write_rows(folder / "worst.jsonl.gz", [bad])
+    order = [{"first_step": step, "fingerprint": "sha256:" + "5" * 64} for step in (1, 3)]
     manifest = {"artifact": "perplexity_results", "format_version": 1, "method": "model"}
     manifest |= {
-        "model": {"name": "tiny", "digest": "sha256:" + "1" * 64},
+        "model": {"name": "tiny", "digest": "sha256:" + "1" * 64, "step": 4, "training_order": order},
         "suite": "tiny",
         "suite_digest": "sha256:" + "0" * 64,
     }

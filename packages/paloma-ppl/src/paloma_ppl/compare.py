@@ -16,6 +16,7 @@ from .metrics import LN_2, DocumentScore, bits, grouped, intervals, sizes
 from .provenance import recorded
 from .results import Description, read_results
 from .statistics import Floats, Interval, check_confidence, holm
+from .training_order import order_line
 
 
 def amounts(scores: Sequence[DocumentScore], metric: str) -> tuple[Floats, Floats]:
@@ -70,6 +71,7 @@ def compare(a: Path, b: Path, config: CompareConfig) -> dict[str, Any]:
         "b": second.name(),
         "metric": config.metric,
         "confidence": config.confidence,
+        "training_order": order_line(first.model or {}, second.model or {}, (first.name(), second.name())),
         "rows": comparison_rows(scores_a, scores_b, config),
     }
     with recorded("paloma-ppl", "compare", folder=config.output.parent, config=config, inputs=[a, b]) as record:

@@ -16,6 +16,7 @@ from .files import digest_file, read_json
 from .likelihood import LanguageModel, wrap
 from .model_place import checkpoints, problem
 from .tokenizer import LoadedTokenizer
+from .training_order import order_of_checkpoint
 
 log = logging.getLogger(__name__)
 DTYPES = {
@@ -37,12 +38,18 @@ def weights_digest(folder: Path) -> str:
     return "sha256:" + total.hexdigest()
 
 
-def training_so_far(folder: Path) -> dict[str, int]:
-    """``step`` and ``tokens_seen`` of a checkpoint whose manifest.json says so; nothing for other models."""
+def training_so_far(folder: Path) -> dict[str, Any]:
+    """``step`` and ``tokens_seen`` of a checkpoint whose manifest.json says so, and the order of its data where
+    the folder of its run knows it; nothing for other models."""
     manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else None
     if not (isinstance(manifest, dict) and manifest.get("artifact") == "checkpoint"):
         return {}
-    return {name: manifest[name] for name in ("step", "tokens_seen") if type(manifest.get(name)) is int}
+    found: dict[str, Any] = {
+        name: manifest[name] for name in ("step", "tokens_seen") if type(manifest.get(name)) is int
+    }
+    if (order := order_of_checkpoint(folder, found.get("step"))) is not None:
+        found["training_order"] = order
+    return found
 
 
 def check_folder(folder: Path) -> None:

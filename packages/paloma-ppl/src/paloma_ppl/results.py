@@ -17,6 +17,7 @@ from .files import atomic_write, read_json, read_lines, write_json
 from .metrics import DocumentScore, summarize
 from .positions import POSITIONS_FILE, PositionSums, write_positions
 from .tokenizer import Ids
+from .training_order import well_formed
 
 FORMAT_VERSION = 1
 ARTIFACT = "perplexity_results"
@@ -29,7 +30,7 @@ class Description:
 
     method: str
     model: dict[str, Any] | None
-    """name, digest, parameters; for checkpoints of a run also step and tokens_seen"""
+    """name, digest, parameters; for checkpoints of a run also step, tokens_seen and training_order"""
     suite: str
     suite_digest: str
     split: str
@@ -103,6 +104,8 @@ def read_results(path: Path) -> tuple[Description, list[DocumentScore]]:
     model = description.model
     if model is not None and not (isinstance(model, dict) and isinstance(model.get("name"), str)):
         raise UserError("the manifest is not whole: model has no name", where=where, fix="run it again")
+    if not well_formed(model or {}):
+        raise UserError("the manifest is not whole: training_order", where=where, fix="run it again")
     rows = path / "documents.jsonl.gz"
     scores = [read_score(data, rows, line) for line, data in read_lines(rows)]
     if not scores:

@@ -82,7 +82,9 @@ def comparison_table(comparison: dict[str, Any]) -> str:
         lines.insert(0 if row["level"] == "source" else len(lines), cells)
     rows = [cells for lines in by_source.values() for cells in lines]
     metric = comparison["metric"].replace("_", " ")
-    return f"{metric}, a = {comparison['a']}, b = {comparison['b']}\n" + render(header, rows, text_columns=2)
+    return f"{metric}, a = {comparison['a']}, b = {comparison['b']}\n" + "\n".join(
+        [render(header, rows, text_columns=2), comparison["training_order"]]
+    )
 
 
 SHOWN_POINTS = 6  # of a curve in the terminal

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
 from .files import read_lines
 
+log = logging.getLogger(__name__)
 LEDGER = "data_order.jsonl"
 PLACE = ("first_step", "first_instance")
 SETTINGS = ("epoch", "batch_size", "sequence_length", "seed", "instances", "mixture", "skipped_steps")
@@ -68,3 +71,51 @@ def difference(a: list[Row], b: list[Row]) -> str | None:
         longer = max(a, b, key=len)
         return f"from step {longer[min(len(a), len(b))]['first_step']} on: one run changed its order, the other did not"
     return None
+
+
+def order_of_checkpoint(folder: Path, step: int | None) -> list[dict[str, Any]] | None:
+    """What a results manifest says of the order that a checkpoint saw: ``first_step`` and ``fingerprint`` of the rows
+    up to its ``step``. None where no run folder with a ledger lies around it; a damaged ledger is a warning.
+    """
+    run = folder.resolve().parent
+    if step is None or not (run / LEDGER).is_file():
+        return None
+    try:
+        held = read_order(run)
+    except UserError as error:
+        log.warning("the training order is not recorded: %s", error)
+        return None
+    rows = [row for row in held if row["first_step"] <= step]
+    return [{"first_step": row["first_step"], "fingerprint": fingerprint([row])} for row in rows] or None
+
+
+def same_so_far(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool | None:
+    """Whether two models, as results manifests describe them, saw the same data in the same order up to the earlier of
+    their steps; None where one does not say.
+    """
+    if not all("training_order" in model for model in (a, b)):
+        return None
+    common = min(a["step"], b["step"])
+    first, second = ([row for row in model["training_order"] if row["first_step"] <= common] for model in (a, b))
+    return first == second
+
+
+def order_line(a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, str]) -> str:
+    """What ``same_so_far`` found, for people."""
+    found = same_so_far(a, b)
+    if found is None:
+        silent = [name for name, model in zip(names, (a, b), strict=True) if "training_order" not in model]
+        return f"training order: unknown, not recorded for {' and '.join(dict.fromkeys(silent))}"
+    if not found:
+        return "training order: other data or another order"
+    return f"training order: the same data in the same order up to step {min(a['step'], b['step'])}"
+
+
+def well_formed(model: Mapping[str, Any]) -> bool:
+    """Whether a manifest's description of a model has a whole training order, or none."""
+    rows = model.get("training_order", [])
+    return (
+        isinstance(rows, list)
+        and all(isinstance(row, dict) and type(row.get("first_step")) is int for row in rows)
+        and (type(model.get("step")) is int or "training_order" not in model)
+    )
