@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-_CONTEXT = multiprocessing.get_context("spawn")
-_workers: list[tuple[Any, Any]] = []  # process and pipe; kept, since loading torch takes longer than most tests
+_CONTEXT = multiprocessing.get_context("forkserver")  # the ranks begin as copies of one that has loaded torch
+_CONTEXT.set_forkserver_preload(["olmo_model.train", "torch.distributed.checkpoint.state_dict_saver", "hypothesis"])
+_workers: list[tuple[Any, Any]] = []  # process and pipe; kept for the next tests
 
 
 def on_ranks(world: int, function: Callable[..., Any], *arguments: Any, seconds: float = 300) -> list[Any]:

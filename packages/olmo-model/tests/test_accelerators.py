@@ -69,6 +69,16 @@ def test_the_rate_of_a_processor_is_measured_in_a_fraction_of_a_second():
     assert 1e8 < peak.flops < 1e14
 
 
+def test_the_rate_of_a_processor_is_measured_once_for_each_number_of_threads():
+    """A measured figure comes twice by chance hardly ever."""
+    torch.set_num_threads(1)
+    alone = peak_of(torch.device("cpu"), None)
+    torch.set_num_threads(2)
+    both = peak_of(torch.device("cpu"), None)
+    torch.set_num_threads(1)
+    assert peak_of(torch.device("cpu"), None) == alone != both
+
+
 def test_one_product_is_enough_to_measure():
     assert gemm_rate(size=64, seconds=0) > 0
 

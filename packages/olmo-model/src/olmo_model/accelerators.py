@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -89,10 +90,17 @@ def peak_of(device: torch.device, setting: float | None) -> Peak | None:
     if setting is not None:
         return Peak(flops=setting, source="peak_flops")
     if device.type == "cpu":
-        return Peak(flops=gemm_rate(), source="float32 matrix products measured on this processor")
+        rate = rate_of_this_processor(torch.get_num_threads())
+        return Peak(flops=rate, source="float32 matrix products measured on this processor")
     name = torch.cuda.get_device_name(device)
     found = find_accelerator(name)
     return None if found is None else Peak(flops=found.flops, source=f"dense bfloat16 of {name}")
+
+
+@cache
+def rate_of_this_processor(threads: int) -> float:
+    """What :func:`gemm_rate` gives with so many threads, which are those that torch uses; measured once a process."""
+    return gemm_rate()
 
 
 def gemm_rate(size: int = GEMM_SIZE, seconds: float = GEMM_SECONDS) -> float:
