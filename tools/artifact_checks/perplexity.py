@@ -29,7 +29,7 @@ def check_perplexity_results(folder: Path, report: Report, options: Options) -> 
         files.add("vocabulary.jsonl.gz")
     if manifest["method"] == "model":
         files |= {"domain_vocabulary.jsonl.gz", "worst.jsonl.gz"}
-    only(folder, files | {"vocabulary.jsonl.gz", "positions.jsonl.gz"}, report)
+    only(folder, files | {"vocabulary.jsonl.gz", "positions.jsonl.gz", "single_documents.jsonl.gz"}, report)
     check_method(manifest, path, report)
     totals = sum_documents(folder / "documents.jsonl.gz", manifest, report)
     if manifest["method"] != "xz":
@@ -38,6 +38,8 @@ def check_perplexity_results(folder: Path, report: Report, options: Options) -> 
         check_domain_vocabulary(folder / "domain_vocabulary.jsonl.gz", totals, report)
     if (folder / "worst.jsonl.gz").is_file():
         check_worst(folder / "worst.jsonl.gz", totals, report)
+    if (folder / "single_documents.jsonl.gz").is_file():
+        check_single_documents(folder / "single_documents.jsonl.gz", manifest, totals, report)
     results = load(folder / "results.json", "perplexity_results", report)
     positions = folder / "positions.jsonl.gz"
     if results is not None and (positions.is_file() or "positions" in results):
@@ -225,6 +227,29 @@ def check_domain_vocabulary(path: Path, totals: Totals, report: Report) -> None:
         if not close(math.fsum(sums), totals[place]["log_probability"], 1e-7):
             report.problem(path, f"domain {'/'.join(place)}: Σ log_probabilities is not that of the documents", number)
     for place in sorted(totals.keys() - seen):
+        report.problem(path, f"domain {'/'.join(place)} is missing")
+
+
+def check_single_documents(path: Path, manifest: Any, totals: Totals, report: Report) -> None:
+    """Windows add up to the only document of their domain, and all but the last are whole."""
+    seen: set[tuple[str, str]] = set()
+    for number, row in rows(path, "perplexity_single_document", report):
+        place = (row["source"], row["domain"])
+        name = f"domain {'/'.join(place)}"
+        if place in seen or place not in totals or totals[place]["documents"] != 1:
+            report.problem(path, f"{name} stands there twice or has no single document", number)
+            continue
+        seen.add(place)
+        if not len(row["tokens"]) == len(row["bytes"]) == len(row["log_probabilities"]):
+            report.problem(path, "the lists differ in length", number)
+        for measure in ("tokens", "bytes"):
+            report.equal(path, f"{name}: Σ {measure}", sum(row[measure]), int(totals[place][measure]), number)
+        if any(count != manifest["maximum_length"] for count in row["tokens"][:-1]):
+            report.problem(path, f"{name}: a window before the last is not of maximum_length", number)
+        if not close(math.fsum(row["log_probabilities"]), totals[place]["log_probability"], 1e-7):
+            report.problem(path, f"{name}: Σ log_probabilities is not that of the document", number)
+    alone = {place for place, total in totals.items() if total["documents"] == 1}
+    for place in sorted(alone - seen):
         report.problem(path, f"domain {'/'.join(place)} is missing")
 
 

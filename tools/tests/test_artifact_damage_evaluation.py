@@ -91,7 +91,15 @@ def results(edit: Callable[[Any], Any]) -> Callable[[Path], None]:
 
 DV, WORST = "domain_vocabulary.jsonl.gz", "worst.jsonl.gz"
 PS = "positions.jsonl.gz"
+SD = "single_documents.jsonl.gz"
 PERPLEXITY: list[Damage] = [
+    ("window tokens", rows(SD, lambda r: r[0].update(tokens=[6, 4])), SD, 1, "domain wiki/de: Σ tokens is 10"),
+    ("window bytes", rows(SD, lambda r: r[1].update(bytes=[6, 2])), SD, 2, "domain wiki/en: Σ bytes is 8"),
+    ("window sums", rows(SD, lambda r: r[2].update(log_probabilities=[-3.0])), SD, 3, "Σ log_probabilities is not"),
+    ("window length", rows(SD, lambda r: r[0].update(tokens=[5, 4])), SD, 1, "is not of maximum_length"),
+    ("window lists", rows(SD, lambda r: r[0].update(bytes=[9])), SD, 1, "the lists differ in length"),
+    ("single gone", rows(SD, lambda r: r.pop()), SD, None, "domain code/en is missing"),
+    ("single twice", rows(SD, lambda r: r.append(r[0])), SD, 4, "stands there twice or has no single document"),
     (
         "position counts",
         lambda f: edit_rows(f / PS, lambda r: r[0].update(counts=[3, 2, 2, 2])),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paloma_ppl.blocks import Singles
 from paloma_ppl.cli import app
 from paloma_ppl.command_line import run
 from paloma_ppl.config import CurvesConfig, RunConfig
@@ -168,7 +169,7 @@ def test_interval_of_a_ratio_of_means_covers_as_often_as_it_says() -> None:
                 np.stack([size * ease * first, size * ease * last * generator.gamma(16, 1 / 16, 25), size], 1)
             )
             keys += [(str(number), str(domain))] * 25
-        interval = ratio_of_means(keys, np.concatenate(columns), 0.9)
+        interval = ratio_of_means(keys, np.concatenate(columns), 0.9, Singles({}, {}))
         assert interval.low is not None
         assert interval.high is not None
         hits += interval.low <= 4 / 3 <= interval.high

@@ -142,6 +142,13 @@ def perplexity_results(root: Path) -> Path:
             {"name": "macro", **measures(rows), **macro, "interval": "none: three documents"},
         ],
     }
+    sums = [("v1", [6, 3], [6, 3], [-12.0, -6.25]), ("v2", [6, 1], [6, 1], [-5.0, -2.125]), ("v1", [4], [6], [-3.5])]
+    kinds = ("id", "tokens", "bytes", "log_probabilities")
+    singles = [
+        {"source": source, "domain": domain, **dict(zip(kinds, values, strict=True))}
+        for (source, domain), values in zip(places, sums, strict=True)
+    ]
+    write_rows(folder / "single_documents.jsonl.gz", singles)
     positions, results["positions"] = positions_of_windows()
     write_rows(folder / "positions.jsonl.gz", positions)
     write_json(folder / "results.json", results)

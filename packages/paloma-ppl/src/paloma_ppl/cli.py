@@ -218,7 +218,7 @@ def compare_command(a: Path, b: Path, *, config: Annotated[CompareConfig, Parame
     from .table import comparison_table
 
     if config.dry_run:
-        print_plan(config, a=str(a), b=str(b), documents=len(read_aligned([a, b])[0][1]))
+        print_plan(config, a=str(a), b=str(b), documents=len(read_aligned([a, b])[0].scores))
         return
     print(comparison_table(compare(a, b, config)))
 
@@ -237,7 +237,7 @@ def curves_command(*paths: Path, config: Annotated[CurvesConfig, Parameter(name=
 
     if config.dry_run:
         places, read = read_places(paths, config)
-        print_plan(config, results={known.name(): place for place, (known, _) in zip(places, read, strict=True)})
+        print_plan(config, results={each.description.name(): place for place, each in zip(places, read, strict=True)})
         return
     print(curves_table(curves(paths, config)))
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from .blocks import Singles, singles_of
 from .config import CompareConfig
 from .errors import UserError
 from .files import write_json
-from .metrics import LN_2, DocumentScore, bits, grouped, intervals, sizes
+from .metrics import LN_2, DocumentScore, bits, grouped, intervals, sizes, windows_for_documents
 from .provenance import recorded
-from .results import Description, read_results
+from .results import Description, Reading, read
 from .statistics import Floats, Interval, check_confidence, holm
 from .training_order import order_line
 
@@ -38,32 +39,43 @@ def check_vocabulary(first: Description, second: Description, metric: str, where
         raise UserError("the tokenizers differ, so perplexities say nothing", where=where, fix="use bits_per_byte")
 
 
-def read_aligned(paths: Sequence[Path]) -> list[tuple[Description, list[DocumentScore]]]:
+def read_aligned(paths: Sequence[Path]) -> list[Reading]:
     """Results on the same documents; those of different suites, splits, limits or documents are a UserError."""
-    read = [read_results(path) for path in paths]
-    first, scores = read[0]
-    for path, (other, others) in zip(paths[1:], read[1:], strict=True):
-        for name in ("suite_digest", "split", "limit"):
-            if getattr(first, name) != getattr(other, name):
-                raise UserError(
-                    f"{name} differs: {getattr(first, name)} and {getattr(other, name)}",
-                    where=f"{paths[0]}, {path}",
-                    fix="compare results of the same suite, split and limit",
-                )
-        for row, (left, right) in enumerate(zip(scores, others, strict=False), start=1):
-            if (left.source, left.domain, left.id, left.bytes) != (right.source, right.domain, right.id, right.bytes):
-                where = path / "documents.jsonl.gz"
-                raise UserError("the documents differ", where=where, line=row, fix="run both again")
-        if len(scores) != len(others):
-            both = f"{paths[0]}, {path}"
-            raise UserError(f"{len(scores)} and {len(others)} documents", where=both, fix="run both again")
-    return read
+    found = [read(path) for path in paths]
+    for path, other in zip(paths[1:], found[1:], strict=True):
+        check_alike(paths[0], found[0], path, other)
+    return found
+
+
+def check_alike(a: Path, first: Reading, b: Path, second: Reading) -> None:
+    for name in ("suite_digest", "split", "limit"):
+        pair = getattr(first.description, name), getattr(second.description, name)
+        if pair[0] != pair[1]:
+            raise UserError(
+                f"{name} differs: {pair[0]} and {pair[1]}",
+                where=f"{a}, {b}",
+                fix="compare results of the same suite, split and limit",
+            )
+    for row, (left, right) in enumerate(zip(first.scores, second.scores, strict=False), start=1):
+        if (left.source, left.domain, left.id, left.bytes) != (right.source, right.domain, right.id, right.bytes):
+            raise UserError("the documents differ", where=b / "documents.jsonl.gz", line=row, fix="run both again")
+    if len(first.scores) != len(second.scores):
+        counts = f"{len(first.scores)} and {len(second.scores)} documents"
+        raise UserError(counts, where=f"{a}, {b}", fix="run both again")
+
+
+def aligned_units(found: Sequence[Reading]) -> tuple[list[list[DocumentScore]], Singles]:
+    """What is resampled for all results at once: documents, and the windows of those that are alone in their domain."""
+    keys = [(score.source, score.domain) for score in found[0].scores]
+    singles = singles_of(keys, [reading.windows for reading in found])
+    return [windows_for_documents(reading.scores, reading.windows, singles) for reading in found], singles
 
 
 def compare(a: Path, b: Path, config: CompareConfig) -> dict[str, Any]:
     """Write and return the comparison."""
     check_confidence(config.confidence)
-    (first, scores_a), (second, scores_b) = read_aligned([a, b])
+    pair = read_aligned([a, b])
+    first, second = (reading.description for reading in pair)
     check_vocabulary(first, second, config.metric, f"{a}, {b}")
     comparison = {
         "format_version": 1,
@@ -72,26 +84,26 @@ def compare(a: Path, b: Path, config: CompareConfig) -> dict[str, Any]:
         "metric": config.metric,
         "confidence": config.confidence,
         "training_order": order_line(first.model or {}, second.model or {}, (first.name(), second.name())),
-        "rows": comparison_rows(scores_a, scores_b, config),
+        "rows": comparison_rows(pair[0], pair[1], config),
     }
     with recorded("paloma-ppl", "compare", folder=config.output.parent, config=config, inputs=[a, b]) as record:
         write_json(config.output, comparison)
         record.outputs = [config.output]
-        record.counts = {"documents": len(scores_a)}
+        record.counts = {"documents": len(pair[0].scores)}
     return comparison
 
 
-def comparison_rows(
-    scores_a: Sequence[DocumentScore], scores_b: Sequence[DocumentScore], config: CompareConfig
-) -> list[dict[str, Any]]:
+def comparison_rows(a: Reading, b: Reading, config: CompareConfig) -> list[dict[str, Any]]:
     """Rows per domain, source and aggregate (``source`` null, ``domain`` its name).
 
     ``p`` is that of no difference; ``p_holm`` of a domain is adjusted for all domains that have one.
     """
-    metric = config.metric
-    above, size = amounts(scores_a, metric)
-    keys = [(score.source, score.domain) for score in scores_a]
-    found = intervals(keys, above - amounts(scores_b, metric)[0], size, config.confidence, logarithm=False, many=True)
+    metric, scores_a, scores_b = config.metric, a.scores, b.scores
+    (units_a, units_b), singles = aligned_units([a, b])
+    above, size = amounts(units_a, metric)
+    difference = above - amounts(units_b, metric)[0]
+    keys = [(unit.source, unit.domain) for unit in units_a]
+    found = intervals(keys, difference, size, config.confidence, logarithm=False, singles=singles, many=True)
 
     def row(level: str, source: str | None, domain: str | None, documents: int, pair: tuple[float, float],
             interval: Interval) -> dict[str, Any]:  # fmt: skip

@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from .compare import read_aligned
+from .blocks import Singles, blocked
+from .compare import aligned_units, read_aligned
 from .config import CurvesConfig
 from .errors import UserError
 from .files import write_json
 from .metrics import LN_2, DocumentScore, bits, grouped, intervals, perplexity, sizes
 from .paloma import aggregates_of
 from .provenance import recorded
-from .results import Description
+from .results import Reading
 from .statistics import (
     RESAMPLES,
     Floats,
@@ -39,7 +40,6 @@ from .statistics import (
 )
 
 AXES = {"tokens": "tokens_seen", "steps": "step", "parameters": "parameters"}  # where a results manifest has them
-Reading = tuple[Description, list[DocumentScore]]
 Key = tuple[str, str]
 
 
@@ -50,7 +50,7 @@ def curves(paths: Sequence[Path], config: CurvesConfig) -> dict[str, Any]:
     with recorded("paloma-ppl", "curves", folder=config.output.parent, config=config, inputs=[*paths]) as record:
         write_json(config.output, found)
         record.outputs = [config.output]
-        record.counts = {"results": len(paths), "documents": len(read[0][1])}
+        record.counts = {"results": len(paths), "documents": len(read[0].scores)}
     return found
 
 
@@ -74,8 +74,8 @@ def places_of(paths: Sequence[Path], read: Sequence[Reading], config: CurvesConf
             raise UserError("a place that is no number from 0 on", where="at", fix="give numbers from 0 on")
         return places
     places = []
-    for path, (description, _) in zip(paths, read, strict=True):
-        place = (description.model or {}).get(AXES[config.over])
+    for path, reading in zip(paths, read, strict=True):
+        place = (reading.description.model or {}).get(AXES[config.over])
         if type(place) is not int or place < 0:
             raise UserError(
                 f"the results do not say {AXES[config.over]}", where=path, fix="give --at NUMBER once for each folder"
@@ -89,7 +89,7 @@ def curves_of(places: Sequence[float], read: Sequence[Reading], over: str, confi
     for (place, other), (left, right) in zip(pairwise(places), pairwise(read), strict=True):
         if place == other:
             raise UserError(
-                f"{left[0].name()} and {right[0].name()} both lie at {place:g}",
+                f"{left.description.name()} and {right.description.name()} both lie at {place:g}",
                 where=f"over {over}",
                 fix="give results of one run, or choose another --over",
             )
@@ -97,15 +97,16 @@ def curves_of(places: Sequence[float], read: Sequence[Reading], over: str, confi
     if first == len(places) - 1:
         raise UserError("only one result lies above 0, so there is no rate", fix="give another one")
     decades = math.log10(places[-1] / places[first])
-    digests = {description.tokenizer_digest for description, _ in read}
-    rows = curve_rows([scores for _, scores in read], first, decades, confidence, one_vocabulary=len(digests) == 1)
+    digests = {reading.description.tokenizer_digest for reading in read}
+    with np.errstate(divide="ignore", invalid="ignore"):  # a loss of nothing has no interval
+        rows = curve_rows(read, first, decades, confidence, one_vocabulary=len(digests) == 1)
     return {
         "format_version": 1,
         "artifact": "perplexity_curves",
         "over": over,
         "confidence": confidence,
         "results": [
-            {"name": description.name(), "at": place} for place, (description, _) in zip(places, read, strict=True)
+            {"name": reading.description.name(), "at": place} for place, reading in zip(places, read, strict=True)
         ],
         "rate_from": places[first],
         "rate_to": places[-1],
@@ -114,19 +115,22 @@ def curves_of(places: Sequence[float], read: Sequence[Reading], over: str, confi
 
 
 def curve_rows(
-    read: Sequence[Sequence[DocumentScore]], first: int, decades: float, confidence: float, *, one_vocabulary: bool
+    found: Sequence[Reading], first: int, decades: float, confidence: float, *, one_vocabulary: bool
 ) -> list[dict[str, Any]]:
     """A row a domain, source and aggregate, with the values of each result and the rate from ``first`` to the last."""
+    read = [reading.scores for reading in found]
     keys = [(score.source, score.domain) for score in read[0]]
-    before, after, size = bits(read[first]), bits(read[-1]), sizes(read[0])
-    with np.errstate(divide="ignore", invalid="ignore"):  # a loss of nothing has no interval
-        found = intervals(keys, before, after, confidence, logarithm=True)
+    (start, end), singles = aligned_units([found[first], found[-1]])
+    unit_keys = [(unit.source, unit.domain) for unit in start]
+    before, after = bits(start), bits(end)
+    columns = np.stack([before, after, sizes(start)], axis=1)
+    drawn = intervals(unit_keys, before, after, confidence, logarithm=True, singles=singles)
 
     def row(level: str, source: str | None, domain: str | None, documents: int, values: Mapping[str, list[Any]],
             interval: Interval) -> dict[str, Any]:  # fmt: skip
-        start, end = values["bits_per_byte"][first], values["bits_per_byte"][-1]
-        known = start > 0 < end
-        rate = (math.log(start) - math.log(end)) / decades if known else None
+        top, bottom = values["bits_per_byte"][first], values["bits_per_byte"][-1]
+        known = top > 0 < bottom
+        rate = (math.log(top) - math.log(bottom)) / decades if known else None
         low, high = interval.low, interval.high
         ends = [None, None] if low is None or high is None or not known else [math.log(low), math.log(high)]
         return {
@@ -137,35 +141,35 @@ def curve_rows(
         }  # fmt: skip
 
     def values_of(groups: Sequence[Sequence[DocumentScore]]) -> dict[str, list[Any]]:
-        found: dict[str, list[Any]] = {"bits_per_byte": [], "perplexity": []}
+        both: dict[str, list[Any]] = {"bits_per_byte": [], "perplexity": []}
         for members in groups:
             total = math.fsum(score.log_probability for score in members)
-            found["bits_per_byte"].append(-total / (LN_2 * sum(score.bytes for score in members)))
+            both["bits_per_byte"].append(-total / (LN_2 * sum(score.bytes for score in members)))
             tokens = sum(score.tokens for score in members)
-            found["perplexity"].append(perplexity(total, tokens) if one_vocabulary else None)
-        return found
+            both["perplexity"].append(perplexity(total, tokens) if one_vocabulary else None)
+        return both
 
     by_domain = [grouped(scores, lambda score: (score.source, score.domain)) for scores in read]
     by_source = [grouped(scores, lambda score: (score.source,)) for scores in read]
     rows = []
     for key, members in by_domain[0].items():
         values = values_of([groups[key] for groups in by_domain])
-        rows.append(row("domain", key[0], key[1], len(members), values, found.domains[key[0], key[1]]))
+        rows.append(row("domain", key[0], key[1], len(members), values, drawn.domains[key[0], key[1]]))
     domains = {(one["source"], one["domain"]): one for one in rows}
     for (source,), members in by_source[0].items():
         values = values_of([groups[source,] for groups in by_source])
-        rows.append(row("source", source, None, len(members), values, found.sources[source]))
+        rows.append(row("source", source, None, len(members), values, drawn.sources[source]))
     sets = {"": frozenset(source for source, _ in keys)}
     sets |= {name + "_": sources for name, sources in aggregates_of(sets[""]).items()}
     for prefix, sources in sets.items():
         inside = [index for index, key in enumerate(keys) if key[0] in sources]
         micro = values_of([[scores[index] for index in inside] for scores in read])
-        interval = found.published[prefix[:-1]][0] if prefix else found.micro
+        interval = drawn.published[prefix[:-1]][0] if prefix else drawn.micro
         rows.append(row("aggregate", None, prefix + "micro", len(inside), micro, interval))
         parts = [one for (source, _), one in domains.items() if source in sources]
         macro = {name: means([one[name] for one in parts]) for name in ("bits_per_byte", "perplexity")}
-        columns = np.stack([before, after, size], axis=1)[inside]
-        interval = ratio_of_means([keys[index] for index in inside], columns, confidence)
+        units = [index for index, key in enumerate(unit_keys) if key[0] in sources]
+        interval = ratio_of_means([unit_keys[index] for index in units], columns[units], confidence, singles)
         rows.append(row("aggregate", None, prefix + "macro", len(inside), macro, interval))
     return rows
 
@@ -179,11 +183,12 @@ def means(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
     return found
 
 
-def ratio_of_means(keys: Sequence[Key], columns: Floats, confidence: float) -> Interval:
+def ratio_of_means(keys: Sequence[Key], columns: Floats, confidence: float, singles: Singles) -> Interval:
     """Interval of M_0 / M_1, with M_k the mean over domains of Σ ``columns[:, k]`` / Σ ``columns[:, 2]``.
 
-    ``columns`` are [n, 3]: bits at two points and bytes of each document.
+    ``columns`` are [n, 3]: bits at two points and bytes of each document, or of the windows that ``singles`` has.
     """
+    keys, columns = blocked(keys, columns, singles)
     members: dict[Key, list[int]] = {}
     for index, key in enumerate(keys):
         members.setdefault(key, []).append(index)
@@ -196,7 +201,7 @@ def ratio_of_means(keys: Sequence[Key], columns: Floats, confidence: float) -> I
     drawn = [resampled_sums("\0".join(key), part, RESAMPLES) for key, part in zip(members, products, strict=True)]
     points, errors = log_ratio_and_error(drawn, counts)
     error = log_ratio_jackknife_error(parts)
-    method = method_of(counts, RESAMPLES)
+    method = method_of(counts, [key in singles.windows for key in members], RESAMPLES)
     if not error > 1e-12:
         return Interval(math.exp(point), math.exp(point), method + " (no difference between documents)")
     found = symmetric_interval(point, error, points, errors, confidence, method)

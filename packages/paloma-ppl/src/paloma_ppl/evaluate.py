@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .blocks import SingleDocuments
 from .config import RunConfig
 from .engine import Engine
 from .errors import UserError
@@ -117,6 +118,7 @@ class Scores:
         self.finished: dict[int, DocumentScore] = {}
         self.vocabulary = DomainVocabulary()
         self.positions = Positions(maximum_length)
+        self.singles = SingleDocuments(tokenizer.tokenizer, maximum_length)
         self.worst = Worst(tokenizer)
         self.documents = self.tokens = self.windows = 0
 
@@ -126,6 +128,7 @@ class Scores:
             unscored = document_score(document, len(ids), 0.0)
             beginning = SuiteDocument(document.id, document.text[:SHOWN_CHARACTERS], document.source, document.domain)
             self.open[number] = Open(beginning, unscored, len(ids))
+            self.singles.read(document, len(ids))
             self.documents += 1
             self.tokens += len(ids)
             yield number, (document.source, document.domain), ids
@@ -151,6 +154,7 @@ class Scores:
             )
         self.vocabulary.add((score.source, score.domain), ids, values)
         self.positions.add(score.source, window_length, part.start - 1, values)
+        self.singles.add((score.source, score.domain), part.number, values)
         opened.log_probability += float(np.sum(values, dtype=np.float64))
         if opened.shown < SHOWN_TOKENS:
             opened.ids.append(ids[: SHOWN_TOKENS - opened.shown])
@@ -251,8 +255,9 @@ def write(config: RunConfig, description: Description, scores: Scores) -> dict[s
         documents = scores.in_order()
         vocabulary = scores.vocabulary.total(description.vocab_size or 0)
         positions = scores.positions.finished(dict.fromkeys(score.source for score in documents))
-        results = write_results(folder, description, documents, vocabulary, config.confidence, positions)
         order = list(dict.fromkeys((score.source, score.domain) for score in documents))
+        windows = scores.singles.finished(order)
+        results = write_results(folder, description, documents, vocabulary, config.confidence, positions, windows)
         scores.worst.write(folder / WORST_FILE, order)
         scores.vocabulary.write(folder / DOMAIN_VOCABULARY_FILE, order)
         record.outputs = [config.output]

@@ -8,12 +8,13 @@ domains of each domain's own value.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from .blocks import Singles, WindowSums, blocked, singles_of
 from .paloma import aggregates_of
 from .positions import PositionSums, loss_by_position
 from .statistics import (
@@ -118,18 +119,29 @@ def intervals(
     confidence: float,
     *,
     logarithm: bool,
+    singles: Singles,
     many: bool = False,
 ) -> Intervals:
-    """Bootstrap intervals of Σ ``amounts`` / Σ ``size`` for documents of the given (source, domain).
+    """Bootstrap intervals of Σ ``amounts`` / Σ ``size`` for documents of the given (source, domain), or windows of one
+    where ``singles`` says so.
 
     ``many``: domains have the draws that as many tests need.
     """
+    keys, columns = blocked(keys, np.stack([amounts, size], axis=1), singles)
 
     def sample(name: str, members: Any, resamples: int = RESAMPLES) -> Stratum:
-        return make_stratum(name, amounts[members], size[members], resamples)
+        blocks = all(keys[index] in singles.windows for index in members)
+        return make_stratum(name, columns[members, 0], columns[members, 1], resamples, blocks=blocks)
 
     def of(*strata: Stratum) -> Interval:
         return bootstrap_interval(strata, confidence, logarithm=logarithm)
+
+    def explained(interval: Interval, inside: Iterable[tuple[str, str]]) -> Interval:
+        """With the reason of the only domain, where there is none."""
+        names = list(dict.fromkeys(inside))
+        if interval.low is None and len(names) == 1 and names[0] in singles.reasons:
+            return Interval(None, None, singles.reasons[names[0]])
+        return interval
 
     domains: dict[tuple[str, str], list[int]] = {}
     for index, key in enumerate(keys):
@@ -142,23 +154,40 @@ def intervals(
     sources = {}
     for source, members in by_source.items():
         pools = strata_by_domain([keys[index] for index in members])
-        sources[source] = of(*(sample(name, np.array(members)[inner]) for name, inner in pools.items()))
+        found = of(*(sample(name, np.array(members)[inner]) for name, inner in pools.items()))
+        sources[source] = explained(found, (keys[index] for index in members))
 
     def aggregate(members: list[int]) -> tuple[Interval, Interval]:
         inside = [keys[index] for index in members]
         pools = strata_by_domain(inside)
         strata = [sampled[key] for key in dict.fromkeys(inside)]
-        return (
-            of(*(sample(name, np.array(members)[inner]) for name, inner in pools.items())),
-            bootstrap_interval(strata, confidence, logarithm=logarithm, mean_of_strata=True),
-        )
+        micro = of(*(sample(name, np.array(members)[inner]) for name, inner in pools.items()))
+        macro = bootstrap_interval(strata, confidence, logarithm=logarithm, mean_of_strata=True)
+        return explained(micro, inside), explained(macro, inside)
 
     micro, macro = aggregate(list(range(len(keys))))
     published = {
         name: aggregate([index for index, (source, _) in enumerate(keys) if source in members])
         for name, members in aggregates_of(frozenset(by_source)).items()
     }
-    return Intervals({key: of(stratum) for key, stratum in sampled.items()}, sources, micro, macro, published)
+    by_domain = {key: explained(of(stratum), [key]) for key, stratum in sampled.items()}
+    return Intervals(by_domain, sources, micro, macro, published)
+
+
+def windows_for_documents(
+    scores: Sequence[DocumentScore], sums: Mapping[tuple[str, str], WindowSums], singles: Singles
+) -> list[DocumentScore]:
+    """The scores, with those of its windows in the place of each document that ``singles`` has windows of."""
+    found = []
+    for score in scores:
+        key = (score.source, score.domain)
+        if key not in singles.windows:
+            found.append(score)
+            continue
+        of = sums[key]
+        parts = zip(of.tokens, of.bytes, of.log_probabilities, strict=True)
+        found += [replace(score, tokens=t, bytes=b, log_probability=value) for t, b, value in parts]
+    return found
 
 
 def grouped(
@@ -171,11 +200,17 @@ def grouped(
 
 
 def summarize(
-    scores: Sequence[DocumentScore], confidence: float, positions: Sequence[PositionSums] | None = None
+    scores: Sequence[DocumentScore],
+    confidence: float,
+    positions: Sequence[PositionSums] | None = None,
+    windows: Mapping[tuple[str, str], WindowSums] | None = None,
 ) -> dict[str, Any]:
-    """``results.json`` of the given documents, in the order of the suite, and of their sums by position."""
-    keys = [(score.source, score.domain) for score in scores]
-    found = intervals(keys, bits(scores), sizes(scores), confidence, logarithm=True)
+    """``results.json`` of the given documents, in the order of the suite, of their sums by position, and of the windows
+    of those that are alone in their domain."""
+    singles = singles_of([(score.source, score.domain) for score in scores], [windows or {}])
+    units = windows_for_documents(scores, windows or {}, singles)
+    keys = [(unit.source, unit.domain) for unit in units]
+    found = intervals(keys, bits(units), sizes(units), confidence, logarithm=True, singles=singles)
     domains = [
         {"source": source, "domain": domain, **measure(members, found.domains[source, domain])}
         for (source, domain), members in grouped(scores, lambda score: (score.source, score.domain)).items()

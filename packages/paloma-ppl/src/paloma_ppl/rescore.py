@@ -13,7 +13,7 @@ from .files import read_json, write_json
 from .metrics import LN_2, DocumentScore, grouped, perplexity, summarize
 from .positions import read_positions
 from .provenance import recorded
-from .results import read_results
+from .results import read
 from .statistics import check_confidence
 
 Weights = Mapping[str, Mapping[str, float]]
@@ -22,14 +22,14 @@ Weights = Mapping[str, Mapping[str, float]]
 def rescore(config: RescoreConfig) -> dict[str, Any]:
     """Write ``results.json`` anew and return it."""
     check_confidence(config.confidence)
-    _, scores = read_results(config.results)
-    results = summarize(scores, config.confidence, read_positions(config.results))
+    stored = read(config.results)
+    results = summarize(stored.scores, config.confidence, read_positions(config.results), stored.windows)
     with recorded(
         "paloma-ppl", "rescore", folder=config.results, config=config, inputs=[config.results / "documents.jsonl.gz"]
     ) as record:
         write_json(config.results / "results.json", results)
         record.outputs = [config.results / "results.json"]
-        record.counts = {"documents": len(scores)}
+        record.counts = {"documents": len(stored.scores)}
     return results
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .blocks import WINDOWS_FILE, Key, WindowSums, read_window_sums, write_window_sums
 from .errors import UserError
 from .files import atomic_write, read_json, read_lines, write_json
 from .metrics import DocumentScore, summarize
@@ -63,9 +64,10 @@ def write_results(
     vocabulary: Vocabulary | None,
     confidence: float,
     positions: Sequence[PositionSums] | None = None,
+    windows: Mapping[Key, WindowSums] | None = None,
 ) -> dict[str, Any]:
     """Fill the empty ``folder`` of an artifact and return its ``results.json``."""
-    results = summarize(scores, confidence, positions)
+    results = summarize(scores, confidence, positions, windows)
     with atomic_write(folder / "documents.jsonl.gz") as stream:
         for score in scores:
             stream.write(json.dumps(score.row(), ensure_ascii=False).encode() + b"\n")
@@ -81,6 +83,8 @@ def write_results(
                 stream.write(json.dumps(row).encode() + b"\n")
     if positions is not None:
         write_positions(folder / POSITIONS_FILE, positions)
+    if windows is not None:
+        write_window_sums(folder / WINDOWS_FILE, windows.values())
     write_json(folder / "results.json", results)
     write_json(
         folder / "manifest.json", {"artifact": ARTIFACT, "format_version": FORMAT_VERSION, **asdict(description)}
@@ -111,6 +115,28 @@ def read_results(path: Path) -> tuple[Description, list[DocumentScore]]:
     if not scores:
         raise UserError("the results hold no documents", where=rows, fix="run it again")
     return description, scores
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Results as they are stored: rows of documents, and of the windows of those that are alone in their domain."""
+
+    description: Description
+    scores: list[DocumentScore]
+    windows: dict[Key, WindowSums]
+
+
+def read(path: Path) -> Reading:
+    """All that figures are formed from; a UserError where something is damaged or does not fit together."""
+    description, scores = read_results(path)
+    windows = read_window_sums(path)
+    there = {(score.source, score.domain, score.id): (score.tokens, score.bytes) for score in scores}
+    for sums in windows.values():
+        if there.get((sums.source, sums.domain, sums.id)) != (sum(sums.tokens), sum(sums.bytes)):
+            raise UserError(
+                f"the windows of {sums.id} are not those of a document", where=path / WINDOWS_FILE, fix="run it again"
+            )
+    return Reading(description, scores, windows)
 
 
 def read_score(data: bytes, where: Path, line: int) -> DocumentScore:

@@ -52,6 +52,7 @@ class Stratum:
     size: Floats  # [n], bytes
     sums: Floats  # [5]
     resampled: Floats  # [R, 5]
+    blocks: bool = False  # of the windows of one document, instead of documents
 
 
 def check_confidence(confidence: float) -> None:
@@ -79,13 +80,13 @@ def resampled_sums(name: str, columns: Floats, resamples: int) -> Floats:
     return resampled
 
 
-def make_stratum(name: str, bits: Floats, size: Floats, resamples: int = RESAMPLES) -> Stratum:
-    """Resample the documents of a stratum; the draws depend on its name and number of documents alone.
+def make_stratum(name: str, bits: Floats, size: Floats, resamples: int = RESAMPLES, *, blocks: bool = False) -> Stratum:
+    """Resample the documents (or ``blocks`` of one) of a stratum; the draws depend on its name and their number alone.
 
     ``bits`` and ``size`` are [n]: bits (or any other amount that adds up) and bytes of each document.
     """
     columns = with_products(np.stack([bits, size], axis=1))
-    return Stratum(len(bits), bits, size, columns.sum(axis=0), resampled_sums(name, columns, resamples))
+    return Stratum(len(bits), bits, size, columns.sum(axis=0), resampled_sums(name, columns, resamples), blocks)
 
 
 def variance_of_sum(sums: Floats, n: int, ratio: Floats) -> Floats:
@@ -141,14 +142,16 @@ def bootstrap_interval(
     point = float(estimate([stratum.sums for stratum in strata], counts)[0])
     error = mean_jackknife_error(strata) if mean_of_strata else jackknife_error(strata, point)
     points, errors = estimate([stratum.resampled for stratum in strata], counts)
-    method = method_of(counts, len(points))
+    method = method_of(counts, [stratum.blocks for stratum in strata], len(points))
     if not error > 1e-12 * abs(point):
         return Interval(
             point, point, method + " (no difference between documents)", None if logarithm else float(point == 0)
         )
     if not logarithm:
         return symmetric_interval(point, error, points, errors, confidence, method)
-    found = symmetric_interval(math.log(point), error / point, np.log(points), errors / points, confidence, method)
+    with np.errstate(invalid="ignore"):  # stretched blocks may add up to less than nothing; such a draw is beyond
+        points, errors = np.log(points), errors / points
+    found = symmetric_interval(math.log(point), error / point, points, errors, confidence, method)
     if found.low is None or found.high is None:
         return found
     return Interval(math.exp(found.low), math.exp(found.high), method)
@@ -166,9 +169,13 @@ def too_few(counts: Sequence[int]) -> Interval | None:
     return None
 
 
-def method_of(counts: Sequence[int], resamples: int) -> str:
-    method = f"studentised bootstrap over documents, {resamples} resamples"
-    return method + ", stratified by domain" if len(counts) > 1 else method
+def method_of(counts: Sequence[int], blocks: Sequence[bool], resamples: int) -> str:
+    """What was done, in words; ``blocks``: which strata are blocks of the windows of one document."""
+    if len(counts) == 1:
+        over = f"{counts[0]} blocks of the windows of one document" if blocks[0] else "documents"
+        return f"studentised bootstrap over {over}, {resamples} resamples"
+    some = f" (in {sum(blocks)} domains over blocks of the windows of one)" if any(blocks) else ""
+    return f"studentised bootstrap over documents{some}, {resamples} resamples, stratified by domain"
 
 
 def symmetric_interval(
