@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -327,13 +328,30 @@ def check_comparison(path: Path, report: Report, options: Options) -> str:
     comparison = load(path, "perplexity_comparison", report)
     if comparison is None:
         return "unreadable"
-    seen: set[tuple[Any, ...]] = set()
-    for row in comparison["rows"]:
-        name = check_place(path, row, ("micro", "macro"), seen, report)
-        if not close(row["difference"], row["a"] - row["b"], 1e-9, 1e-9):
-            report.problem(path, f"{name}: difference is {row['difference']!r}, but a - b = {row['a'] - row['b']!r}")
-        check_interval(path, name, row["difference"], row["low"], row["high"], report)
-    return f"{len(comparison['rows']):,} rows"
+    pairs = [comparison] if comparison["format_version"] == 1 else comparison["comparisons"]
+    names = comparison.get("models", [pairs[0]["a"], pairs[0]["b"]])
+    report.equal(path, "models", names, list(dict.fromkeys(names)) if len(pairs) > 1 else names)
+    expected = list(itertools.combinations(names, 2))
+    found = [(pair["a"], pair["b"]) for pair in pairs]
+    if found not in (expected, expected[: len(names) - 1]):
+        report.problem(path, f"the comparisons {found} are not all pairs of the models, nor those of the first")
+    tested = []
+    for pair in pairs:
+        seen: set[tuple[Any, ...]] = set()
+        for row in pair["rows"]:
+            name = check_place(path, row, ("micro", "macro"), seen, report)
+            if not close(row["difference"], row["a"] - row["b"], 1e-9, 1e-9):
+                what = f"difference is {row['difference']!r}, but a - b = {row['a'] - row['b']!r}"
+                report.problem(path, f"{name}: {what}")
+            check_interval(path, name, row["difference"], row["low"], row["high"], report)
+            if row["level"] == "domain" and row.get("p") is not None and "p_holm" in row:
+                tested.append((row["p"], row["p_holm"], name))
+    largest = 0.0
+    for rank, (p, stated, name) in enumerate(sorted(tested, key=lambda test: test[0])):
+        largest = max(largest, min(1.0, (len(tested) - rank) * p))
+        if not close(stated, largest):
+            report.problem(path, f"{name}: p_holm is {stated!r}, but {len(tested)} tests give {largest!r}")
+    return f"{sum(len(pair['rows']) for pair in pairs):,} rows"
 
 
 def check_place(path: Path, row: Any, aggregates: Sequence[str], seen: set[tuple[Any, ...]], report: Report) -> str:

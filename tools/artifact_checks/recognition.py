@@ -171,6 +171,8 @@ def kind_of_file(path: Path) -> str | None:
         return "unigram"
     if value.get("artifact") == "perplexity_curves" or {"rate_from", "rate_to", "rows"} <= value.keys():
         return "perplexity_curves"
+    if len({"models", "metric", "comparisons"} & value.keys()) > 1:  # one damaged key hides no comparison
+        return "perplexity_comparison"
     own = COMPARISON_KEYS & value.keys()
     if {"runs", "suites"} <= value.keys():
         return "predictions_comparison"

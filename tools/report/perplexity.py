@@ -82,7 +82,7 @@ def read(output: Output, names: charts.Names) -> Perplexity:
     notes = []
     for baseline in ("unigram", "xz"):
         if output.has(f"comparison-{baseline}.json") and "model" in tables:
-            data = output.json(f"comparison-{baseline}.json", baseline)
+            data = only_pair(output.json(f"comparison-{baseline}.json", baseline))
             sign = direction(data, tables["model"])
             if sign is None:
                 notes.append(f"comparison-{baseline}.json compares other results than perplexity/, so it is not shown.")
@@ -123,6 +123,12 @@ def table(results: Mapping[str, Any]) -> dict[Key, Mapping[str, Any]]:
     for row in results["domains"]:
         rows["domain", row["source"], row["domain"]] = row
     return rows
+
+
+def only_pair(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The comparison of two results, of a file that has one by itself (version 1) or in a list."""
+    pair: Mapping[str, Any] = data["comparisons"][0] if "comparisons" in data else data
+    return pair
 
 
 def comparison_key(row: Mapping[str, Any]) -> Key:

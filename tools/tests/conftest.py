@@ -19,7 +19,7 @@ BUILDERS = (
     *(corpus.documents, corpus.mixed, corpus.plain, corpus.attributes, corpus.duplicates, corpus.summaries),
     *(corpus.classifier, corpus.decontamination_set, corpus.tokenizer, corpus.tokens),
     *(evaluation.suite, evaluation.windows, evaluation.perplexity_results, evaluation.unigram, evaluation.comparison),
-    evaluation.curves,
+    *(evaluation.curves, evaluation.earlier_comparison),
     *(evaluation.task, evaluation.requests, evaluation.predictions, evaluation.predictions_comparison),
     *(training.checkpoint, training.run, training.provenance),
 )

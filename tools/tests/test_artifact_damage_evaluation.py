@@ -245,29 +245,41 @@ def compared(edit: Callable[[Any], Any]) -> Callable[[Path], None]:
     return lambda file: edit_json(file, lambda c: edit(c["rows"]))
 
 
-COMPARISON: list[Damage] = [
-    ("difference", compared(lambda r: r[0].update(difference=0.3)), "", None, "difference is 0.3, but a - b = 0.25"),
-    ("interval", compared(lambda r: r[0].update(high=0.2)), "", None, "0.25 is above its interval 0.125..0.2"),
-    ("level", compared(lambda r: r[0].update(level="domain")), "", None, "the names do not fit the level"),
-    ("twice", compared(lambda r: r.append(r[0])), "", None, "source wiki stands there twice"),
-    ("key", compared(lambda r: r[0].pop("documents")), "", None, "'documents' is a required property"),
-]
-
-
-def curved(edit: Callable[[Any], Any]) -> Callable[[Path], None]:
+def whole(edit: Callable[[Any], Any]) -> Callable[[Path], None]:
     return lambda file: edit_json(file, edit)
 
 
+def first_pair(edit: Callable[[Any], Any]) -> Callable[[Path], None]:
+    return lambda file: edit_json(file, lambda c: edit(c["comparisons"][0]["rows"]))
+
+
+COMPARISON: list[Damage] = [
+    ("difference", first_pair(lambda r: r[0].update(difference=0.3)), "", None, "difference is 0.3, but a - b = 0.25"),
+    ("interval", first_pair(lambda r: r[0].update(high=0.2)), "", None, "0.25 is above its interval 0.125..0.2"),
+    ("level", first_pair(lambda r: r[0].update(level="domain")), "", None, "the names do not fit the level"),
+    ("twice", first_pair(lambda r: r.append(r[0])), "", None, "source wiki stands there twice"),
+    ("key", first_pair(lambda r: r[0].pop("documents")), "", None, "'documents' is a required property"),
+    ("adjusted", first_pair(lambda r: r[1].update(p_holm=0.01)), "", None, "p_holm is 0.01, but 2 tests give 0.02"),
+    ("pair", whole(lambda c: c["comparisons"][1].update(a="B")), "", None, "are not all pairs of the models"),
+    ("models", whole(lambda c: c["models"].append("D")), "", None, "are not all pairs of the models"),
+    ("version", whole(lambda c: c.update(format_version=1)), "", None, "is a required property"),
+]
+EARLIER_COMPARISON: list[Damage] = [
+    ("difference", compared(lambda r: r[0].update(difference=0.3)), "", None, "difference is 0.3, but a - b = 0.25"),
+    ("rows", lambda f: edit_json(f, lambda c: c.pop("rows")), "", None, "'rows' is a required property"),
+]
+
+
 CURVES: list[Damage] = [
-    ("rate", curved(lambda c: c["rows"][0].update(rate=0.7)), "", None, "rate is 0.7, but the values give 0.69314"),
-    ("no rate", curved(lambda c: c["rows"][0].update(rate=None)), "", None, "rate is None, but the values give 0.69"),
-    ("interval", curved(lambda c: c["rows"][0].update(rate_low=0.7)), "", None, "is below its interval 0.7..0.75"),
-    ("values", curved(lambda c: c["rows"][0]["perplexity"].pop()), "", None, "source wiki: not one value a result"),
-    ("order", curved(lambda c: c["results"].reverse()), "", None, "the places of the results do not rise"),
-    ("ends", curved(lambda c: c.update(rate_to=2000.0)), "", None, "rate_from, rate_to is (100.0, 2000.0)"),
-    ("twice", curved(lambda c: c["rows"].append(c["rows"][0])), "", None, "source wiki stands there twice"),
-    ("level", curved(lambda c: c["rows"][0].update(level="domain")), "", None, "the names do not fit the level"),
-    ("kind", curved(lambda c: c.pop("artifact")), "", None, "'artifact' is a required property"),
+    ("rate", whole(lambda c: c["rows"][0].update(rate=0.7)), "", None, "rate is 0.7, but the values give 0.69314"),
+    ("no rate", whole(lambda c: c["rows"][0].update(rate=None)), "", None, "rate is None, but the values give 0.69"),
+    ("interval", whole(lambda c: c["rows"][0].update(rate_low=0.7)), "", None, "is below its interval 0.7..0.75"),
+    ("values", whole(lambda c: c["rows"][0]["perplexity"].pop()), "", None, "source wiki: not one value a result"),
+    ("order", whole(lambda c: c["results"].reverse()), "", None, "the places of the results do not rise"),
+    ("ends", whole(lambda c: c.update(rate_to=2000.0)), "", None, "rate_from, rate_to is (100.0, 2000.0)"),
+    ("twice", whole(lambda c: c["rows"].append(c["rows"][0])), "", None, "source wiki stands there twice"),
+    ("level", whole(lambda c: c["rows"][0].update(level="domain")), "", None, "the names do not fit the level"),
+    ("kind", whole(lambda c: c.pop("artifact")), "", None, "'artifact' is a required property"),
 ]
 RECORDS = "source/validation.jsonl.gz"
 TASK: list[Damage] = [
@@ -516,6 +528,11 @@ def test_damaged_curves(damage: Damage, build: SimpleNamespace, check: Check) ->
 @cases(COMPARISON)
 def test_damaged_comparison(damage: Damage, build: SimpleNamespace, check: Check) -> None:
     assert_found(check, damage, build.comparison())
+
+
+@cases(EARLIER_COMPARISON)
+def test_damaged_comparison_of_version_1(damage: Damage, build: SimpleNamespace, check: Check) -> None:
+    assert_found(check, damage, build.earlier_comparison())
 
 
 @cases(TASK)

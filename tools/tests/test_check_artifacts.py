@@ -43,6 +43,7 @@ KINDS = {
     "perplexity_results": "perplexity_results",
     "unigram": "unigram",
     "comparison": "perplexity_comparison",
+    "earlier_comparison": "perplexity_comparison",
     "curves": "perplexity_curves",
     "task": "task",
     "requests": "requests",

@@ -119,9 +119,12 @@ def test_a_checkpoint_in_a_run_is_known_by_its_place(build: SimpleNamespace, che
     complaints(check, folder, "checkpoint", folder / "step2", "manifest.json")
 
 
-def test_a_comparison_with_one_damaged_key_is_still_looked_at(build: SimpleNamespace, check: Check) -> None:
-    path = build.comparison()
-    edit_json(path, lambda value: value.update(sows=value.pop("rows")))
+@pytest.mark.parametrize(("builder", "key"), [("comparison", "comparisons"), ("earlier_comparison", "rows")])
+def test_a_comparison_with_one_damaged_key_is_still_looked_at(
+    builder: str, key: str, build: SimpleNamespace, check: Check
+) -> None:
+    path = getattr(build, builder)()
+    edit_json(path, lambda value: value.update(sows=value.pop(key)))
 
     status, lines = check(path)
 

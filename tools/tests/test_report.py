@@ -303,6 +303,15 @@ def test_comparison_the_other_way_round_is_turned(tmp_path: Path) -> None:
     assert "0.700 (0.650 to 0.750) fewer than the compressor xz, which needs 2.600." in text
 
 
+def test_comparison_in_a_list_of_one_is_read_like_one_by_itself(tmp_path: Path) -> None:
+    build(tmp_path)
+    value = comparison(1.9, 2.6, -0.75, 0.05)
+    pair = {name: value.pop(name) for name in ("a", "b", "rows")}
+    listed = {**value, "format_version": 2, "models": ["run", "baseline"], "comparisons": [pair]}
+    put(tmp_path, "comparison-xz.json", listed)
+    assert "no clear difference from the compressor xz" in page_of(tmp_path).text("header")
+
+
 def test_comparison_of_other_results_is_not_shown(tmp_path: Path) -> None:
     build(tmp_path)
     put(tmp_path, "comparison-xz.json", comparison(5.0, 6.0, -1.1, -0.9))

@@ -177,8 +177,8 @@ def test_pairs_are_compared_by_the_same_blocks(
         evaluate(RunConfig(model=str(model), output=tmp_path / name, **settings))  # type: ignore[arg-type]
 
     def rows(other: str) -> dict[str, Any]:
-        found = compare(tmp_path / "a", tmp_path / other, CompareConfig(output=tmp_path / "c.json"))
-        return {row["domain"]: row for row in found["rows"] if row["level"] == "domain"}
+        found = compare([tmp_path / "a", tmp_path / other], CompareConfig(output=tmp_path / "c.json"))
+        return {row["domain"]: row for row in found["comparisons"][0]["rows"] if row["level"] == "domain"}
 
     long = rows("b")["long"]
     assert "blocks of the windows of one document" in long["interval"]

@@ -10,6 +10,7 @@ from paloma_ppl.config import CompareConfig
 from paloma_ppl.errors import UserError
 from paloma_ppl.metrics import DocumentScore
 from paloma_ppl.results import Description, write_results
+from paloma_ppl.statistics import holm
 from paloma_ppl.table import comparison_table
 
 
@@ -32,9 +33,9 @@ BITS = [100.0 + 10 * (n % 5) for n in range(16)]
 def test_difference_is_paired_by_document(tmp_path: Path) -> None:
     a = results(tmp_path / "a", [value + 10 + 0.1 * (n % 3) for n, value in enumerate(BITS)])
     b = results(tmp_path / "b", BITS)
-    found = compare(a, b, CompareConfig(output=tmp_path / "c.json"))
+    found = compare([a, b], CompareConfig(output=tmp_path / "c.json"))
     assert json.loads((tmp_path / "c.json").read_text()) == found
-    names = [(row["level"], row["source"], row["domain"], row["documents"]) for row in found["rows"]]
+    names = [(row["level"], row["source"], row["domain"], row["documents"]) for row in found["comparisons"][0]["rows"]]
     assert names == [
         ("domain", "s", "a", 12),
         ("domain", "s", "b", 4),
@@ -42,7 +43,7 @@ def test_difference_is_paired_by_document(tmp_path: Path) -> None:
         ("aggregate", None, "micro", 16),
         ("aggregate", None, "macro", 16),
     ]
-    first, small, source, micro, _ = found["rows"]
+    first, small, source, micro, _ = found["comparisons"][0]["rows"]
     assert first["a"] == pytest.approx(1.28, abs=0.05)
     assert first["difference"] == pytest.approx(0.101)
     # documents differ by 10 to 40 bits, their differences by 0.2: pairing makes the interval narrow
@@ -56,7 +57,7 @@ def test_difference_is_paired_by_document(tmp_path: Path) -> None:
 
 def test_the_same_results_differ_by_nothing(tmp_path: Path) -> None:
     a = results(tmp_path / "a", BITS)
-    for row in compare(a, a, CompareConfig(output=tmp_path / "c.json"))["rows"]:
+    for row in compare([a, a], CompareConfig(output=tmp_path / "c.json"))["comparisons"][0]["rows"]:
         assert row["difference"] == 0
         assert (row["low"], row["high"]) in [(0, 0), (None, None)]
 
@@ -65,19 +66,21 @@ def test_the_same_results_differ_by_nothing(tmp_path: Path) -> None:
 def test_other_suite_split_or_limit_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     a, b = results(tmp_path / "a", BITS), results(tmp_path / "b", BITS, **change)
     with pytest.raises(UserError, match=f"{next(iter(change))} differs"):
-        compare(a, b, CompareConfig(output=tmp_path / "c.json"))
+        compare([a, b], CompareConfig(output=tmp_path / "c.json"))
     assert not (tmp_path / "c.json").exists()
 
 
 def test_other_documents_are_refused(tmp_path: Path) -> None:
     a, b = results(tmp_path / "a", BITS), results(tmp_path / "b", BITS[:-1])
     with pytest.raises(UserError, match="16 and 15 documents"):
-        compare(a, b, CompareConfig(output=tmp_path / "c.json"))
+        compare([a, b], CompareConfig(output=tmp_path / "c.json"))
 
 
 def test_many_domains_without_a_difference_are_not_starred(tmp_path: Path) -> None:
     a = results(tmp_path / "a", [value + 10 + 0.1 * (n % 3) for n, value in enumerate(BITS)])
-    rows = compare(a, results(tmp_path / "b", BITS), CompareConfig(output=tmp_path / "c.json"))["rows"]
+    rows = compare([a, results(tmp_path / "b", BITS)], CompareConfig(output=tmp_path / "c.json"))["comparisons"][0][
+        "rows"
+    ]
     assert rows[0]["p"] == rows[0]["p_holm"] < 0.01  # one domain has enough documents: nothing to adjust for
     assert rows[1]["p"] is None
     assert "p_holm" not in rows[1]
@@ -89,10 +92,58 @@ def test_log_perplexity_needs_one_vocabulary(tmp_path: Path) -> None:
     a = results(tmp_path / "a", [value + 10 for value in BITS], tokenizer_digest=one)
     b = results(tmp_path / "b", BITS, tokenizer_digest=one)
     config = CompareConfig(output=tmp_path / "c.json", metric="log_perplexity")
-    found = compare(a, b, config)
+    found = compare([a, b], config)
     assert found["metric"] == "log_perplexity"
-    assert found["rows"][0]["difference"] == pytest.approx(math.log(2))  # ten bits on ten tokens
+    assert found["comparisons"][0]["rows"][0]["difference"] == pytest.approx(math.log(2))  # ten bits on ten tokens
     for digest in (other, None):
         c = results(tmp_path / f"c{digest}", BITS, tokenizer_digest=digest)
         with pytest.raises(UserError, match="tokenizers differ"):
-            compare(a, c, config)
+            compare([a, c], config)
+
+
+def test_many_are_compared_with_the_first_and_adjusted_for_all_tests(tmp_path: Path) -> None:
+    paths = [results(tmp_path / "a", BITS)]
+    for name, change in (("b", 3.0), ("c", 0.0), ("d", -2.0)):
+        bits = [value + change + (n % 3 - 1) * 4 for n, value in enumerate(BITS)]
+        paths.append(results(tmp_path / name, bits))
+    found = compare(paths, CompareConfig(output=tmp_path / "c.json"))
+    assert json.loads((tmp_path / "c.json").read_text()) == found
+    assert found["models"] == ["a", "b", "c", "d"]
+    assert [(each["a"], each["b"]) for each in found["comparisons"]] == [("a", "b"), ("a", "c"), ("a", "d")]
+    alone = [compare([paths[0], path], CompareConfig(output=tmp_path / "d.json")) for path in paths[1:]]
+    tests = []
+    for each, pair in zip(found["comparisons"], (one["comparisons"][0] for one in alone), strict=True):
+        for row, other in zip(each["rows"], pair["rows"], strict=True):
+            assert {**row, "p_holm": None} == {**other, "p_holm": None}
+        tests += [row for row in each["rows"] if "p_holm" in row]
+    assert [row["p_holm"] for row in tests] == holm([row["p"] for row in tests])
+    assert len(tests) == 3
+    table = comparison_table(found).splitlines()
+    assert table[0] == "bits per byte, a = a, and a minus each other one"
+    assert table[1].split("  ")[-1].strip() == "a - d"
+    assert len(table) == 2 + 1 + 5 + 3
+
+    pairs = compare(paths, CompareConfig(output=tmp_path / "c.json", pairs="all"))["comparisons"]
+    assert [each["a"] + each["b"] for each in pairs] == ["ab", "ac", "ad", "bc", "bd", "cd"]
+    text = comparison_table(compare(paths, CompareConfig(output=tmp_path / "c.json", pairs="all")))
+    assert "a = c, b = d" in text
+    assert max(len(line) for line in text.splitlines()) < 100
+
+
+def test_one_unlike_result_among_many_is_refused(tmp_path: Path) -> None:
+    a, b = results(tmp_path / "a", BITS), results(tmp_path / "b", BITS)
+    other = results(tmp_path / "c", BITS, suite_digest="sha256:" + "2" * 64)
+    with pytest.raises(UserError, match=r"suite_digest differs.*a, .*c"):
+        compare([a, b, other], CompareConfig(output=tmp_path / "c.json"))
+    with pytest.raises(UserError, match="1 results cannot be compared"):
+        compare([a], CompareConfig(output=tmp_path / "c.json"))
+    tokens = results(tmp_path / "d", BITS, tokenizer_digest="sha256:" + "3" * 64)
+    with pytest.raises(UserError, match="tokenizers differ"):
+        compare([tokens, tokens, a], CompareConfig(output=tmp_path / "c.json", metric="log_perplexity"))
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_models_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    model = {"name": "m", "digest": "sha256:" + "0" * 64}
+    paths = [results(tmp_path / name, BITS, model=model) for name in ("x", "y")]
+    assert compare(paths, CompareConfig(output=tmp_path / "c.json"))["models"] == [f"m ({path})" for path in paths]

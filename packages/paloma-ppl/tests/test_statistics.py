@@ -7,6 +7,7 @@ from paloma_ppl.statistics import (
     holm,
     jackknife_error,
     make_stratum,
+    p_value,
     ratio_and_error,
     strata_by_domain,
 )
@@ -95,6 +96,17 @@ def test_domains_of_one_document_are_pooled() -> None:
     assert strata("a1", "b1", "b2", "b2") == [[0, 1], [2, 3]]  # over sources
     assert strata("a1", "b1", "b1", "b2", "b2", "b2") == [[0, 3, 4, 5], [1, 2]]  # with the largest
     assert strata("a1") == [[0]]
+
+
+def test_p_value_beyond_the_draws_follows_their_tail() -> None:
+    draws = (np.arange(1, 2001) / 2001.0) ** (-1 / 4)  # Pareto with index 4: a share x^-4 is above x
+    for observed in (1.5, 4.0, 40.0):
+        assert p_value(draws, observed) == pytest.approx(observed**-4, rel=0.5)
+    assert p_value(draws, 0.5) == 1.0
+    assert p_value(np.ones(100), 3.0) == pytest.approx(1 / 101)  # no tail to see
+    assert p_value(np.append(np.ones(99), np.inf), 3.0) >= 1 / 101
+    values = [p_value(draws, observed) for observed in np.linspace(1, 9, 400)]
+    assert values == sorted(values, reverse=True)
 
 
 def test_holm_by_hand() -> None:

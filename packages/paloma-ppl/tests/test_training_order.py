@@ -90,13 +90,14 @@ def test_results_record_the_order_and_compare_says_whether_it_is_the_same(
     assert "the training order is not recorded: " in caplog.text
 
     def line(b: str) -> str:
-        found = compare(tmp_path / "P-a", tmp_path / f"P-{b}", CompareConfig(output=tmp_path / "c.json"))
-        return str(found["training_order"])
+        found = compare([tmp_path / "P-a", tmp_path / f"P-{b}"], CompareConfig(output=tmp_path / "c.json"))
+        return str(found["comparisons"][0]["training_order"])
 
     assert line("b") == "training order: the same data in the same order up to step 4"
     assert line("c") == "training order: other data or another order"
     assert line("alone") == "training order: unknown, not recorded for alone"
-    assert line("damaged") == "training order: unknown, not recorded for step4"
+    damaged = f"step4 ({tmp_path / 'P-damaged'})"  # told apart from a's by its folder
+    assert line("damaged") == f"training order: unknown, not recorded for {damaged}"
 
     manifest = tmp_path / "P-a" / "manifest.json"
     stated = json.loads(manifest.read_text())

@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from builders.corpus import tokenizer_file
-from builders.files import EOS, Json, digest, write_json, write_rows
+from builders.files import EOS, Json, digest, read_json, write_json, write_rows
 
 SUITE = {
     "val": [
@@ -211,8 +211,25 @@ def comparison(root: Path) -> Path:
         "difference": 0.25,
     }
     row |= {"low": 0.125, "high": 0.5, "interval": "paired bootstrap"}
-    value = {"format_version": 1, "a": "A", "b": "B", "metric": "bits_per_byte", "confidence": 0.95, "rows": [row]}
-    return write_json(root / "comparison.json", value)
+    untested = {"domain": "en", "low": None, "high": None, "interval": "none: 3 documents", "p": None}
+    domain = {**row, "level": "domain", "domain": "de"}
+    order = "training order: unknown, not recorded for A"
+    pairs = [
+        {"a": "A", "b": b, "training_order": order, "rows": [row, {**domain, **tested}, {**domain, **untested}]}
+        for b, tested in (("B", {"p": 0.01, "p_holm": 0.02}), ("C", {"p": 0.5, "p_holm": 0.5}))
+    ]
+    value: Json = {"format_version": 2, "models": ["A", "B", "C"], "metric": "bits_per_byte", "confidence": 0.95}
+    return write_json(root / "comparison.json", {**value, "comparisons": pairs})
+
+
+def earlier_comparison(root: Path) -> Path:
+    """As version 1 had it."""
+    value = read_json(comparison(root))
+    pair = value["comparisons"][0]
+    kept = {name: value[name] for name in ("metric", "confidence")}
+    return write_json(
+        root / "comparison.json", {"format_version": 1, "a": "A", "b": "B", **kept, "rows": pair["rows"][:1]}
+    )
 
 
 def curves(root: Path) -> Path:

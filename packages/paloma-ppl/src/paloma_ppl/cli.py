@@ -204,23 +204,22 @@ def rescore_command(config: Annotated[RescoreConfig, Parameter(name="*")]) -> No
 
 
 @app.command(name="compare")
-def compare_command(a: Path, b: Path, *, config: Annotated[CompareConfig, Parameter(name="*")]) -> None:
-    """Difference of two results on the same documents, a minus b in bits per byte.
+def compare_command(*paths: Path, config: Annotated[CompareConfig, Parameter(name="*")]) -> None:
+    """Differences of results on the same documents, the first minus each other in bits per byte.
 
     Parameters
     ----------
-    a
-        folder of the first results
-    b
-        folder of the second results
+    paths
+        folders of results, two or more
     """
-    from .compare import compare, read_aligned
+    from .compare import compare, names_of, read_aligned
     from .table import comparison_table
 
     if config.dry_run:
-        print_plan(config, a=str(a), b=str(b), documents=len(read_aligned([a, b])[0].scores))
+        found = read_aligned(paths)
+        print_plan(config, results=names_of(paths, found), documents=len(found[0].scores))
         return
-    print(comparison_table(compare(a, b, config)))
+    print(comparison_table(compare(paths, config)))
 
 
 @app.command(name="curves")

@@ -1,9 +1,10 @@
-"""Two results on the same documents: the difference in bits per byte or log perplexity, paired by document."""
+"""Results on the same documents: differences in bits per byte or log perplexity, paired by document."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from .provenance import recorded
 from .results import Description, Reading, read
 from .statistics import Floats, Interval, check_confidence, holm
 from .training_order import order_line
+
+FORMAT_VERSION = 2  # 1 had one comparison, without the list
 
 
 def amounts(scores: Sequence[DocumentScore], metric: str) -> tuple[Floats, Floats]:
@@ -71,39 +74,60 @@ def aligned_units(found: Sequence[Reading]) -> tuple[list[list[DocumentScore]], 
     return [windows_for_documents(reading.scores, reading.windows, singles) for reading in found], singles
 
 
-def compare(a: Path, b: Path, config: CompareConfig) -> dict[str, Any]:
-    """Write and return the comparison."""
+def compare(paths: Sequence[Path], config: CompareConfig) -> dict[str, Any]:
+    """Write and return the comparison of the first results with each other one, or of all pairs."""
     check_confidence(config.confidence)
-    pair = read_aligned([a, b])
-    first, second = (reading.description for reading in pair)
-    check_vocabulary(first, second, config.metric, f"{a}, {b}")
+    if len(paths) < 2:
+        raise UserError(f"{len(paths)} results cannot be compared", fix="give the folders of two or more")
+    found = read_aligned(paths)
+    names = names_of(paths, found)
+    pairs = list(combinations(range(len(paths)), 2))
+    if config.pairs == "first":
+        pairs = [pair for pair in pairs if pair[0] == 0]
+    for a, b in pairs:
+        check_vocabulary(found[a].description, found[b].description, config.metric, f"{paths[a]}, {paths[b]}")
+    comparisons: list[dict[str, Any]] = []
+    for a, b in pairs:
+        models = [found[index].description.model or {} for index in (a, b)]
+        order = order_line(models[0], models[1], (names[a], names[b]))
+        rows = comparison_rows(found[a], found[b], config)
+        comparisons.append({"a": names[a], "b": names[b], "training_order": order, "rows": rows})
+    adjust([row for comparison in comparisons for row in comparison["rows"]])
     comparison = {
-        "format_version": 1,
-        "a": first.name(),
-        "b": second.name(),
+        "format_version": FORMAT_VERSION,
+        "models": names,
         "metric": config.metric,
         "confidence": config.confidence,
-        "training_order": order_line(first.model or {}, second.model or {}, (first.name(), second.name())),
-        "rows": comparison_rows(pair[0], pair[1], config),
+        "comparisons": comparisons,
     }
-    with recorded("paloma-ppl", "compare", folder=config.output.parent, config=config, inputs=[a, b]) as record:
+    with recorded("paloma-ppl", "compare", folder=config.output.parent, config=config, inputs=[*paths]) as record:
         write_json(config.output, comparison)
         record.outputs = [config.output]
-        record.counts = {"documents": len(pair[0].scores)}
+        record.counts = {"documents": len(found[0].scores), "comparisons": len(pairs)}
     return comparison
 
 
-def comparison_rows(a: Reading, b: Reading, config: CompareConfig) -> list[dict[str, Any]]:
-    """Rows per domain, source and aggregate (``source`` null, ``domain`` its name).
+def names_of(paths: Sequence[Path], found: Sequence[Reading]) -> list[str]:
+    """What the results are called; with their folders where models share a name."""
+    names = [reading.description.name() for reading in found]
+    return [name if names.count(name) == 1 else f"{name} ({path})" for name, path in zip(names, paths, strict=True)]
 
-    ``p`` is that of no difference; ``p_holm`` of a domain is adjusted for all domains that have one.
-    """
+
+def adjust(rows: Sequence[dict[str, Any]]) -> None:
+    """Add ``p_holm`` to the rows of domains, for all tests of domains in all comparisons (Holm)."""
+    tested = [row for row in rows if row["level"] == "domain" and row["p"] is not None]
+    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = adjusted
+
+
+def comparison_rows(a: Reading, b: Reading, config: CompareConfig) -> list[dict[str, Any]]:
+    """Rows per domain, source and aggregate (``source`` null, ``domain`` its name); ``p`` is that of no difference."""
     metric, scores_a, scores_b = config.metric, a.scores, b.scores
     (units_a, units_b), singles = aligned_units([a, b])
     above, size = amounts(units_a, metric)
     difference = above - amounts(units_b, metric)[0]
     keys = [(unit.source, unit.domain) for unit in units_a]
-    found = intervals(keys, difference, size, config.confidence, logarithm=False, singles=singles, many=True)
+    found = intervals(keys, difference, size, config.confidence, logarithm=False, singles=singles)
 
     def row(level: str, source: str | None, domain: str | None, documents: int, pair: tuple[float, float],
             interval: Interval) -> dict[str, Any]:  # fmt: skip
@@ -118,9 +142,6 @@ def comparison_rows(a: Reading, b: Reading, config: CompareConfig) -> list[dict[
     for key, members in domains_a.items():
         pairs.append((ratio(members, metric), ratio(domains_b[key], metric)))
         rows.append(row("domain", key[0], key[1], len(members), pairs[-1], found.domains[key[0], key[1]]))
-    tested = [row for row in rows if row["p"] is not None]
-    for one, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        one["p_holm"] = adjusted
     sources_b = grouped(scores_b, lambda score: (score.source,))
     for (source,), members in grouped(scores_a, lambda score: (score.source,)).items():
         pair = (ratio(members, metric), ratio(sources_b[source,], metric))

@@ -207,12 +207,14 @@ class BaselineConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
-    """Difference of two results on the same documents."""
+    """Differences of results on the same documents."""
 
     output: Path
     """JSON file of the comparison"""
     metric: Literal["bits_per_byte", "log_perplexity"] = "bits_per_byte"
     """log_perplexity, natural logarithm: only for models with the same tokenizer (Paloma, control 4)"""
+    pairs: Literal["first", "all"] = "first"
+    """first: the first results with each other; all: each two of them"""
     confidence: float = 0.95
     """level of the intervals"""
     dry_run: bool = False

@@ -18,13 +18,11 @@ from .blocks import Singles, WindowSums, blocked, singles_of
 from .paloma import aggregates_of
 from .positions import PositionSums, loss_by_position
 from .statistics import (
-    RESAMPLES,
     Floats,
     Interval,
     Stratum,
     bootstrap_interval,
     make_stratum,
-    resamples_for,
     strata_by_domain,
 )
 from .suite import SuiteDocument
@@ -120,18 +118,15 @@ def intervals(
     *,
     logarithm: bool,
     singles: Singles,
-    many: bool = False,
 ) -> Intervals:
     """Bootstrap intervals of Σ ``amounts`` / Σ ``size`` for documents of the given (source, domain), or windows of one
     where ``singles`` says so.
-
-    ``many``: domains have the draws that as many tests need.
     """
     keys, columns = blocked(keys, np.stack([amounts, size], axis=1), singles)
 
-    def sample(name: str, members: Any, resamples: int = RESAMPLES) -> Stratum:
+    def sample(name: str, members: Any) -> Stratum:
         blocks = all(keys[index] in singles.windows for index in members)
-        return make_stratum(name, columns[members, 0], columns[members, 1], resamples, blocks=blocks)
+        return make_stratum(name, columns[members, 0], columns[members, 1], blocks=blocks)
 
     def of(*strata: Stratum) -> Interval:
         return bootstrap_interval(strata, confidence, logarithm=logarithm)
@@ -146,8 +141,7 @@ def intervals(
     domains: dict[tuple[str, str], list[int]] = {}
     for index, key in enumerate(keys):
         domains.setdefault(key, []).append(index)
-    draws = resamples_for(len(domains)) if many else RESAMPLES
-    sampled = {key: sample("\0".join(key), np.array(members), draws) for key, members in domains.items()}
+    sampled = {key: sample("\0".join(key), np.array(members)) for key, members in domains.items()}
     by_source: dict[str, list[int]] = {}
     for index, (source, _) in enumerate(keys):
         by_source.setdefault(source, []).append(index)

@@ -64,27 +64,66 @@ def positions_table(positions: Sequence[dict[str, Any]]) -> str:
     return render(header, rows, text_columns=1)
 
 
+SHOWN_DIFFERENCES = 6  # beside each other in the terminal
+
+
 def comparison_table(comparison: dict[str, Any]) -> str:
-    """Differences; a star marks a p-value below the level, of a domain adjusted for all domains (Holm)."""
-    interval = f"{comparison['confidence']:.0%} interval"
-    header = ["source", "domain", "documents", comparison["a"], comparison["b"], "difference", interval, ""]
-    by_source: dict[str | None, list[list[str]]] = {}
-    for row in comparison["rows"]:
-        low, high = row["low"], row["high"]
-        p = row.get("p_holm", row["p"])
-        star = "*" if p is not None and p < 1 - comparison["confidence"] else ""
+    """Differences; a star marks a p-value below the level, of a domain adjusted for all tests of domains (Holm).
+
+    Of two results both values and the interval are shown, of more the first one's values and the differences to it, of
+    all pairs a table a pair without domains.
+    """
+    found = comparison["comparisons"]
+    metric = comparison["metric"].replace("_", " ")
+    if len(found) == 1:
+        tables = [pair_table(found[0], comparison["confidence"], domains=True)]
+    elif len(found) <= SHOWN_DIFFERENCES and len({each["a"] for each in found}) == 1:
+        head = f"{metric}, a = {found[0]['a']}, and a minus each other one"
+        table = differences_table(found, comparison["confidence"])
+        return "\n".join([head, table, *(f"{each['b']}: {each['training_order']}" for each in found)])
+    else:
+        tables = [pair_table(each, comparison["confidence"], domains=False) for each in found]
+        tables.append("domains are in the file: a table of them all would be too wide")
+    return "\n\n".join(f"{metric}, {text}" if k < len(found) else text for k, text in enumerate(tables))
+
+
+def star(row: dict[str, Any], confidence: float) -> str:
+    p = row.get("p_holm", row["p"])
+    return "*" if p is not None and p < 1 - confidence else ""
+
+
+def by_source(rows: Sequence[dict[str, Any]]) -> list[tuple[list[str], int]]:
+    """Names and index of each row: sources, each before its domains, then aggregates."""
+    found: dict[str | None, list[tuple[list[str], int]]] = {}
+    for index, row in enumerate(rows):
         name = {"domain": ["", row["domain"]], "source": [row["source"], "(all)"]}.get(
             row["level"], [f"({row['domain']})", ""]
         )
+        lines = found.setdefault(row["source"], [])
+        lines.insert(0 if row["level"] == "source" else len(lines), (name, index))
+    return [line for lines in found.values() for line in lines]
+
+
+def pair_table(comparison: dict[str, Any], confidence: float, *, domains: bool) -> str:
+    header = ["source", "domain", "documents", comparison["a"], comparison["b"], "difference"]
+    rows = [row for row in comparison["rows"] if domains or row["level"] != "domain"]
+    lines = []
+    for name, index in by_source(rows):
+        row = rows[index]
         values = [f"{row['documents']:,}", f"{row['a']:.4f}", f"{row['b']:.4f}", f"{row['difference']:+.4f}"]
-        cells = [*name, *values, bounds(low, high, "+.4f"), star]
-        lines = by_source.setdefault(row["source"], [])
-        lines.insert(0 if row["level"] == "source" else len(lines), cells)
-    rows = [cells for lines in by_source.values() for cells in lines]
-    metric = comparison["metric"].replace("_", " ")
-    return f"{metric}, a = {comparison['a']}, b = {comparison['b']}\n" + "\n".join(
-        [render(header, rows, text_columns=2), comparison["training_order"]]
-    )
+        lines.append([*name, *values, bounds(row["low"], row["high"], "+.4f"), star(row, confidence)])
+    table = render([*header, f"{confidence:.0%} interval", ""], lines, text_columns=2)
+    return f"a = {comparison['a']}, b = {comparison['b']}\n{table}\n{comparison['training_order']}"
+
+
+def differences_table(comparisons: Sequence[dict[str, Any]], confidence: float) -> str:
+    header = ["source", "domain", "documents", comparisons[0]["a"], *(f"a - {each['b']}" for each in comparisons)]
+    lines = []
+    for name, index in by_source(comparisons[0]["rows"]):
+        rows = [each["rows"][index] for each in comparisons]
+        differences = [f"{row['difference']:+.4f}{star(row, confidence) or ' '}" for row in rows]
+        lines.append([*name, f"{rows[0]['documents']:,}", f"{rows[0]['a']:.4f}", *differences])
+    return render(header, lines, text_columns=2)
 
 
 SHOWN_POINTS = 6  # of a curve in the terminal
