@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers.pre_tokenizers import ByteLevel
 
 from paloma_ppl.cli import app
 from paloma_ppl.command_line import run
@@ -97,6 +99,20 @@ def without_suite_file(*damages: Damage) -> Damage:
     return damage
 
 
+def without_symbol(symbol: str) -> Damage:
+    """The tokenizer has no token for a symbol, and no merges."""
+
+    def damage(root: Path) -> None:
+        path = root / "M/tokenizer.json"
+        tokenizer = json.loads(path.read_text())
+        tokenizer["model"] |= {"merges": [], "vocab": {"<|endoftext|>": 0}}
+        symbols = sorted(set(ByteLevel.alphabet()) - {symbol})
+        tokenizer["model"]["vocab"] |= {each: number for number, each in enumerate(symbols, start=1)}
+        path.write_text(json.dumps(tokenizer))
+
+    return damage
+
+
 DOCUMENTS = {"artifact": "documents", "format_version": 1}
 ROWS = "X/documents/part.jsonl.gz"
 TEST = "S/docs/test/test-00000000.jsonl.gz"
@@ -177,6 +193,7 @@ FOREIGN = write("new/thesis.txt", "mine")
         (WINDOWS, write("M/tokenizer.json", b"[]"), "not a tokenizer"),
         (WINDOWS, write("M/tokenizer.json", b"\xff"), "not a tokenizer"),
         (WINDOWS, folder_instead("M/tokenizer.json"), "no such tokenizer"),
+        (WINDOWS, without_symbol("s"), "cannot encode 1 characters, such as 's' (U+0073)"),
         # run
         (RUN, FOREIGN, "exists and is not a perplexity_results artifact"),
         (RUN + " --limit 0", None, "limit"),
@@ -185,6 +202,7 @@ FOREIGN = write("new/thesis.txt", "mine")
         (RUN + " --max-length 25", None, "max_length"),
         (RUN + " --confidence nan", None, "confidence"),
         (RUN, without("M/tokenizer.json"), "no such tokenizer"),
+        (RUN, without_symbol("s"), "cannot encode 1 characters, such as 's' (U+0073)"),
         (RUN, write("M/config.json", b""), "configuration does not load"),
         (RUN, write("M/config.json", b"[]"), "configuration does not load"),
         (RUN, write("M/config.json", b"\xff"), "configuration does not load"),
@@ -204,6 +222,7 @@ FOREIGN = write("new/thesis.txt", "mine")
         (BASELINE, FOREIGN, "exists and is not a unigram artifact"),
         (BASELINE, write("new", "mine"), "exists and is not a unigram artifact"),
         (BASELINE + " --smoothing inf", None, "smoothing of inf"),
+        (BASELINE, without_symbol("s"), "cannot encode 1 characters, such as 's' (U+0073)"),
         (BASELINE + " --smoothing 0", None, "smoothing of 0"),
         (BASELINE + " --processes 0", None, "0 processes"),
         (BASELINE.replace("xz-bytes 64", "xz-bytes -1"), None, "-1 bytes"),
@@ -241,3 +260,22 @@ def test_it_is_one_line_and_status_2(
     assert len(errors) == 1
     assert message in errors[0]
     assert sorted(path for path in (place / "new").rglob("*") if path.is_file()) == before
+
+
+@pytest.mark.parametrize("room", [600, 3000])  # bytes of a file: for the finished batches, for the results
+def test_without_room_a_run_ends_in_one_line_and_goes_on_later(
+    place: Path, capsys: pytest.CaptureFixture[str], room: int
+) -> None:
+    line = RUN.format(x=place).split()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        assert command(*line) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    errors = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error: ")]
+    assert len(errors) == 1
+    assert f"({place / 'new'}." in errors[0]
+    assert "check the path, its rights and the space left" in errors[0]
+    assert not (place / "new").exists()
+    assert command(*line) == 0

@@ -38,7 +38,7 @@ from .results import Description, vocabulary_sums, write_results
 from .statistics import check_confidence
 from .suite import SuiteDocument, open_suite, read_held_out, read_split
 from .tokenizer import BATCH, LoadedTokenizer, load_tokenizer
-from .windows import encode_documents
+from .windows import check_encodable, encode_documents
 
 FORMAT_VERSION = 1
 UNIGRAM_FILE = "unigram.json"  # what tells the folder of baselines from anything else
@@ -167,6 +167,7 @@ def baseline(config: BaselineConfig) -> dict[str, dict[str, Any]]:
     tokenizer = load_tokenizer(config.tokenizer)
     suite = open_suite(config.suite)
     documents = list(read_split(suite, config.split, config.limit))
+    check_encodable(documents, tokenizer)
     held_out = {(source, identity) for source, identity, _ in read_held_out(suite)}
     results = {}
     inputs: list[str | Path] = [config.suite, tokenizer.path, config.documents]

@@ -41,7 +41,7 @@ from .results import ARTIFACT, Description, write_results
 from .statistics import check_confidence
 from .suite import Suite, SuiteDocument, open_suite, read_split
 from .tokenizer import Ids, LoadedTokenizer, load_tokenizer
-from .windows import Part, Window, encoded, stream_windows
+from .windows import Part, Window, check_encodable, encoded, stream_windows
 from .worst import (
     DOMAIN_VOCABULARY_FILE,
     SHOWN_CHARACTERS,
@@ -189,6 +189,7 @@ def evaluate(config: RunConfig) -> dict[str, Any] | None:
         plan = resolve(config, processes.local_rank)
         check_replaceable(config.output, ARTIFACT)
         tokenizer, suite = plan.tokenizer, plan.suite
+        check_encodable(read_split(suite, config.split, config.limit), tokenizer)
         model = load_model(plan.folder, plan.device, plan.dtype, config.device_map, offload)
         check_vocabulary(model, tokenizer)
         description = Description(

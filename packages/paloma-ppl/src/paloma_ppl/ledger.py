@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .files import writing
 from .likelihood import Floats
 
 log = logging.getLogger(__name__)
@@ -47,12 +48,11 @@ class Ledger:
         if self.places:
             log.info("%d batches were done before", len(self.places))
         size = self.ends.get(self.path, 0)
-        self.stream = open(self.path, "r+b" if size else "wb")
+        self.stream = open(self.path, "r+b" if size else "wb", buffering=0)
         self.stream.truncate(size)
         self.stream.seek(size)
         if not size:
-            self.stream.write(self.header)
-            self.stream.flush()
+            self.append(self.header)
 
     def gather(self) -> None:
         """Find what all processes have done since this was last asked."""
@@ -93,10 +93,14 @@ class Ledger:
         data = values.astype(self.dtype).tobytes()
         head = HEAD.pack(batch, len(values), parts)
         offset = self.stream.tell() + HEAD.size
-        self.stream.write(head + data + zlib.crc32(head + data).to_bytes(4, "little"))
-        self.stream.flush()
+        self.append(head + data + zlib.crc32(head + data).to_bytes(4, "little"))
         self.places[batch] = Place(self.path, offset, len(values))
         self.ends[self.path] = self.stream.tell()
+
+    def append(self, data: bytes) -> None:
+        with writing(self.path):
+            while data:
+                data = data[self.stream.write(data) :]
 
     def close(self) -> None:
         """Close the file; it stays until the results are whole."""

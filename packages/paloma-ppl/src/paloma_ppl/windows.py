@@ -159,7 +159,7 @@ def window_rows(windows: Iterable[Window], documents: Sequence[SuiteDocument]) -
 
 
 def encode_documents(documents: Iterable[SuiteDocument], tokenizer: LoadedTokenizer) -> list[Ids]:
-    """Ids of the documents; one that has text and no tokens is a UserError, for nothing could be predicted."""
+    """Ids of the documents; one without tokens, or with unknown ones, is a UserError."""
     return [ids for _, ids in encoded(documents, tokenizer)]
 
 
@@ -167,13 +167,37 @@ def encoded(documents: Iterable[SuiteDocument], tokenizer: LoadedTokenizer) -> I
     """Documents with their ids, a few at a time."""
     for group in groups(documents):
         for document, ids in zip(group, tokenizer.encode(document.text for document in group), strict=True):
-            if not len(ids):
+            if not len(ids) or tokenizer.has_unknown(ids):
+                what = "unknown tokens in" if len(ids) else "no tokens for"
                 raise UserError(
-                    f"the tokenizer gives no tokens for document {document.id} of {document.source}",
+                    f"the tokenizer gives {what} document {document.id} of {document.source}",
                     where=tokenizer.path,
                     fix="use another tokenizer or remove the document from the suite",
                 )
             yield document, ids
+
+
+def check_encodable(documents: Iterable[SuiteDocument], tokenizer: LoadedTokenizer) -> None:
+    """A UserError where the tokenizer passes over a part of some document, so that its bits per byte would look better
+    than they are."""
+    known: set[str] = set()
+    lost: dict[str, SuiteDocument] = {}  # the first document that holds the character
+    number = holding = 0
+    for document in documents:
+        number += 1
+        found = set(document.text)
+        for character in sorted(tokenizer.unencodable(found - known - lost.keys())):
+            lost[character] = document
+        known |= found - lost.keys()
+        holding += not found.isdisjoint(lost)
+    if lost:
+        character, document = next(iter(lost.items()))
+        raise UserError(
+            f"the tokenizer cannot encode {len(lost)} characters, such as {character!r} (U+{ord(character):04X}) in "
+            f"document {document.id} of {document.source}; {holding} of {number} documents hold some",
+            where=tokenizer.path,
+            fix="use a tokenizer that falls back to bytes, or remove these documents from the suite",
+        )
 
 
 def groups(documents: Iterable[SuiteDocument]) -> Iterator[list[SuiteDocument]]:
@@ -196,6 +220,7 @@ def write_windows(config: WindowsConfig) -> dict[str, Any]:
     prefix = tokenizer.prefix(config.prefix_token_id, config.format)
     suite = open_suite(config.suite)
     documents = list(read_split(suite, config.split, config.limit_documents))
+    check_encodable(documents, tokenizer)
     ids = encode_documents(documents, tokenizer)
     keys = [(document.source, document.domain) for document in documents]
     windows = tokens = size = 0
