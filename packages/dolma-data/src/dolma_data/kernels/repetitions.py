@@ -3,7 +3,9 @@
 r"""Consecutive repetitions: of characters, the matches of ``(.+?)(\s?\1){3,}``; of tokens, periods.
 
 The pattern is read as Python's ``re`` reads it: the leftmost place, there the shortest unit without a newline, then as
-many repetitions as follow, at each rather with a character of white space before it than without.
+many repetitions as follow, at each rather with a character of white space before it than without. It is looked for in
+the bytes of the text, where it lies: of two units that begin at one place, that of fewer characters has fewer bytes,
+and bytes that begin with a character's first are equal to no others. Lengths and places are in bytes.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from numba import njit
 
 from .characters import BYTE_NEWLINE, SPACE, read_character
 
-SHORT_UNIT = 8  # units below this length are tried one by one, longer ones where their first 8 characters come again
-FAR_UNIT = 2048  # units below this length are looked for near by, longer ones where FAR_CHARACTERS come again
-FAR_CHARACTERS = 1024
+WIDEST_SPACE = 3  # bytes of a character of white space
+SHORT_UNIT = 8  # units below this length are tried one by one, longer ones where their first 8 bytes come again
+FAR_UNIT = 2048  # units below this length are looked for near by, longer ones where FAR_BYTES come again
+FAR_BYTES = 1024
 ANCHORS = 16
 NEAR_BLOCK = 1 << 20  # places whose next ones are found together
 MOST_SLOTS = 1 << 16
@@ -24,59 +27,64 @@ LEAST_MORE = 3  # repetitions beside the first
 LEAST_TIMES = 3  # of a period of tokens
 
 
-@njit(cache=True)
-def decode(buffer, start, end):
-    """Code points of ``buffer[start:end]``."""
-    points = np.empty(end - start, dtype=np.int32)
-    count = 0
-    while start < end:
-        point, size = read_character(buffer, start)
-        points[count] = point
-        count += 1
-        start += size
-    return points[:count]
+@njit(cache=True, inline="always")
+def begins_character(text, at):
+    """Whether a character begins at ``at``, or the text ends there."""
+    return at >= text.shape[0] or (text[at] & 0xC0) != 0x80
 
 
 @njit(cache=True, inline="always")
-def same(points, left, right, length):
-    """Whether ``length`` characters from ``left`` on come again at ``right``, within the text."""
-    if right + length > points.shape[0]:
+def same(text, left, right, length):
+    """Whether ``length`` bytes from ``left`` on come again at ``right``, within the text."""
+    if right + length > text.shape[0]:
         return False
     for k in range(length):
-        if points[left + k] != points[right + k]:
+        if text[left + k] != text[right + k]:
             return False
     return True
 
 
+@njit(cache=True, inline="always")
+def space_at(text, at, classes):
+    """Bytes of the white space at ``at``, 0 where there is none."""
+    if at >= text.shape[0]:
+        return 0
+    if 0x20 < text[at] < 0xC2 or text[at] > 0xE3:  # as most characters begin and no white space
+        return 0
+    point, size = read_character(text, at)
+    return size if classes[point] & SPACE else 0
+
+
 @njit(cache=True)
-def once_more(points, unit, length, at, spaced, classes):
+def once_more(text, unit, length, at, spaced, classes):
     """End of one repetition at ``at``, with white space before it or without; -1 where there is none."""
     if spaced:
-        if at >= points.shape[0] or not classes[points[at]] & SPACE:
+        size = space_at(text, at, classes)
+        if size == 0:
             return -1
-        at += 1
-    return at + length if same(points, unit, at, length) else -1
+        at += size
+    return at + length if same(text, unit, at, length) else -1
 
 
 @njit(cache=True)
-def repetition_end(points, unit, length, classes):
+def repetition_end(text, unit, length, classes):
     """End of a repetition with its first unit at ``unit``, -1 where there is none."""
     end = -1
+    if not may_repeat(text, unit, length, classes):
+        return -1
     for ways in range(1 << LEAST_MORE):  # in the order in which the pattern tries them
         end = unit + length
         for k in range(LEAST_MORE):
             spaced = not (ways >> (LEAST_MORE - 1 - k)) & 1
-            end = once_more(points, unit, length, end, spaced, classes)
+            end = once_more(text, unit, length, end, spaced, classes)
             if end < 0:
                 break
         if end >= 0:
             break
-        if ways == 0 and not may_repeat(points, unit, length, classes):
-            return -1
     while end >= 0:
-        after = once_more(points, unit, length, end, True, classes)
+        after = once_more(text, unit, length, end, True, classes)
         if after < 0:
-            after = once_more(points, unit, length, end, False, classes)
+            after = once_more(text, unit, length, end, False, classes)
         if after < 0:
             return end
         end = after
@@ -84,21 +92,22 @@ def repetition_end(points, unit, length, classes):
 
 
 @njit(cache=True, inline="always")
-def may_repeat(points, unit, length, classes):
+def may_repeat(text, unit, length, classes):
     """Whether the unit comes again behind itself, at once or after white space."""
     at = unit + length
-    return (at < points.shape[0] and points[at] == points[unit]) or (
-        at + 1 < points.shape[0] and points[at + 1] == points[unit] and (classes[points[at]] & SPACE) != 0
-    )
+    if at < text.shape[0] and text[at] == text[unit]:
+        return True
+    size = space_at(text, at, classes)
+    return size > 0 and at + size < text.shape[0] and text[at + size] == text[unit]
 
 
 @njit(cache=True)
-def next_places(points, begin, following):
-    """For each place from ``begin`` on the next one whose 8 characters have the same hash, or the length of the text.
+def next_places(text, begin, following):
+    """For each place from ``begin`` on the next one whose 8 bytes have the same hash, or the length of the text.
 
     Those that lie no further than ``following`` [places] reaches.
     """
-    count = points.shape[0]
+    count = text.shape[0]
     size = 16
     while size < min(following.shape[0], MOST_SLOTS):
         size *= 2
@@ -107,35 +116,35 @@ def next_places(points, begin, following):
     for at in range(min(begin + following.shape[0], count - SHORT_UNIT + 1) - 1, begin - 1, -1):
         value = np.uint64(0)
         for k in range(SHORT_UNIT):
-            value = (value ^ np.uint64(points[at + k])) * HASH_FACTOR
+            value = (value ^ np.uint64(text[at + k])) * HASH_FACTOR
         slot = np.int64((value ^ (value >> np.uint64(29))) & np.uint64(size - 1))
         following[at - begin] = last[slot]
         last[slot] = at
 
 
 @njit(cache=True)
-def near_repetition(points, at, limit, begin, following, classes):
-    """``(length, end)`` of the shortest unit of 8 to ``FAR_UNIT`` characters at ``at`` that repeats, else (0, -1)."""
-    longest = min(limit, FAR_UNIT - 1)
+def near_repetition(text, at, limit, begin, following, classes):
+    """``(length, end)`` of the shortest unit of 8 to ``FAR_UNIT`` bytes at ``at`` that repeats, else (0, -1)."""
+    shortest, best = min(limit, FAR_UNIT - 1) + 1, -1
     place = np.int64(following[at - begin])
-    while place < points.shape[0] and place - at - 1 <= longest:
-        for length in (place - at - 1, place - at):
-            if SHORT_UNIT <= length <= longest:
-                end = repetition_end(points, at, length, classes)
+    while place < text.shape[0] and place - at - WIDEST_SPACE < shortest:
+        for length in range(place - at - WIDEST_SPACE, place - at + 1):
+            if SHORT_UNIT <= length < shortest and begins_character(text, at + length):
+                end = repetition_end(text, at, length, classes)
                 if end >= 0:
-                    return length, end
+                    shortest, best = length, end
         place = np.int64(following[place - begin])
-    return 0, -1
+    return (shortest, best) if best >= 0 else (0, -1)
 
 
 @njit(cache=True)
-def far_places(points):
-    """Places whose ``FAR_CHARACTERS`` characters come again behind them at an anchor, every ``ANCHORS``-th place.
+def far_places(text):
+    """Places whose ``FAR_BYTES`` bytes come again behind them at an anchor, every ``ANCHORS``-th place.
 
     Returns the places [P], falling, the next such anchor of each, and of all anchors the hash and a following anchor,
     which may have another hash; -1 for none.
     """
-    count = points.shape[0]
+    count = text.shape[0]
     anchors = count // ANCHORS + 1
     size = 16
     while size < anchors:
@@ -145,15 +154,15 @@ def far_places(points):
     hashes = np.zeros(anchors, dtype=np.uint64)
     places = np.empty((1024, 2), dtype=np.int32)
     found = 0
-    top = np.uint64(1)  # factor of the last character
-    for _ in range(FAR_CHARACTERS - 1):
+    top = np.uint64(1)  # factor of the last byte
+    for _ in range(FAR_BYTES - 1):
         top *= HASH_FACTOR
     value = np.uint64(0)
     for at in range(count - 1, -1, -1):
-        if at + FAR_CHARACTERS < count:
-            value -= np.uint64(points[at + FAR_CHARACTERS]) * top
-        value = value * HASH_FACTOR + np.uint64(points[at])
-        if at + FAR_CHARACTERS > count:
+        if at + FAR_BYTES < count:
+            value -= np.uint64(text[at + FAR_BYTES]) * top
+        value = value * HASH_FACTOR + np.uint64(text[at])
+        if at + FAR_BYTES > count:
             continue
         slot = np.int64((value ^ (value >> np.uint64(29))) & np.uint64(size - 1))
         anchor = last[slot]
@@ -174,8 +183,8 @@ def far_places(points):
 
 
 @njit(cache=True)
-def far_repetition(points, at, limit, far, last, classes):
-    """As :func:`near_repetition` for units of ``FAR_UNIT`` characters and more; last the place to begin with next.
+def far_repetition(text, at, limit, far, last, classes):
+    """As :func:`near_repetition` for units of ``FAR_UNIT`` bytes and more; last the place to begin with next.
 
     Whatever the unit, one of the first ``ANCHORS`` places of it comes again at an anchor.
     """
@@ -187,15 +196,16 @@ def far_repetition(points, at, limit, far, last, classes):
     while number >= 0 and places[number, 0] < at + ANCHORS:
         place, anchor = np.int64(places[number, 0]), np.int64(places[number, 1])
         value = hashes[anchor]
-        while anchor >= 0 and anchor * ANCHORS - place - 1 < shortest:
+        while anchor >= 0 and anchor * ANCHORS - place - WIDEST_SPACE < shortest:
             distance = anchor * ANCHORS - place
-            for length in (distance - 1, distance):
+            for length in range(distance - WIDEST_SPACE, distance + 1):
                 if (
                     hashes[anchor] == value
                     and FAR_UNIT <= length < shortest
-                    and may_come_four_times(points, at, length)
+                    and begins_character(text, at + length)
+                    and may_come_four_times(text, at, length)
                 ):
-                    end = repetition_end(points, at, length, classes)
+                    end = repetition_end(text, at, length, classes)
                     if end >= 0:
                         shortest, best = length, end
             anchor = np.int64(following[anchor])
@@ -204,26 +214,35 @@ def far_repetition(points, at, limit, far, last, classes):
 
 
 @njit(cache=True)
-def may_come_four_times(points, at, length):
+def may_come_four_times(text, at, length):
     """Whether the unit begins where it would stand for the fourth time, with up to three spaces before."""
-    for spaces in range(LEAST_MORE + 1):
-        if same(points, at, at + LEAST_MORE * length + spaces, SHORT_UNIT):
+    for spaces in range(LEAST_MORE * WIDEST_SPACE + 1):
+        if same(text, at, at + LEAST_MORE * length + spaces, SHORT_UNIT):
             return True
     return False
 
 
 @njit(cache=True)
-def count_units(points, unit, length, end):
+def count_units(text, unit, length, end):
     """How often the unit stands in the repetition, ``str.count``."""
     times = 0
     at = unit
     while at + length <= end:
-        if same(points, unit, at, length):
+        if same(text, unit, at, length):
             times += 1
             at += length
         else:
             at += 1
     return times
+
+
+@njit(cache=True, inline="always")
+def count_characters(text, start, end):
+    """Characters that begin in ``text[start:end]``."""
+    count = 0
+    for at in range(start, end):
+        count += (text[at] & 0xC0) != 0x80
+    return count
 
 
 @njit(cache=True)
@@ -234,42 +253,47 @@ def find_repetitions(buffer, documents, byte_starts, byte_ends, char_starts, cla
     places = np.empty((room, 3), dtype=np.int64)
     count = 0
     for stretch in range(byte_starts.shape[0]):
-        points = decode(buffer, byte_starts[stretch], byte_ends[stretch])
-        following = np.empty(min(points.shape[0], NEAR_BLOCK + FAR_UNIT), dtype=np.int32)
+        text = buffer[byte_starts[stretch] : byte_ends[stretch]]
+        following = np.empty(min(text.shape[0], NEAR_BLOCK + FAR_UNIT + WIDEST_SPACE), dtype=np.int32)
         begin = -1  # of the places of ``following``
         far = (np.empty((0, 2), dtype=np.int32), np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int32))
         far_known = False
         last = np.int64(-1)
         line_end = 0  # of the line that ``at`` is in
         at = 0
-        while at < points.shape[0]:
-            if points[at] == BYTE_NEWLINE:
-                at += 1
+        character = char_starts[stretch]  # that begins at ``at``
+        while at < text.shape[0]:
+            size = read_character(text, at)[1]
+            if text[at] == BYTE_NEWLINE:
+                at += size
+                character += 1
                 continue
             if line_end <= at:
                 line_end = at
-                while line_end < points.shape[0] and points[line_end] != BYTE_NEWLINE:
+                while line_end < text.shape[0] and text[line_end] != BYTE_NEWLINE:
                     line_end += 1
-            limit = min(line_end - at, (points.shape[0] - at) // (LEAST_MORE + 1))
+            limit = min(line_end - at, (text.shape[0] - at) // (LEAST_MORE + 1))
             length, end = 0, -1
-            for short in range(1, min(limit, SHORT_UNIT - 1) + 1):
-                end = repetition_end(points, at, short, classes)
-                if end >= 0:
-                    length = short
-                    break
+            for short in range(size, min(limit, SHORT_UNIT - 1) + 1):
+                if begins_character(text, at + short):
+                    end = repetition_end(text, at, short, classes)
+                    if end >= 0:
+                        length = short
+                        break
             if end < 0 and limit >= SHORT_UNIT:
                 if begin < 0 or at >= begin + NEAR_BLOCK:
                     begin = at
-                    next_places(points, begin, following)
-                length, end = near_repetition(points, at, limit, begin, following, classes)
+                    next_places(text, begin, following)
+                length, end = near_repetition(text, at, limit, begin, following, classes)
             if end < 0 and limit >= FAR_UNIT:
                 if not far_known:
-                    far = far_places(points)
+                    far = far_places(text)
                     far_known = True
                     last = far[0].shape[0] - 1
-                length, end, last = far_repetition(points, at, limit, far, last, classes)
+                length, end, last = far_repetition(text, at, limit, far, last, classes)
             if end < 0:
-                at += 1
+                at += size
+                character += 1
                 continue
             if count == room:
                 room *= 2
@@ -279,9 +303,10 @@ def find_repetitions(buffer, documents, byte_starts, byte_ends, char_starts, cla
                 more_places[:count] = places[:count]
                 owners, places = more_owners, more_places
             owners[count] = documents[stretch]
-            places[count, 0] = char_starts[stretch] + at
-            places[count, 1] = char_starts[stretch] + end
-            places[count, 2] = count_units(points, at, length, end)
+            places[count, 0] = character
+            character += count_characters(text, at, end)
+            places[count, 1] = character
+            places[count, 2] = count_units(text, at, length, end)
             count += 1
             at = end
     return owners[:count], places[:count]
