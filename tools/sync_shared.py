@@ -1,7 +1,7 @@
 """Keep the small mechanisms that packages repeat identical.
 
 Packages may not import one another, so `errors`, `files`, `progress`, `provenance` and `command_line` are kept once in
-`tools/shared/` and copied into each package, `processes` and `model_place` into the two that evaluate.
+`tools/shared/` and copied into each package, `processes`, `model_place` and `model_weights` into the two that evaluate.
 `python tools/sync_shared.py` copies; with `--check` it only compares, names every file that differs and exits 1.
 """
 
@@ -18,7 +18,8 @@ PACKAGES = {
     "paloma-ppl": "paloma_ppl",
 }
 EVALUATORS = ("catwalk-eval", "paloma-ppl")
-ONLY = {"model_place.py": EVALUATORS, "processes.py": EVALUATORS}  # files that not all packages have
+# files that not all packages have
+ONLY = dict.fromkeys(("model_place.py", "model_weights.py", "processes.py"), EVALUATORS)
 
 
 def main(arguments: list[str]) -> int:

@@ -18,7 +18,8 @@ from catwalk_eval.engine import Engine
 from catwalk_eval.errors import UserError
 from catwalk_eval.files import read_json
 from catwalk_eval.model_place import locate
-from catwalk_eval.models import load, look_at, resolve_dtype
+from catwalk_eval.model_weights import load_weights, resolve_dtype
+from catwalk_eval.models import look_at
 
 
 @pytest.fixture
@@ -86,10 +87,9 @@ def test_a_model_in_parts_in_memory_and_on_disk_gives_the_same_numbers(
     model = make_model("llama")
     model.save_pretrained(tmp_path / "model")
     (tmp_path / "model" / "tokenizer.json").write_bytes(tokenizer_json.read_bytes())
-    folder = look_at(tmp_path / "model")
     places = {"model.embed_tokens": "cpu", "model.layers.0": "cpu", "model.layers.1": "disk", "model.norm": "disk"}
     places |= {"model.rotary_emb": "cpu", "lm_head": "disk"}
-    spread = load(folder, "cpu", "float32", places, tmp_path / "offload")
+    spread = load_weights(tmp_path / "model", "cpu", "float32", places, tmp_path / "offload")
     engine = Engine(spread)
     assert engine.shared
     for unit, scored in score_all(engine, some_instances(0), 60).items():
@@ -103,10 +103,10 @@ def test_the_type_of_the_weights_is_what_was_asked(
     (tmp_path / "half" / "tokenizer.json").write_bytes(tokenizer_json.read_bytes())
     folder = look_at(tmp_path / "half")
     assert folder.dtype == "bfloat16"
-    assert resolve_dtype("auto", folder, "cpu") == "float32"
-    assert resolve_dtype("auto", folder, "cuda:0") == "bfloat16"
+    assert resolve_dtype("auto", folder.dtype, "cpu") == "float32"
+    assert resolve_dtype("auto", folder.dtype, "cuda:0") == "bfloat16"
     with pytest.raises(UserError, match="no float64"):
-        resolve_dtype("float64", folder, "mps")
+        resolve_dtype("float64", folder.dtype, "mps")
     manifests = {}
     for dtype in ("float32", "float64", "bfloat16"):
         runner.run(replace(config, model=str(tmp_path / "half"), dtype=dtype, output=tmp_path / dtype))

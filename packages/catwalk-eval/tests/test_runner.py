@@ -256,13 +256,15 @@ def test_model_folders_are_checked_before_any_work(config: RunConfig, tmp_path: 
         runner.run(replace(config, model=str(tmp_path / "nothing")))
     folder = tmp_path / "model"
     folder.mkdir()
-    for name in ("config.json", "tokenizer.json"):
-        with pytest.raises(UserError, match=f"has no {name}"):
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    for name, message in (
+        ("config.json", "has no config.json"),
+        ("model.safetensors", "no weights in safetensors"),
+        ("tokenizer.json", "has no tokenizer.json"),
+    ):
+        with pytest.raises(UserError, match=message):
             runner.run(replace(config, model=str(folder)))
         (folder / name).write_bytes((model_folder / name).read_bytes())
-    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
-    with pytest.raises(UserError, match="no weights in safetensors"):
-        runner.run(replace(config, model=str(folder)))
 
 
 def test_weights_that_do_not_fit_the_configuration_are_refused(

@@ -172,10 +172,10 @@ def test_weights_that_do_not_fit_are_refused(
     folder = make_model()
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
-    with pytest.raises(UserError, match=r"weights of kind missing, such as model\.layers\.2"):
+    with pytest.raises(UserError, match=r"weights do not fit the model: \d+ missing keys \(model\.layers\.2"):
         run(folder, suite_folder, tmp_path / "P")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"no \.safetensors"):
+    with pytest.raises(UserError, match="no weights in safetensors"):
         run(folder, suite_folder, tmp_path / "P")
 
 

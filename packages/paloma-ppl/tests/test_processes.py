@@ -147,7 +147,7 @@ def test_revision_is_a_checkpoint_of_a_run_folder(
     for step in ("step2", "step10"):
         copytree(model_folder, tmp_path / "run" / step)
     settings = {"model": str(tmp_path / "run"), "suite": suite_folder, "output": tmp_path / "P", "limit": 3}
-    with pytest.raises(UserError, match=r"config\.json is missing .*choose one with --revision: step2, step10"):
+    with pytest.raises(UserError, match=r"has no config\.json .*choose one with --revision: step2, step10"):
         evaluate(RunConfig(**settings))
     with pytest.raises(UserError, match=r"no checkpoint 'step3' .*there are: step2, step10"):
         evaluate(RunConfig(revision="step3", **settings))

@@ -26,7 +26,8 @@ from .errors import UserError
 from .files import PARTIAL, atomic_artifact, check_replaceable, write_json
 from .journal import Journal, known_scores
 from .model_place import locate, name_of
-from .models import ModelFolder, choose_device, load, look_at, resolve_dtype
+from .model_weights import choose_device, load_weights, resolve_dtype
+from .models import ModelFolder, look_at
 from .own_tasks import FILES
 from .precision import TOLERANCES, close_calls
 from .predictions import ROWS, compute_metrics, write_rows
@@ -361,7 +362,7 @@ def run(config: RunConfig) -> dict[str, Any] | None:
     unigram = None if config.unigram is None else Unigram.load(config.unigram, encoder.digest)
     with joined() as processes, offload_folder(config) as offload:
         device = choose_device(config.device, processes.local_rank)
-        dtype = resolve_dtype(config.dtype, folder, device)
+        dtype = resolve_dtype(config.dtype, folder.dtype, device)
         batch_tokens = config.batch_tokens or (BATCH_TOKENS_CPU if device == "cpu" else BATCH_TOKENS_ACCELERATOR)
         prepared = [prepare(task, encoder, maximum_length, unigram) for task in tasks]
         for name, count in ((p.requests.name, sum(row["truncated"] for row in p.rows)) for p in prepared):
@@ -369,7 +370,7 @@ def run(config: RunConfig) -> dict[str, Any] | None:
                 log.warning("%s: %d requests are longer and cut to %d tokens", name, count, maximum_length)
 
         def make_engine() -> Engine:
-            engine = Engine(load(folder, device, dtype, config.device_map, offload))
+            engine = Engine(load_weights(folder.path, device, dtype, config.device_map, offload))
             for task in prepared:
                 check_vocabulary(task.units, engine.vocabulary_size, folder)
             return engine

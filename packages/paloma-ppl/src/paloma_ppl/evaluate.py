@@ -18,21 +18,13 @@ from .blocks import SingleDocuments
 from .config import RunConfig
 from .engine import Engine
 from .errors import UserError
-from .files import PARTIAL, atomic_artifact, check_replaceable
+from .files import PARTIAL, atomic_artifact, check_replaceable, read_json
 from .ledger import Ledger
 from .likelihood import Floats
 from .metrics import DocumentScore, document_score
-from .model import (
-    check_folder,
-    check_vocabulary,
-    choose_device,
-    load_model,
-    maximum_length,
-    resolve_dtype,
-    training_so_far,
-    weights_digest,
-)
+from .model import check_vocabulary, load_model, maximum_length, training_so_far
 from .model_place import locate, name_of
+from .model_weights import choose_device, resolve_dtype, stated_dtype, weight_files, weights_digest
 from .positions import Positions
 from .processes import joined
 from .progress import Progress
@@ -81,16 +73,16 @@ def resolve(config: RunConfig, local_rank: int = 0) -> Plan:
     if config.batch_tokens is not None and config.batch_tokens < 1:
         raise UserError(f"{config.batch_tokens} tokens in a batch", where="batch_tokens", fix="give 1 or more")
     folder = locate(str(config.model), config.revision, config.download)
-    check_folder(folder)
+    weight_files(folder)
     tokenizer = load_tokenizer(folder)
-    device = choose_device(config.device, local_rank)
+    device = torch.device(choose_device(config.device, local_rank))
     return Plan(
         folder,
         tokenizer,
         tokenizer.prefix(config.prefix_token_id, config.format),
         maximum_length(folder, config.max_length),
         device,
-        resolve_dtype(config.dtype, folder, device),
+        resolve_dtype(config.dtype, stated_dtype(read_json(folder / "config.json")), device.type),
         config.batch_tokens or (BATCH_TOKENS_CPU if device.type == "cpu" else BATCH_TOKENS_ACCELERATOR),
         open_suite(config.suite),
     )

@@ -159,6 +159,8 @@ def choose(config: PrepareConfig, tally: Tally) -> tuple[Choice, dict[str, int]]
             lacking.update(name for name in lacking if named_value(document, name) is None)
             progress.advance()
     tally.settle(config.output.with_name(config.output.name + ".quarantine.jsonl"), config.max_failed)
+    if tally.blank:
+        log.warning("%d documents are blank and are left out", tally.blank)
     for name, number in lacking.items():
         if number and number == tally.read - tally.blank - tally.failed:
             raise UserError(f"no document has the field {name}", where=config.documents, fix="check its spelling")

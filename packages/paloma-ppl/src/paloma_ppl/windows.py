@@ -20,7 +20,7 @@ import numpy as np
 
 from .config import WindowsConfig
 from .errors import UserError
-from .files import atomic_artifact, atomic_write, write_json
+from .files import atomic_artifact, atomic_write, write_json, writing
 from .provenance import recorded
 from .suite import SuiteDocument, open_suite, read_split
 from .tokenizer import BATCH, TOKENIZER_FILE, Ids, LoadedTokenizer, load_tokenizer
@@ -233,7 +233,8 @@ def write_windows(config: WindowsConfig) -> dict[str, Any]:
                     windows += 1
                     tokens += len(row["scored"])
                     size += row["bytes"]
-            copyfile(tokenizer.path, folder / TOKENIZER_FILE)
+            with writing(folder / TOKENIZER_FILE):
+                copyfile(tokenizer.path, folder / TOKENIZER_FILE)
             manifest = {
                 "artifact": "windows",
                 "format_version": FORMAT_VERSION,
