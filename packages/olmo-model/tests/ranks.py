@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import multiprocessing
 import os
 import socket
 import traceback
@@ -12,9 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from separate import CONTEXT
 
-_CONTEXT = multiprocessing.get_context("forkserver")  # the ranks begin as copies of one that has loaded torch
-_CONTEXT.set_forkserver_preload(["olmo_model.train", "torch.distributed.checkpoint.state_dict_saver", "hypothesis"])
 _workers: list[tuple[Any, Any]] = []  # process and pipe; kept for the next tests
 
 
@@ -24,8 +22,8 @@ def on_ranks(world: int, function: Callable[..., Any], *arguments: Any, seconds:
     The function is one of a module, and its results can be pickled.
     """
     while len(_workers) < world:
-        ours, theirs = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=_work, args=(theirs,), daemon=True)
+        ours, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=_work, args=(theirs,), daemon=True)
         process.start()
         theirs.close()
         _workers.append((process, ours))

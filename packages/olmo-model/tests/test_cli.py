@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from separate import CONTEXT
 
 from olmo_model.cli import app
 from olmo_model.command_line import run
@@ -214,9 +216,9 @@ def test_mistakes_are_one_line_and_status_two(config_file, arguments, message, c
     assert error.count("\n") == 1
 
 
-def wait_for_rows(process: subprocess.Popen[bytes], file: Path, rows: int) -> None:
+def wait_for_rows(ended: Callable[[], bool], file: Path, rows: int) -> None:
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and not ended():
         if file.is_file() and file.read_bytes().count(b"\n") >= rows:
             return
         time.sleep(0.01)
@@ -224,15 +226,15 @@ def wait_for_rows(process: subprocess.Popen[bytes], file: Path, rows: int) -> No
 
 
 def test_a_killed_process_run_again_gives_bitwise_the_same_losses(config_file, tmp_path):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     killed, whole = tmp_path / "run", tmp_path / "whole"
-    command = [*COMMAND, "train", str(config_file)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        wait_for_rows(process, killed / "metrics.jsonl", 12)
-        while not (killed / "latest").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.kill()
+    process = CONTEXT.Process(target=call, args=("train", str(config_file)))
+    process.start()
+    wait_for_rows(lambda: not process.is_alive(), killed / "metrics.jsonl", 12)
+    while not (killed / "latest").exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
     assert complete_checkpoints(killed)[-1][0] >= 10
     assert not (killed / "step60").exists()
     assert call("train", str(config_file)) == 0
@@ -245,7 +247,7 @@ def test_a_killed_process_run_again_gives_bitwise_the_same_losses(config_file, t
 def test_sigterm_finishes_the_step_saves_it_and_says_how_to_go_on(config_file, tmp_path):
     command = [*COMMAND, "train", str(config_file), "--max-duration", "100000", "--checkpoint.save-interval", "100000"]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        wait_for_rows(process, tmp_path / "run" / "metrics.jsonl", 3)
+        wait_for_rows(lambda: process.poll() is not None, tmp_path / "run" / "metrics.jsonl", 3)
         process.terminate()
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 130

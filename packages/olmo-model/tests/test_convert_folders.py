@@ -1,29 +1,34 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
 import os
 import pickle
-import subprocess
-import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from separate import apart
 
 from olmo_model.config.commands import ConvertConfig
 from olmo_model.convert import command
 from olmo_model.convert.command import as_lines, convert
 from olmo_model.convert.end_of_document import mend, swapped
 from olmo_model.convert.official import from_official_config, native_names, to_official_config
+from olmo_model.convert.sources import open_source
+from olmo_model.convert.writing import write_hugging_face, write_official
 from olmo_model.errors import UserError
 from olmo_model.model_folder import load_model, save_model
 
 TINY = {"norm": "rms_norm", "norm_eps": 1e-6}
 OLMO2 = TINY | {"norm_after": True, "qk_norm": True, "rope_theta": 500_000.0, "n_kv_heads": 2}
 ARCHITECTURES = [{}, {"weight_tying": False, "clip_qkv": 0.5}, TINY, OLMO2 | {"weight_tying": False}]
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 HF, OLMO = ConvertConfig(to="hf"), ConvertConfig(to="olmo")
 
 
@@ -377,35 +382,33 @@ def test_a_model_without_a_tokenizer_is_converted_and_says_so(official, tmp_path
     assert content(tmp_path / "whole") == content(tmp_path / "native")
 
 
-MEASURED = """
-import sys, threading
-from contextlib import ExitStack
-from pathlib import Path
-from olmo_model.convert.sources import open_source
-from olmo_model.convert.writing import write_hugging_face, write_official
-
-def held():  # memory that is no cache of a file
+def held() -> int:
+    """Bytes of memory that are no cache of a file."""
     return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) * 1024
 
-def watch():
-    while not done.wait(0.001):
-        peaks.append(held())
 
-source, target, to = sys.argv[1:]
-Path(target).mkdir()
-start, peaks, done = held(), [], threading.Event()
-watcher = threading.Thread(target=watch)
-watcher.start()
-with ExitStack() as stack:
-    found = open_source(source, stack)
-    if to == "hf":
-        write_hugging_face(Path(target), found.weights, found.weights.config, None, 20_000_000)
-    else:
-        write_official(Path(target), found.weights, found.weights.config, None)
-done.set()
-watcher.join()
-print(max(peaks) - start)
-"""
+def most_held(source: Path, target: Path, to: str) -> int:
+    """Bytes that writing a model adds at most to what the process holds."""
+    for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):  # what is freed goes back at once, so what is held is in use
+        ctypes.CDLL(None).mallopt(parameter, 1 << 16)
+    target.mkdir()
+    start, peaks, done = held(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.001):
+            peaks.append(held())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ExitStack() as stack:
+        found = open_source(str(source), stack)
+        if to == "hf":
+            write_hugging_face(target, found.weights, found.weights.config, None, 20_000_000)
+        else:
+            write_official(target, found.weights, found.weights.config, None)
+    done.set()
+    watcher.join()
+    return max(peaks) - start
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by Linux's means")
@@ -417,11 +420,7 @@ def test_writing_holds_one_file_of_weights_and_never_the_model(make_model, token
     size = (folder / "model.safetensors").stat().st_size
     assert size > 240_000_000
     for source, target, to in ((folder, "olmo", "olmo"), (tmp_path / "olmo", "hf", "hf")):
-        command = [sys.executable, "-c", MEASURED, str(source), str(tmp_path / target), to]
-        # what is freed goes back to the system at once, so that what is held is what is in use
-        environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True, env=environment)
-        assert int(done.stdout) < size / 4
+        assert apart(most_held, source, tmp_path / target, to) < size / 4
     written = load_model(tmp_path / "hf").state_dict()
     assert all(torch.equal(weight, written[name]) for name, weight in model.state_dict().items())
 

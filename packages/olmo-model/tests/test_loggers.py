@@ -72,12 +72,13 @@ def test_what_is_done_again_after_a_crash_replaces_the_old_in_tensorboard(tmp_pa
     from olmo_model.callbacks.tensorboard import TensorBoard
 
     for begins, steps in ((0, (1, 2, 3)), (1, (2, 3, 4))):
+        if begins:
+            time.sleep(1.1)  # the names of its files tell seconds; TensorBoard reads them by name
         callback = TensorBoard(tmp_path)
         callback.start(SimpleNamespace(current_step=begins))
         for step in steps:
             callback.step(SimpleNamespace(current_step=step), {"train/CrossEntropyLoss": 10.0 * begins + step})
         callback.writer.close()
-        time.sleep(1.1)  # the names of its files tell seconds; TensorBoard reads them by name
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     values = [(event.step, event.value) for event in events.Scalars("train/CrossEntropyLoss")]
