@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paloma_ppl.charts import Axis, labels
 from paloma_ppl.cli import app
 from paloma_ppl.command_line import run
 from paloma_ppl.metrics import DocumentScore
 from paloma_ppl.positions import PositionSums
 from paloma_ppl.results import Description, write_results
+from paloma_ppl.table import perplexity, render
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)> \"'`\u202ergb \u0000"
 
@@ -136,3 +138,35 @@ def test_damaged_rows_are_one_line(
     write_rows(folder / "worst.jsonl.gz", [{"source": "wiki"}])
     assert run(app, ["report", str(folder), "--html", str(tmp_path / "p.html")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_cells_of_the_terminal_are_short_plain_lines() -> None:
+    hostile = "a\u202eb\x1b[2Jc\n\td" + "e" * 100
+    assert render(["name", "n"], [[hostile, "1"]], 1).splitlines() == [
+        "name" + " " * 57 + " n",
+        "-" * 60 + "  -",
+        "a⟨U+202E⟩b⟨U+001B⟩[2Jc d" + "e" * 35 + "…  1",
+    ]
+    assert [perplexity(value) for value in (None, 1234.5, 2e41)] == ["-", "1,234.50", "2e+41"]
+
+
+@pytest.mark.parametrize("logarithm", [False, True])
+@pytest.mark.parametrize("values", [(0.4, 53.0), (3.2, 20.9), (1.0, 1.02), (1e-3, 4e5), (7.0, 7.0)])
+def test_an_axis_has_a_few_round_labels(values: tuple[float, float], logarithm: bool) -> None:
+    ticks = Axis.of(values, logarithm=logarithm).ticks()
+    assert 3 <= len(ticks) <= 10
+    assert len(set(labels(ticks))) == len(ticks)
+
+
+def test_lines_are_not_filled_and_colours_are_explained(tmp_path: Path) -> None:
+    write(tmp_path / "a", "run/step100", BITS)
+    write(tmp_path / "b", "run/step200", {key: value / 2 for key, value in BITS.items()})
+    html = tmp_path / "page.html"
+    assert run(app, ["report", str(tmp_path / "a"), str(tmp_path / "b"), "--html", str(html)]) == 0
+    text = html.read_text(encoding="utf-8")
+    fills = [rule for rule in text.split("}") if "path" in rule and "fill:none" in rule]
+    assert len(fills) == 1
+    assert "path[class]{" in fills[0]  # above the colours, which fill points
+    keys = [part.split("</ul>")[0] for part in text.split('<ul class="key">')[1:]]
+    assert [key.count("<circle") for key in keys] == [2, 2, 1]  # sources, results, runs
+    assert "run/step200" in keys[1]

@@ -47,13 +47,21 @@ class Axis:
 
     def ticks(self) -> list[float]:
         if self.logarithm and self.high / self.low > 20:
-            first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-            return [10.0**power for power in range(first, last + 1)]
-        raw = (self.high - self.low) / 4
+            first, last = math.floor(math.log10(self.low)), math.floor(math.log10(self.high))
+            factors = (1, 2, 5) if self.high / self.low < 2000 else (1,)
+            every = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
+            return [tick for tick in every if self.low <= tick <= self.high]
+        raw = (self.high - self.low) / 6
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [step * k for k in range(first, last + 1)]
+
+
+def labels(ticks: Sequence[float]) -> list[str]:
+    """What is written at the ticks: short, but not twice the same."""
+    texts = [short(tick) for tick in ticks]
+    return texts if len(set(texts)) == len(texts) else [f"{tick:.6g}" for tick in ticks]
 
 
 def frame(x: Axis, y: Axis, titles: tuple[str, str], draw: Callable[[Callable[[float, float], str]], str]) -> str:
@@ -69,14 +77,12 @@ def frame(x: Axis, y: Axis, titles: tuple[str, str], draw: Callable[[Callable[[f
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - y.share(b))
 
     parts = []
-    for tick in y.ticks():
+    for tick, label in zip(y.ticks(), labels(y.ticks()), strict=True):
         at = down(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{short(tick)}</text>')
-    for tick in x.ticks():
-        parts.append(
-            f'<text x="{across(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{short(tick)}</text>'
-        )
+        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{label}</text>')
+    for tick, label in zip(x.ticks(), labels(x.ticks()), strict=True):
+        parts.append(f'<text x="{across(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{label}</text>')
     across_title, up_title = (escape(title) for title in titles)
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{across_title}</text>')
     body = draw(place)

@@ -189,7 +189,7 @@ def rescore_command(config: Annotated[RescoreConfig, Parameter(name="*")]) -> No
     """Form results.json anew from the stored sums of the documents, without the model."""
     from .rescore import natural_mix, read_weights, rescore
     from .results import read_results
-    from .table import number, results_table
+    from .table import number, perplexity, results_table
 
     if config.dry_run:
         print_plan(config, documents=len(read_results(config.results)[1]))
@@ -199,8 +199,8 @@ def rescore_command(config: Annotated[RescoreConfig, Parameter(name="*")]) -> No
         mix = natural_mix(read_results(config.results)[1], read_weights(config.weights), config.weights)
     print(results_table(rescore(config), config.confidence))
     if mix is not None:
-        perplexity, bits = number(mix["perplexity"], ",.2f"), number(mix["bits_per_byte"], ".4f")
-        print(f"natural mix: perplexity {perplexity}, {bits} bits per byte")
+        bits = number(mix["bits_per_byte"], ".4f")
+        print(f"natural mix: perplexity {perplexity(mix['perplexity'])}, {bits} bits per byte")
 
 
 @app.command(name="compare")

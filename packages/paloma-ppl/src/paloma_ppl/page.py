@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import re
+import statistics
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
@@ -16,9 +16,8 @@ from .compare import read_aligned
 from .curves import curves_of
 from .metrics import LN_2
 from .report import Curve, Domain, Result, by_fit, curves
-from .table import bounds, by_rate, number, short
+from .table import bounds, by_rate, number, perplexity, plain, short
 
-HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 SHADES = 7
 CONFIDENCE = 0.95  # of intervals that the report forms itself
 SHOWN_TYPES = 1500
@@ -26,8 +25,8 @@ SHOWN_DOMAINS = 200  # whose worst documents are shown, from the worst fitted on
 
 
 def visible(text: str) -> str:
-    """Escaped, with the characters shown by number that are drawn as nothing or turn the text around them."""
-    return escape(HIDDEN.sub(lambda found: f"⟨U+{ord(found.group()):04X}⟩", text))
+    """Escaped, with its hidden characters shown by number."""
+    return escape(plain(text))
 
 
 def page(found: Sequence[Result]) -> str:
@@ -92,10 +91,20 @@ def named(text: str) -> str:
     return f"<bdi>{visible(text)}</bdi>"
 
 
+def legend(names: Sequence[str]) -> str:
+    """What the colours stand for; they begin anew after the last."""
+    keys = "".join(f"<li>{swatch(place)} {named(name)}</li>" for place, name in enumerate(names))
+    return f'<ul class="key">{keys}</ul>'
+
+
+def swatch(place: int) -> str:
+    return f'<svg viewBox="0 0 10 10" aria-hidden="true"><circle class="k{place % COLOURS}" cx="5" cy="5" r="4"/></svg>'
+
+
 def measured(row: dict[str, Any] | None) -> list[str]:
     if row is None:
         return ["-", "-"]
-    return [f"{row['bits_per_byte']:.4f}", number(row["perplexity"], ",.2f")]
+    return [f"{row['bits_per_byte']:.4f}", perplexity(row["perplexity"])]
 
 
 def overview(found: Sequence[Result]) -> str:
@@ -113,7 +122,8 @@ def overview(found: Sequence[Result]) -> str:
 
 def domains(found: Sequence[Result], order: Sequence[Domain]) -> str:
     tables = [result.domains() for result in found]
-    most = max(row["bits_per_byte"] for each in tables for row in each.values()) * 1.05 or 1.0
+    values = [row["bits_per_byte"] for each in tables for row in each.values()]
+    most = min(max(values), 3 * statistics.median(values)) * 1.05 or 1.0  # one odd domain leaves room for the others
     shown = len(found) <= 3
     header = ["domain", "source", "documents"]
     for result in found:
@@ -121,18 +131,21 @@ def domains(found: Sequence[Result], order: Sequence[Domain]) -> str:
     header += ["difference"] if len(found) == 2 else []
     rows: list[tuple[str, Sequence[str]]] = []
     for key in order:
-        values = [each.get(key) for each in tables]
-        count = next(value["documents"] for value in values if value is not None)
+        measured_by = [each.get(key) for each in tables]
+        count = next(value["documents"] for value in measured_by if value is not None)
         cells = [named(key[1]), named(key[0]), f"{count:,}"]
-        for place, value in enumerate(values):
+        for place, value in enumerate(measured_by):
             cells.append("-" if value is None else f"{value['bits_per_byte']:.4f}")
             if shown:
                 cells.append("" if value is None else picture(value, most, place))
         if len(found) == 2:
-            a, b = values
+            a, b = measured_by
             cells.append("-" if a is None or b is None else f"{a['bits_per_byte'] - b['bits_per_byte']:+.4f}")
         rows.append(("", cells))
-    note = "Bits per byte, best fitted first (median over the results). Lines are intervals over documents."
+    note = (
+        "Bits per byte, best fitted first (median over the results). Lines are intervals over documents, on a scale "
+        f"from 0 to {most:.3g}; what lies beyond stands at its end."
+    )
     return f"<p>{note}</p>" + table(header, rows, "Domains by fit")
 
 
@@ -160,17 +173,12 @@ def pair(found: Sequence[Result], order: Sequence[Domain]) -> str:
         return ""
     drawn = scatter(
         points,
-        (f"bits per byte, {visible_plain(a.name)}", f"bits per byte, {visible_plain(b.name)}"),
+        (f"bits per byte, {plain(a.name)}", f"bits per byte, {plain(b.name)}"),
         logarithm=(True, True),
         diagonal=True,
     )
     note = "A point a domain, coloured by source. Below the dashed line the second model fits better."
-    return f'<p>{note}</p><div class="charts"><figure>{drawn}</figure></div>'
-
-
-def visible_plain(text: str) -> str:
-    """As ``visible``, for what is escaped later."""
-    return HIDDEN.sub(lambda found: f"⟨U+{ord(found.group()):04X}⟩", text)
+    return f'<p>{note}</p>{legend(sources)}<div class="charts"><figure>{drawn}</figure></div>'
 
 
 def types(found: Sequence[Result]) -> str:
@@ -184,7 +192,7 @@ def types(found: Sequence[Result]) -> str:
                 Point(count, loss, place, f"token {token}: {count:,} times, {loss:.3f} nats")
                 for token, count, loss in losses
             ]
-            title = f"mean loss of a vocabulary type in nats, {visible_plain(result.name)}"
+            title = f"mean loss of a vocabulary type in nats, {plain(result.name)}"
             drawn.append(f"<figure>{scatter(points, ('occurrences', title), logarithm=(True, False))}</figure>")
     if not drawn:
         return ""
@@ -208,7 +216,7 @@ def positions(found: Sequence[Result]) -> str:
                     said = visible(f"{name}, {row['first']} to {row['last']}: {row[kind]:.4f}")
                     series.setdefault(place, []).append(Point(middle, row[kind], place, said))
             if series:
-                title = f"nats per token, {visible_plain(windows if source is None else source)}"
+                title = f"nats per token, {plain(windows if source is None else source)}"
                 drawn = lines(list(series.values()), ("ids that a token is predicted from", title), logarithm=True)
                 figures.append(f"<figure>{drawn}</figure>")
     if not figures:
@@ -217,7 +225,8 @@ def positions(found: Sequence[Result]) -> str:
         "Mean loss of the tokens at a position, in bins of doubling width. Late positions are reached by long "
         "documents alone; whole windows hold every position, so that their curve shows what context gives."
     )
-    return f'<p>{note}</p><div class="charts">{"".join(figures)}</div>'
+    key = legend([result.name for result in found])
+    return f'<p>{note}</p>{key}<div class="charts">{"".join(figures)}</div>'
 
 
 def training(found: Sequence[Result]) -> str:
@@ -239,9 +248,10 @@ def training(found: Sequence[Result]) -> str:
                     Point(at, row["bits_per_byte"], place, visible(f"{curve.name}, {at:,}: {row['bits_per_byte']:.4f}"))
                     for at, row in values if row is not None
                 ])  # fmt: skip
-            title = f"bits per byte, {visible_plain(name)}"
+            title = f"bits per byte, {plain(name)}"
             figures.append(f"<figure>{lines([points for points in series if points], (over, title))}</figure>")
-        parts.append(f'<h3>Over {over}</h3><div class="charts">{"".join(figures)}</div>')
+        key = legend([curve.name for curve in members])
+        parts.append(f'<h3>Over {over}</h3>{key}<div class="charts">{"".join(figures)}</div>')
         parts += [rates(curve) for curve in members]
     return "".join(parts)
 

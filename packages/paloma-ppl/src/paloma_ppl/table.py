@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
+
+# characters that are drawn as nothing, turn the text around them or steer a terminal
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+WIDEST = 60  # characters of a cell
+
+
+def plain(text: str) -> str:
+    """Text with its hidden characters shown by number."""
+    return HIDDEN.sub(lambda found: f"⟨U+{ord(found.group()):04X}⟩", text)
+
+
+def cell_of(text: str) -> str:
+    """Text as one line of at most ``WIDEST`` characters."""
+    line = " ".join(plain(text).split())
+    return line if len(line) <= WIDEST else line[: WIDEST - 1] + "…"
 
 
 def render(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int) -> str:
     """Columns as wide as their widest cell; the first ``text_columns`` are aligned left, the others right."""
-    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+    shown = [[cell_of(cell) for cell in line] for line in (header, *rows)]
+    widths = [max(len(line[column]) for line in shown) for column in range(len(header))]
     lines = []
-    for line in [header, *rows]:
+    for line in shown:
         cells = [
             cell.ljust(width) if column < text_columns else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
@@ -25,6 +42,10 @@ def number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
+def perplexity(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.2f}" if value < 1e7 else f"{value:.3g}"
+
+
 def bounds(low: float | None, high: float | None, form: str) -> str:
     return "-" if low is None or high is None else f"[{low:{form}}, {high:{form}}]"
 
@@ -35,7 +56,7 @@ def results_table(results: dict[str, Any], confidence: float) -> str:
 
     def line(source: str, domain: str, row: dict[str, Any]) -> list[str]:
         interval = bounds(row["bits_per_byte_low"], row["bits_per_byte_high"], ".4f")
-        counts = [f"{row['documents']:,}", f"{row['tokens']:,}", number(row["perplexity"], ",.2f")]
+        counts = [f"{row['documents']:,}", f"{row['tokens']:,}", perplexity(row["perplexity"])]
         return [source, domain, *counts, f"{row['bits_per_byte']:.4f}", interval]
 
     rows = []
