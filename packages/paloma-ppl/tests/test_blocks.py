@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paloma_ppl.baselines import baseline
 from paloma_ppl.blocks import (
     WindowSums,
     block_length,
@@ -19,7 +20,7 @@ from paloma_ppl.blocks import (
     write_window_sums,
 )
 from paloma_ppl.compare import compare
-from paloma_ppl.config import CompareConfig, CurvesConfig, RescoreConfig, RunConfig
+from paloma_ppl.config import BaselineConfig, CompareConfig, CurvesConfig, RescoreConfig, RunConfig
 from paloma_ppl.curves import curves
 from paloma_ppl.errors import UserError
 from paloma_ppl.evaluate import evaluate
@@ -185,6 +186,16 @@ def test_pairs_are_compared_by_the_same_blocks(
     assert long["low"] < long["difference"] < long["high"]
     assert (rows("a")["long"]["low"], rows("a")["long"]["high"]) == (0.0, 0.0)
     assert rows("c")["long"]["interval"] == "none: 1 document, cut into other windows in other results"
+
+    # a unigram model is compared by the windows of a model, where it is told their length
+    training = write_rows(tmp_path / "training.jsonl.gz", [{"id": "t", "text": TEXT[:500], "source": "s"}])
+    for length, interval in ((24, long["interval"]), (None, "none: 1 document, at least 10 are needed")):
+        settings = {"suite": suite, "tokenizer": model_folder, "documents": training, "xz_bytes": 100}
+        baseline(BaselineConfig(output=tmp_path / "B", max_length=length, **settings))  # type: ignore[arg-type]
+        assert rows("B/unigram")["long"]["interval"] == interval
+    stored = (tmp_path / "B" / "unigram" / "results.json").read_bytes()
+    rescore(RescoreConfig(results=tmp_path / "B" / "unigram"))
+    assert (tmp_path / "B" / "unigram" / "results.json").read_bytes() == stored
 
     config = CurvesConfig(output=tmp_path / "d.json", at=(1, 10))
     found = curves([tmp_path / "a", tmp_path / "b"], config)

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .blocks import Key, SingleDocuments, WindowSums
 from .config import BaselineConfig
 from .documents import Document, Tally, document_files, read_documents
 from .errors import UserError
@@ -150,10 +151,24 @@ def write_unigram(
         stream.write(json.dumps(manifest).encode() + b"\n")
 
 
+def window_sums(
+    documents: Sequence[SuiteDocument], values: Sequence[NDArray[np.float64]], tokenizer: LoadedTokenizer, length: int
+) -> dict[Key, WindowSums]:
+    """Sums of ``values``, log-probabilities [tokens] of each document, by windows of those alone in their domain."""
+    singles = SingleDocuments(tokenizer.tokenizer, length)
+    for document, value in zip(documents, values, strict=True):
+        singles.read(document, len(value))
+        for number, begin in enumerate(range(0, len(value), length)):
+            singles.add((document.source, document.domain), number, value[begin : begin + length])
+    return singles.finished(dict.fromkeys((document.source, document.domain) for document in documents))
+
+
 def check(config: BaselineConfig) -> None:
     check_confidence(config.confidence)
     if not 0 < config.smoothing < math.inf:
         raise UserError(f"smoothing of {config.smoothing}", where="smoothing", fix="give a number above 0")
+    if config.max_length is not None and config.max_length < 1:
+        raise UserError(f"a maximum length of {config.max_length}", where="max_length", fix="give 1 or more")
     if config.xz_bytes < 0:
         raise UserError(f"a prefix of {config.xz_bytes} bytes", where="xz_bytes", fix="give 0 or more")
     if config.processes < 1:
@@ -196,10 +211,15 @@ def baseline(config: BaselineConfig) -> dict[str, dict[str, Any]]:
             tokenizer_digest=tokenizer.digest,
             dtype="float64",
             vocab_size=tokenizer.vocab_size,
-            **common,
+            **(common | {"maximum_length": config.max_length}),
         )
         vocabulary = vocabulary_sums(ids, values, tokenizer.vocab_size)
-        results["unigram"] = write_results(folder / "unigram", unigram, unigram_scores, vocabulary, config.confidence)
+        windows = None
+        if config.max_length is not None:
+            windows = window_sums(documents, values, tokenizer, config.max_length)
+        results["unigram"] = write_results(
+            folder / "unigram", unigram, unigram_scores, vocabulary, config.confidence, windows=windows
+        )
         xz = Description(method="xz", tokenizer_digest=None, dtype="bytes", vocab_size=None, **common)
         scores = xz_scores(documents, prefixes, config.processes)
         results["xz"] = write_results(folder / "xz", xz, scores, None, config.confidence)

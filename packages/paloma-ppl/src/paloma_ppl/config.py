@@ -191,6 +191,9 @@ class BaselineConfig:
     """folder that receives unigram/, xz/ and unigram.json"""
     smoothing: float = 1.0
     """added to the count of every token (Laplace: 1)"""
+    max_length: int | None = None
+    """also keep sums by windows of so many tokens of documents alone in their domain: a comparison of unigram with a
+    model of that maximum length needs them for an interval there"""
     xz_bytes: int = 131072
     """bytes of training text of the same source that the compressor sees first"""
     limit: int | None = None
