@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from artifact_checks.reading import close, load, only, rows
 from artifact_checks.report import Options, Report
 
 LARGEST_EXPONENT = 709  # of a double
+AGGREGATES = [prefix + name for prefix in ("", "paloma_", "olmo_") for name in ("micro", "macro")]
 NAMED = {"domain": (True, True), "source": (True, False), "aggregate": (False, True)}  # source, domain
 SUMS = ("documents", "tokens", "bytes", "characters", "words")  # the last two: in files that have them
 
@@ -339,7 +340,7 @@ def check_comparison(path: Path, report: Report, options: Options) -> str:
     for pair in pairs:
         seen: set[tuple[Any, ...]] = set()
         for row in pair["rows"]:
-            name = check_place(path, row, ("micro", "macro"), seen, report)
+            name = check_place(path, row, seen, report)
             if not close(row["difference"], row["a"] - row["b"], 1e-9, 1e-9):
                 what = f"difference is {row['difference']!r}, but a - b = {row['a'] - row['b']!r}"
                 report.problem(path, f"{name}: {what}")
@@ -354,7 +355,7 @@ def check_comparison(path: Path, report: Report, options: Options) -> str:
     return f"{sum(len(pair['rows']) for pair in pairs):,} rows"
 
 
-def check_place(path: Path, row: Any, aggregates: Sequence[str], seen: set[tuple[Any, ...]], report: Report) -> str:
+def check_place(path: Path, row: Any, seen: set[tuple[Any, ...]], report: Report) -> str:
     """What a row is of: said once, with the names that its level has. Returns it in words."""
     place = (row["level"], row["source"], row["domain"])
     name = " ".join(str(part) for part in place if part is not None)
@@ -362,7 +363,7 @@ def check_place(path: Path, row: Any, aggregates: Sequence[str], seen: set[tuple
         report.problem(path, f"{name} stands there twice")
     seen.add(place)
     given = (row["source"] is not None, row["domain"] is not None)
-    if given != NAMED[row["level"]] or (row["level"] == "aggregate" and row["domain"] not in aggregates):
+    if given != NAMED[row["level"]] or (row["level"] == "aggregate" and row["domain"] not in AGGREGATES):
         report.problem(path, f"{name}: the names do not fit the level")
     return name
 
@@ -380,10 +381,9 @@ def check_curves(path: Path, report: Report, options: Options) -> str:
     if len(above) < 2 or not report.equal(path, "rate_from, rate_to", ends, (above[0], above[-1])):
         return "no rate"
     decades = math.log10(above[-1] / above[0])
-    names = [prefix + name for prefix in ("", "paloma_", "olmo_") for name in ("micro", "macro")]
     seen: set[tuple[Any, ...]] = set()
     for row in curves["rows"]:
-        name = check_place(path, row, names, seen, report)
+        name = check_place(path, row, seen, report)
         if not len(row["bits_per_byte"]) == len(row["perplexity"]) == len(places):
             report.problem(path, f"{name}: not one value a result")
             continue

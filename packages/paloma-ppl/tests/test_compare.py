@@ -147,3 +147,26 @@ def test_models_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> N
     model = {"name": "m", "digest": "sha256:" + "0" * 64}
     paths = [results(tmp_path / name, BITS, model=model) for name in ("x", "y")]
     assert compare(paths, CompareConfig(output=tmp_path / "c.json"))["models"] == [f"m ({path})" for path in paths]
+
+
+def test_published_aggregates_are_compared_too(tmp_path: Path) -> None:
+    about: dict[str, Any] = {"suite": "s", "suite_digest": "sha256:" + "1" * 64, "split": "test", "format": "paloma"}
+    about |= {"maximum_length": 8, "tokenizer_digest": None, "dtype": "float32", "limit": None, "vocab_size": 9}
+    for name, factor in (("a", 1.0), ("b", 2.0)):
+        scores = [
+            DocumentScore(
+                f"{source}{n}", source, source, 10, 100, 100, 20, -math.log(2) * factor * value * (10 + n % 3)
+            )
+            for source, value in (("c4_en", 1.0), ("ptb", 3.0), ("gab", 9.0))
+            for n in range(12)
+        ]
+        model = {"name": name, "digest": "sha256:" + "0" * 64}
+        write_results(tmp_path / name, Description(method="model", model=model, **about), scores, None, 0.95)
+    found = compare([tmp_path / "a", tmp_path / "b"], CompareConfig(output=tmp_path / "c.json"))
+    rows = {row["domain"]: row for row in found["comparisons"][0]["rows"] if row["level"] == "aggregate"}
+    assert list(rows) == ["micro", "macro", "paloma_micro", "paloma_macro"]
+    assert rows["macro"]["a"] == pytest.approx((1 + 3 + 9) * 0.11 / 3)
+    for name in ("paloma_micro", "paloma_macro"):  # without gab
+        assert rows[name]["documents"] == 24
+        assert [rows[name][key] for key in ("a", "b", "difference")] == pytest.approx([0.22, 0.44, -0.22])
+        assert rows[name]["low"] < rows[name]["difference"] < rows[name]["high"]

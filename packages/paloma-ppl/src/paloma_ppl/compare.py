@@ -15,6 +15,7 @@ from .config import CompareConfig
 from .errors import UserError
 from .files import write_json
 from .metrics import LN_2, DocumentScore, bits, grouped, intervals, sizes, windows_for_documents
+from .paloma import aggregates_of
 from .provenance import recorded
 from .results import Description, Reading, read
 from .statistics import Floats, Interval, check_confidence, holm
@@ -138,16 +139,22 @@ def comparison_rows(a: Reading, b: Reading, config: CompareConfig) -> list[dict[
     domains_a = grouped(scores_a, lambda score: (score.source, score.domain))
     domains_b = grouped(scores_b, lambda score: (score.source, score.domain))
     rows = []
-    pairs = []
+    pairs = {}
     for key, members in domains_a.items():
-        pairs.append((ratio(members, metric), ratio(domains_b[key], metric)))
-        rows.append(row("domain", key[0], key[1], len(members), pairs[-1], found.domains[key[0], key[1]]))
+        pairs[key] = (ratio(members, metric), ratio(domains_b[key], metric))
+        rows.append(row("domain", key[0], key[1], len(members), pairs[key], found.domains[key[0], key[1]]))
     sources_b = grouped(scores_b, lambda score: (score.source,))
     for (source,), members in grouped(scores_a, lambda score: (score.source,)).items():
         pair = (ratio(members, metric), ratio(sources_b[source,], metric))
         rows.append(row("source", source, None, len(members), pair, found.sources[source]))
-    n = len(scores_a)
-    rows.append(row("aggregate", None, "micro", n, (ratio(scores_a, metric), ratio(scores_b, metric)), found.micro))
-    macro = (math.fsum(pair[0] for pair in pairs) / len(pairs), math.fsum(pair[1] for pair in pairs) / len(pairs))
-    rows.append(row("aggregate", None, "macro", n, macro, found.macro))
+    sources = frozenset(source for source, _ in keys)
+    sets = [("", sources, (found.micro, found.macro))]
+    sets += [(name + "_", members, found.published[name]) for name, members in aggregates_of(sources).items()]
+    for prefix, members_of, both in sets:
+        inside = [[score for score in scores if score.source in members_of] for scores in (scores_a, scores_b)]
+        micro = (ratio(inside[0], metric), ratio(inside[1], metric))
+        parts = [pair for (source, _), pair in pairs.items() if source in members_of]
+        macro = (math.fsum(pair[0] for pair in parts) / len(parts), math.fsum(pair[1] for pair in parts) / len(parts))
+        rows.append(row("aggregate", None, prefix + "micro", len(inside[0]), micro, both[0]))
+        rows.append(row("aggregate", None, prefix + "macro", len(inside[0]), macro, both[1]))
     return rows
