@@ -117,9 +117,10 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     import yaml  # here, so that --help does not pay for it
 
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        problem = problem_of_keys(yaml.compose(text, Loader=yaml.SafeLoader))
-        value = yaml.safe_load(text)
+        loader = yaml.SafeLoader(Path(path).read_text(encoding="utf-8"))
+        root = loader.get_single_node()
+        problem = problem_of_keys(root)
+        value = None if root is None else loader.construct_document(root)
     except FileNotFoundError as error:
         raise UserError("no such configuration file", where=path, fix="check the path") from error
     except UnicodeDecodeError as error:
