@@ -112,7 +112,7 @@ class Scores:
         self.positions = Positions(maximum_length)
         self.singles = SingleDocuments(tokenizer.tokenizer, maximum_length)
         self.worst = Worst(tokenizer)
-        self.documents = self.tokens = self.windows = 0
+        self.documents = self.tokens = self.bytes = self.windows = 0
 
     def reading(self, documents: Iterator[tuple[SuiteDocument, Ids]]) -> Iterator[tuple[int, tuple[str, str], Ids]]:
         """Pass documents on, numbered, and remember what their scores will need."""
@@ -123,6 +123,7 @@ class Scores:
             self.singles.read(document, len(ids))
             self.documents += 1
             self.tokens += len(ids)
+            self.bytes += unscored.bytes
             yield number, (document.source, document.domain), ids
 
     def take(self, window: Window, values: Floats) -> None:
@@ -181,7 +182,7 @@ def evaluate(config: RunConfig) -> dict[str, Any] | None:
         plan = resolve(config, processes.local_rank)
         check_replaceable(config.output, ARTIFACT)
         tokenizer, suite = plan.tokenizer, plan.suite
-        check_encodable(read_split(suite, config.split, config.limit), tokenizer)
+        total = check_encodable(read_split(suite, config.split, config.limit), tokenizer)
         model = load_model(plan.folder, plan.device, plan.dtype, config.device_map, offload)
         check_vocabulary(model, tokenizer)
         description = Description(
@@ -228,7 +229,13 @@ def evaluate(config: RunConfig) -> dict[str, Any] | None:
         windows = stream_windows(read, plan.maximum_length, plan.prefix, config.format)
         try:
             with Progress("scoring", unit="tokens") as progress:
-                for window, values in engine.score(windows, progress.advance):
+
+                def advance(tokens: int) -> None:
+                    if scores.bytes:  # texts that are not read yet are taken to have as many tokens a byte
+                        progress.expect(total * scores.tokens / scores.bytes)
+                    progress.advance(tokens)
+
+                for window, values in engine.score(windows, advance):
                     scores.take(window, values)
         finally:
             ledger.close()

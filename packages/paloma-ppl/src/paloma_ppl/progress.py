@@ -47,6 +47,12 @@ class Progress:
             self.last_line = now
             log.info("%s", self.line(now - self.started))
 
+    def expect(self, total: float) -> None:
+        """Say how much work there is, where that is known better on the way."""
+        self.total = total
+        if self.bar is not None:
+            self.bar.total = total
+
     def line(self, seconds: float) -> str:
         """One line of state after ``seconds`` of work."""
         rate = self.done / seconds if seconds > 0 else 0.0

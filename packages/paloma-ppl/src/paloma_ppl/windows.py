@@ -177,14 +177,15 @@ def encoded(documents: Iterable[SuiteDocument], tokenizer: LoadedTokenizer) -> I
             yield document, ids
 
 
-def check_encodable(documents: Iterable[SuiteDocument], tokenizer: LoadedTokenizer) -> None:
+def check_encodable(documents: Iterable[SuiteDocument], tokenizer: LoadedTokenizer) -> int:
     """A UserError where the tokenizer passes over a part of some document, so that its bits per byte would look better
-    than they are."""
+    than they are; else the bytes of all texts."""
     known: set[str] = set()
     lost: dict[str, SuiteDocument] = {}  # the first document that holds the character
-    number = holding = 0
+    number = holding = size = 0
     for document in documents:
         number += 1
+        size += len(document.text.encode())
         found = set(document.text)
         for character in sorted(tokenizer.unencodable(found - known - lost.keys())):
             lost[character] = document
@@ -198,6 +199,7 @@ def check_encodable(documents: Iterable[SuiteDocument], tokenizer: LoadedTokeniz
             where=tokenizer.path,
             fix="use a tokenizer that falls back to bytes, or remove these documents from the suite",
         )
+    return size
 
 
 def groups(documents: Iterable[SuiteDocument]) -> Iterator[list[SuiteDocument]]:
