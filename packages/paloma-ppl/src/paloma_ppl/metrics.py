@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .blocks import Singles, WindowSums, blocked, singles_of
 from .paloma import aggregates_of
@@ -124,9 +125,14 @@ def intervals(
     """
     keys, columns = blocked(keys, np.stack([amounts, size], axis=1), singles)
 
-    def sample(name: str, members: Any) -> Stratum:
-        blocks = all(keys[index] in singles.windows for index in members)
-        return make_stratum(name, columns[members, 0], columns[members, 1], blocks=blocks)
+    strata_so_far: dict[tuple[str, bytes], Stratum] = {}  # a domain is part of its source and of every aggregate
+
+    def sample(name: str, members: NDArray[np.int64]) -> Stratum:
+        same = (name, members.tobytes())
+        if same not in strata_so_far:
+            blocks = all(keys[index] in singles.windows for index in members)
+            strata_so_far[same] = make_stratum(name, columns[members, 0], columns[members, 1], blocks=blocks)
+        return strata_so_far[same]
 
     def of(*strata: Stratum) -> Interval:
         return bootstrap_interval(strata, confidence, logarithm=logarithm)
