@@ -113,6 +113,7 @@ def test_page_shows_curves_and_rates_over_training_and_over_sizes(tmp_path: Path
         "run10/step: by how much the logarithm of the loss falls while tokens grow tenfold, from 40 to 400" in page.text
     )
     assert "sizes of models: by how much the logarithm of the loss falls while parameters grow tenfold" in page.text
+    assert "What has seen no training is not drawn." in page.text
     rate = 0.1 * np.log(51 / 6)
     assert page.text.count(f"{rate:+.4f}") >= 5  # micro, macro, two sources and three domains, of small runs
 

@@ -3,7 +3,8 @@
 ``ppl_metrics`` has a row a source; ``ppl_token_ppl_SOURCE_subdomains`` and its twins for characters, words, bytes and
 bits per byte have a column a domain; ``ppl_SOURCE_token_count_avg_logits`` has a row a domain and token. There
 ``avg_logits`` is the mean log-probability, tokens are decoded (all fragments of characters as U+FFFD) and words are
-what white space parts. A column ``token_id``, which the pipeline has not, tells fragments apart.
+what white space parts. A column ``token_id``, which the pipeline has not, tells fragments apart; its columns of when,
+how long and in which workspace it ran are left out. A model called ``RUN/STEP`` is model RUN at revision STEP.
 """
 
 from __future__ import annotations
@@ -47,21 +48,29 @@ def tables_of(result: Result, tokenizer: LoadedTokenizer) -> Iterator[tuple[str,
     known = result.description
     run, _, revision = known.name().rpartition("/")
     model = {"model": run or known.name(), "revision": revision if run else None, "split": known.split}
+    kwargs = {"revision": model["revision"]} if run else {}
     for (source,), members in grouped(read_results(result.path)[1], lambda score: (score.source,)).items():
         task = f"ppl_{source}"
-        row: dict[str, Any] = {**model, "task": task, "num_instances": len(members), "limit": known.limit}
+        row: dict[str, Any] = {**model, "model_kwargs": kwargs, "full_model": f"lm::pretrained={model['model']}"}
+        row |= {"task": task, "num_instances": len(members), "limit": known.limit}
+        row["model_max_length"] = known.maximum_length
         totals = {f"total_{field}": sum(getattr(score, field) for score in members) for field in UNITS.values()}
         yield "ppl_metrics", {**row, **measures(members), **totals}
         domains = {
             domain: measures(inner) for (domain,), inner in grouped(members, lambda score: (score.domain,)).items()
         }
+        if taken := sorted(domains.keys() & row.keys()):
+            raise UserError(
+                f"domain {taken[0]!r} of {source} is called as a column of the tables", where=result.path,
+                fix="prepare the suite with other names of domains",
+            )  # fmt: skip
         for name in (*(f"ppl_{unit}" for unit in UNITS), "bits_per_byte"):
             yield f"{name}_{task}_subdomains", row | {domain: found[name] for domain, found in domains.items()}
     path = result.path / DOMAIN_VOCABULARY_FILE
     for line, data in read_lines(path) if path.is_file() else ():
         domain = read_row(data, ROW, path, line)
         triples = zip(domain["token_ids"], domain["counts"], domain["log_probabilities"], strict=True)
-        for token, count, total in triples:
+        for token, count, total in sorted(triples, key=lambda triple: triple[2] / triple[1]):
             yield (
                 f"ppl_{domain['source']}_token_count_avg_logits",
                 {

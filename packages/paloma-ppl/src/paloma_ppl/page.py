@@ -236,6 +236,8 @@ def training(found: Sequence[Result]) -> str:
     for over in dict.fromkeys(curve.over for curve in drawn):
         members = [curve for curve in drawn if curve.over == over]
         rows = [row for curve in members for _, result in curve.points for row in result.results["sources"]]
+        places = [at for curve in members for at, _ in curve.points]
+        decades = len({at for at in places if at > 0}) > 1  # untrained models have no place on such an axis
         sets = [("aggregates", "name", "micro"), ("aggregates", "name", "macro")]
         sets += [("sources", "source", source) for source in dict.fromkeys(row["source"] for row in rows)]
         figures = []
@@ -246,12 +248,14 @@ def training(found: Sequence[Result]) -> str:
                           for at, result in curve.points]  # fmt: skip
                 series.append([
                     Point(at, row["bits_per_byte"], place, visible(f"{curve.name}, {at:,}: {row['bits_per_byte']:.4f}"))
-                    for at, row in values if row is not None
+                    for at, row in values if row is not None and (at > 0 or not decades)
                 ])  # fmt: skip
             title = f"bits per byte, {plain(name)}"
-            figures.append(f"<figure>{lines([points for points in series if points], (over, title))}</figure>")
+            drawn_lines = lines([points for points in series if points], (over, title), logarithm=decades)
+            figures.append(f"<figure>{drawn_lines}</figure>")
         key = legend([curve.name for curve in members])
-        parts.append(f'<h3>Over {over}</h3>{key}<div class="charts">{"".join(figures)}</div>')
+        left_out = "<p>What has seen no training is not drawn.</p>" if decades and 0 in places else ""
+        parts.append(f'<h3>Over {over}</h3>{left_out}{key}<div class="charts">{"".join(figures)}</div>')
         parts += [rates(curve) for curve in members]
     return "".join(parts)
 
