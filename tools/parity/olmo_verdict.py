@@ -23,6 +23,9 @@ TRAINED = {
     "optim/learning_rate": ("learning rate of every step, relative", RATES),
     "optim/total_grad_norm": ("gradient norm of every step, relative", 1e-4),
 }
+# A sign of nearly nothing turns with its last bit, and LionW then moves that weight two learning rates apart: until the
+# first has turned its steps are as close as those of AdamW, which the first steps show; later ten times less close.
+FIRST_STEPS, FIRST_LOSSES, TURNED_SIGNS = 20, 1e-5, 10
 DEVIATIONS = 4.5  # of a standard deviation's own error, and of a mean's; one in 150,000 lies beyond
 KOLMOGOROV = 2.3  # limit of the scaled two-sample statistic; one in 20,000 lies beyond
 EXTREME = 0.02  # relative difference of the largest numbers of two cut distributions of 10,000 and more
@@ -157,8 +160,15 @@ def trainings(work: Path) -> Iterator[Row]:
                 both = (ours, theirs[first:last])
                 left, right = (np.array([row.get(key, math.nan) for row in rows]) for rows in both)
                 scale = right if "relative" in check else 1
-                figure = float((np.abs(left - right) / scale).max()) if len(left) == len(right) > 0 else math.inf
-                yield Row(f"{check}, {given['loss']}{source}", name, figure, allowed)
+                off = np.abs(left - right) / scale if len(left) == len(right) > 0 else np.array([math.inf])
+                signs = given["optimizer"]["name"] == "lionw" and allowed > RATES
+                kind = f"{given['loss']}, by signs" if signs else given["loss"]
+                yield Row(
+                    f"{check}, {kind}{source}", name, float(off.max()), TURNED_SIGNS * allowed if signs else allowed
+                )
+                if key == "train/CrossEntropyLoss" and first == 0:
+                    figure = float(off[:FIRST_STEPS].max())
+                    yield Row(f"loss of the first {FIRST_STEPS} steps{source}", name, figure, FIRST_LOSSES)
 
 
 def orders(work: Path) -> Iterator[Row]:

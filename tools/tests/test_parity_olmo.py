@@ -54,10 +54,12 @@ def test_distance_of_distributions():
     assert verdict.kolmogorov(np.array([1.0, 2.0]), np.array([3.0, 4.0])) == 1.0  # all of it, times sqrt(2 * 2 / 4)
 
 
-@pytest.fixture
-def trained(tmp_path, monkeypatch):
+@pytest.fixture(params=["adamw"])
+def trained(tmp_path, monkeypatch, request):
     """A training of two steps by both sides; ``write`` changes rows of the run by our own configuration."""
-    monkeypatch.setattr(cases, "TRAININGS", {"short": {"loss": "v1"}})
+    optimizer = request.param
+    monkeypatch.setattr(verdict, "FIRST_STEPS", 1)
+    monkeypatch.setattr(cases, "TRAININGS", {"short": {"loss": "v1", "optimizer": {"name": optimizer}}})
     monkeypatch.setattr(cases, "STEPS", 2)
     runs = (("run", "", 0, 2), ("run-official", ", OLMo's file", 0, 2), ("run-continued", ", OLMo's checkpoint", 1, 2))
     monkeypatch.setattr(verdict, "RUNS", runs)
@@ -80,13 +82,21 @@ def trained(tmp_path, monkeypatch):
 
 def test_equal_trainings_miss_nothing(trained):
     rows = trained({}, {})
-    assert [row.figure for row in rows.values()] == [0] * 14
+    assert [row.figure for row in rows.values()] == [0] * 16
 
 
 def test_a_loss_that_drifts_is_a_miss(trained):
     rows = trained({}, {"train/CrossEntropyLoss": 2.001})
     assert [row.check for row in rows.values() if not row.met] == ["loss of every step, v1"]
     assert rows["loss of every step, v1"].figure == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("trained", ["lionw"], indirect=True)
+def test_a_training_by_signs_may_drift_later_but_not_at_first(trained):
+    assert all(row.met for row in trained({}, {"train/CrossEntropyLoss": 2.0009}).values())
+    rows = trained({"train/CrossEntropyLoss": 2.00002}, {"train/CrossEntropyLoss": 2.002})
+    missed = [row.check for row in rows.values() if not row.met]
+    assert missed == ["loss of every step, v1, by signs", "loss of the first 1 steps"]
 
 
 def test_a_training_by_olmos_file_is_compared_too(trained, tmp_path):
