@@ -16,6 +16,7 @@ from paloma_ppl.blocks import (
     read_window_sums,
     singles_of,
     stretch,
+    token_bytes,
     window_bytes,
     write_window_sums,
 )
@@ -68,18 +69,26 @@ def test_stretch_by_hand() -> None:
     assert stretch(np.zeros(20), blocks, 2) == pytest.approx(3.0)
 
 
-def test_window_bytes_count_a_character_where_it_ends(tokenizer_file: Path) -> None:
+def test_window_bytes_are_those_of_the_tokens(tokenizer_file: Path) -> None:
     tokenizer = load_tokenizer(tokenizer_file)
     (ids,) = tokenizer.encode([TEXT])
     for length in (1, 2, 7, 24, len(ids)):
-        cut = [min(length, len(ids) - begin) for begin in range(0, len(ids), length)]
-        sizes = window_bytes(tokenizer.tokenizer, TEXT, cut)
-        assert len(sizes) == len(cut)
-        assert sum(sizes) == len(TEXT.encode())
-        # a byte-level token is as many bytes as it has characters; characters of several tokens move at most three
-        exact = np.cumsum([sum(len(tokenizer.tokenizer.id_to_token(int(i))) for i in ids[b : b + length])
-                           for b in range(0, len(ids), length)])  # fmt: skip
-        assert np.abs(np.cumsum(sizes) - exact).max() <= 3
+        found = window_bytes(tokenizer.tokenizer, token_bytes(tokenizer.tokenizer), TEXT, ids, length)
+        pieces = [tokenizer.tokenizer.id_to_token(int(number)) for number in ids]
+        assert found == tuple(sum(map(len, pieces[at : at + length])) for at in range(0, len(ids), length))
+        assert sum(found) == len(TEXT.encode())
+
+
+def test_window_bytes_of_other_tokenizers_count_a_character_where_it_ends() -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"東京": 0, "naïve": 1, "the": 2}))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    text = "the 東京  naïve the 東京 "
+    ids = np.array([2, 0, 1, 2, 0], dtype=np.int32)
+    assert window_bytes(tokenizer, token_bytes(tokenizer), text, ids, 2) == (
+        len("the 東京".encode()), len("  naïve the".encode()), len(" 東京 ".encode())
+    )  # fmt: skip
 
 
 def sums(windows: int, change: float = 0.0, name: str = "d") -> WindowSums:
@@ -145,7 +154,8 @@ def test_windows_of_a_single_document_are_those_of_the_model(
         (ids,) = tokenizer.encode([text])
         windows = list(make_windows([key], [ids], LENGTH, 0, format_name))
         assert stored.tokens == tuple(len(window.ids) - 1 for window in windows)
-        assert stored.bytes == window_bytes(tokenizer.tokenizer, text, stored.tokens)
+        assert sum(stored.bytes) == len(text.encode())
+        assert stored.bytes == window_bytes(tokenizer.tokenizer, token_bytes(tokenizer.tokenizer), text, ids, LENGTH)
         with torch.inference_mode():
             for window, value in zip(windows, stored.log_probabilities, strict=True):
                 inputs, targets = (

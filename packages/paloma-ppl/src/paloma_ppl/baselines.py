@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .blocks import Key, SingleDocuments, WindowSums
+from .blocks import Floats, Key, SingleDocuments, WindowSums
 from .config import BaselineConfig
 from .documents import Document, Tally, document_files, read_documents
 from .errors import UserError
@@ -38,7 +38,7 @@ from .provenance import recorded
 from .results import Description, vocabulary_sums, write_results
 from .statistics import check_confidence
 from .suite import SuiteDocument, open_suite, read_held_out, read_split
-from .tokenizer import BATCH, LoadedTokenizer, load_tokenizer
+from .tokenizer import BATCH, Ids, LoadedTokenizer, load_tokenizer
 from .windows import check_encodable, encode_documents
 
 FORMAT_VERSION = 1
@@ -152,12 +152,16 @@ def write_unigram(
 
 
 def window_sums(
-    documents: Sequence[SuiteDocument], values: Sequence[NDArray[np.float64]], tokenizer: LoadedTokenizer, length: int
+    documents: Sequence[SuiteDocument],
+    ids: Sequence[Ids],
+    values: Sequence[Floats],
+    tokenizer: LoadedTokenizer,
+    length: int,
 ) -> dict[Key, WindowSums]:
     """Sums of ``values``, log-probabilities [tokens] of each document, by windows of those alone in their domain."""
     singles = SingleDocuments(tokenizer.tokenizer, length)
-    for document, value in zip(documents, values, strict=True):
-        singles.read(document, len(value))
+    for document, tokens, value in zip(documents, ids, values, strict=True):
+        singles.read(document, tokens)
         for number, begin in enumerate(range(0, len(value), length)):
             singles.add((document.source, document.domain), number, value[begin : begin + length])
     return singles.finished(dict.fromkeys((document.source, document.domain) for document in documents))
@@ -216,7 +220,7 @@ def baseline(config: BaselineConfig) -> dict[str, dict[str, Any]]:
         vocabulary = vocabulary_sums(ids, values, tokenizer.vocab_size)
         windows = None
         if config.max_length is not None:
-            windows = window_sums(documents, values, tokenizer, config.max_length)
+            windows = window_sums(documents, ids, values, tokenizer, config.max_length)
         results["unigram"] = write_results(
             folder / "unigram", unigram, unigram_scores, vocabulary, config.confidence, windows=windows
         )

@@ -28,6 +28,7 @@ from tokenizers import Tokenizer
 from .errors import UserError
 from .files import atomic_write, read_lines
 from .suite import SuiteDocument
+from .tokenizer import Ids
 
 WINDOWS_FILE = "single_documents.jsonl.gz"
 MINIMUM_WINDOWS = 20
@@ -183,19 +184,20 @@ class SingleDocuments:
 
     def __init__(self, tokenizer: Tokenizer, maximum_length: int) -> None:
         self.tokenizer, self.maximum_length = tokenizer, maximum_length
+        self.token_bytes = token_bytes(tokenizer)
         self.domains: dict[Key, WindowSums | None] = {}
         self.sums: dict[Key, list[float]] = {}
 
-    def read(self, document: SuiteDocument, tokens: int) -> None:
+    def read(self, document: SuiteDocument, ids: Ids) -> None:
         """A document comes. The first of a domain begins a stream, so that its windows are known before."""
         key = (document.source, document.domain)
         if key in self.domains:
             self.domains[key] = None
             self.sums.pop(key, None)
             return
-        whole, rest = divmod(tokens, self.maximum_length)
-        cut = (self.maximum_length,) * whole + ((rest,) if rest else ())
-        sizes = window_bytes(self.tokenizer, document.text, cut)
+        starts = range(0, len(ids), self.maximum_length)
+        cut = tuple(min(self.maximum_length, len(ids) - start) for start in starts)
+        sizes = window_bytes(self.tokenizer, self.token_bytes, document.text, ids, self.maximum_length)
         self.domains[key] = WindowSums(*key, document.id, cut, sizes, ())
         self.sums[key] = [0.0] * len(cut)
 
@@ -213,10 +215,26 @@ class SingleDocuments:
         }
 
 
-def window_bytes(tokenizer: Tokenizer, text: str, cut: Sequence[int]) -> tuple[int, ...]:
-    """UTF-8 bytes of the text behind each window of so many tokens; a character belongs to the window that ends it."""
-    if len(cut) == 1:
-        return (len(text.encode()),)
+def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """Bytes of each token [ids] of a byte-level tokenizer, which writes a byte as a character; of another tokenizer,
+    numbers that mean nothing."""
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    found = np.zeros(max(vocabulary.values(), default=-1) + 1, np.int64)
+    for token, number in vocabulary.items():
+        found[number] = len(token)
+    return found
+
+
+def window_bytes(tokenizer: Tokenizer, sizes: NDArray[np.int64], text: str, ids: Ids, length: int) -> tuple[int, ...]:
+    """UTF-8 bytes of the text behind each window of ``length`` tokens; with ``sizes`` those of ``token_bytes``.
+
+    Where these do not add up to the text, the tokenizer is not byte-level: a character belongs to the window in which
+    its last token stands.
+    """
+    starts = np.arange(0, len(ids), length)
+    sums = np.add.reduceat(sizes[ids], starts)
+    if int(sums.sum()) == len(text.encode()):
+        return tuple(sums.tolist())
     ends = np.maximum.accumulate([end for _, end in tokenizer.encode(text, add_special_tokens=False).offsets])
-    places = [*(int(ends[last - 1]) for last in np.cumsum(cut)[:-1]), len(text)]
+    places = [*(int(ends[start - 1]) for start in starts[1:]), len(text)]
     return tuple(len(text[begin:end].encode()) for begin, end in pairwise([0, *places]))

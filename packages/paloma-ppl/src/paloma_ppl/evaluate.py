@@ -120,7 +120,7 @@ class Scores:
             unscored = document_score(document, len(ids), 0.0)
             beginning = SuiteDocument(document.id, document.text[:SHOWN_CHARACTERS], document.source, document.domain)
             self.open[number] = Open(beginning, unscored, len(ids))
-            self.singles.read(document, len(ids))
+            self.singles.read(document, ids)
             self.documents += 1
             self.tokens += len(ids)
             self.bytes += unscored.bytes
