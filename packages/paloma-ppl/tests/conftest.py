@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 
 from paloma_ppl.config import PrepareConfig
 from paloma_ppl.prepare import prepare
+
+# before torch is loaded, here and in the processes that tests start: models this small are fastest on one thread, and
+# equal bytes need equal numbers of threads
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORDS = [
     "the",
