@@ -5,12 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+# before torch is loaded, here and in the processes that tests start: models this small are fastest on one thread, and
+# equal bytes need equal numbers of threads
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TEXT = """The wind blew over the hills and the river ran down to the sea.
 Question: Which way does the wind blow?

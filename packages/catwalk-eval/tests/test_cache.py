@@ -45,7 +45,7 @@ def test_the_same_run_again_needs_no_model(
     before = digest(config.output)
     assert sum(forwarded) > 0
     forwarded.clear()
-    monkeypatch.setattr(runner, "load", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(runner, "load_weights", lambda *_: pytest.fail("the model was loaded"))
     runner.run(replace(config, output=config.output.with_name("q")))
     assert forwarded == []
     assert digest(config.output.with_name("q")) == before
