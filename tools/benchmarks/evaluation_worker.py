@@ -24,13 +24,12 @@ def ours(folder: str, requests: Requests) -> Callable[[], dict[str, Any]]:
     from catwalk_eval.attention import Trunk
     from catwalk_eval.batches import Unit, make_plan
     from catwalk_eval.engine import Engine, Work
-    from catwalk_eval.models import load, look_at
+    from catwalk_eval.model_weights import load_weights
     from catwalk_eval.runner import BATCH_TOKENS_CPU
     from catwalk_eval.tokenize import Encoder
 
-    about = look_at(Path(folder))
-    engine = Engine(load(about, "cpu", "float32"))
-    encoder = Encoder.load(about.tokenizer, "joint")
+    engine = Engine(load_weights(Path(folder), "cpu", "float32"))
+    encoder = Encoder.load(Path(folder) / "tokenizer.json", "joint")
 
     def run() -> dict[str, Any]:
         engine.work, engine.trunk = Work(), Trunk()  # every round begins anew
