@@ -279,3 +279,32 @@ def test_without_room_a_run_ends_in_one_line_and_goes_on_later(
     assert "check the path, its rights and the space left" in errors[0]
     assert not (place / "new").exists()
     assert command(*line) == 0
+
+
+def test_a_tokenizer_that_finds_no_room_is_named_by_its_copy(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = json.loads((place / "M/tokenizer.json").read_text())
+    (place / "M/tokenizer.json").write_text(json.dumps(tokenizer) + " " * 100_000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, hard))
+    try:
+        assert command(*WINDOWS.format(x=place).split()) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"({place / 'new'}.partial/tokenizer.json)" in capsys.readouterr().err
+    assert not (place / "new").exists()
+
+
+def test_blank_and_malformed_documents_are_counted_and_a_field_that_lacks_is_named(
+    place: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = gzip.decompress((place / ROWS).read_bytes())
+    more = [{"id": "b1", "text": "", "source": "docs"}, {"id": "b2", "text": " \n", "source": "docs"}]
+    more += [{"id": "lone", "text": "no package", "source": "docs"}]
+    lines = "".join(json.dumps(row) + "\n" for row in more).encode() + b'{"id": "caf\xe9"}\n'
+    (place / ROWS).write_bytes(gzip.compress(rows + lines))
+    assert command(*PREPARE.format(x=place).split(), "--max-failed", "1") == 0
+    assert "2 documents are blank and are left out" in caplog.text
+    assert "1 documents lack the field metadata.package" in caplog.text
+    assert "124 documents read, " in (out := capsys.readouterr().out)
+    assert " 1 failed, " in out
+    assert json.loads((place / "new.quarantine.jsonl").read_text())["reason"] == "not UTF-8"
