@@ -60,6 +60,29 @@ def test_blocks_are_the_fewest_whole_lines_of_a_size(
     assert sum(block.rows for block in found) == content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
 
 
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("rows", [0, 6, 7, 8, 14, 15, 100])
+def test_blocks_have_a_bounded_number_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, ended: bool
+) -> None:
+    lines = [b"x" * (number % 3) for number in range(rows)]
+    too_long = b"y" * 40 + b"\n"
+    content = b"\n".join(lines) + b"\n" * (rows > 0) + too_long + b"z" + b"\n" * ended
+    (tmp_path / "a").write_bytes(content)
+    monkeypatch.setattr(reading, "MAX_LINE_BYTES", 20)
+    monkeypatch.setattr(reading, "PIECE_BYTES", 4)
+    whole = blocks(tmp_path / "a", 64)
+    monkeypatch.setattr(reading, "MOST_ROWS", 7)
+    found = blocks(tmp_path / "a", 64)
+    assert max(block.rows for block in found) <= 7
+    assert b"".join(block.data for block in found) == b"".join(block.data for block in whole)
+    assert [block.last for block in found] == [False] * (len(found) - 1) + [True]
+    for block, after in pairwise(found):
+        assert after.first_line == block.first_line + block.rows
+    failed = [block.first_line + at for block in found for at, _ in block.failed]
+    assert failed == [rows + 1]
+
+
 def test_a_line_that_is_too_long_is_a_failed_row_and_is_never_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
