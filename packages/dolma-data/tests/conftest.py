@@ -19,9 +19,18 @@ WriteDocuments = Callable[..., Path]
 Dolma = Callable[..., int]
 
 
+# A process with threads cannot fork workers; started anew they load everything again. The command sets the first too.
+for name, value in {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}.items():
+    os.environ.setdefault(name, value)
+
 # The first call of a compiled function compiles it; speed is measured in benchmarks, not in tests.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the S3 server comes last: server and clients leave threads, and then no worker begins as a copy."""
+    items.sort(key=lambda item: "endpoint" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture
