@@ -1,4 +1,4 @@
-"""Every command's plan runs anywhere: units in fresh interpreters, in any order, some of them twice."""
+"""Every command's plan runs anywhere: units in fresh processes, in any order, some of them twice."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import fresh
 import pytest
 
 from dolma_data import annotate
@@ -27,28 +28,18 @@ from dolma_data.mix import reading as mix_reading
 from dolma_data.tokens import units as token_units
 
 HERE = str(Path(__file__).parent)
-INHERITED = ("PATH", "HOME", "PYTHONPATH", "NUMBA_CACHE_DIR", "TMPDIR")
-WORKER = """
-import pickle, sys
-from pathlib import Path
-message = Path(sys.argv[1]).read_bytes()
-for _ in range(int(sys.argv[3])):
-    function, unit = pickle.loads(message)
-    result = function(unit)
-Path(sys.argv[2]).write_bytes(pickle.dumps(result))
-"""
 PAGE = "<html><body><article>" + "<p>A page long enough to be kept as the main text of it all.</p>" * 4
 PARAGRAPHS = ("--dedupe.paragraphs.attribute-name", "repeated")
 WHOLE_TEXTS = ("--dedupe.documents.attribute-name", "repeated", "--dedupe.documents.key", "$.text")
 EVALUATION = "the evaluation text that must not be trained on has more than thirteen words in it"
 
 
-class FreshInterpreters:
+class FreshProcesses:
     """An executor that shares nothing but files with its workers.
 
-    Function and unit are pickled and every unit has an interpreter of its own, in another folder and with a bare
-    environment; the order is random, and every seventh unit from the first on is run twice, as after the loss of a
-    worker.
+    Function and unit are pickled and every unit has a process of its own that has loaded nothing of this package yet,
+    in another folder and with a bare environment; the order is random, and every seventh unit from the first on is run
+    twice, as after the loss of a worker.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,10 +62,7 @@ class FreshInterpreters:
         times = 2 if number % 7 == 1 else 1
         unit, result = self.folder / f"{number}.unit", self.folder / f"{number}.result"
         unit.write_bytes(message)
-        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        command = [sys.executable, "-c", WORKER, str(unit), str(result), str(times)]
-        done = subprocess.run(command, cwd="/", env=environment, check=False, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        fresh.run(unit, result, times)
         return pickle.loads(result.read_bytes())
 
 
@@ -210,7 +198,7 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_units_in_fresh_interpreters_give_the_same_bytes(
+def test_units_in_fresh_processes_give_the_same_bytes(
     name: str, dolma: Any, contents: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(annotate, "CHUNK_BYTES", 1500)
@@ -218,7 +206,7 @@ def test_units_in_fresh_interpreters_give_the_same_bytes(
     monkeypatch.setattr(mix_reading, "CHUNK_BYTES", 1500)
     monkeypatch.setattr(extraction, "UNIT_BYTES", 1)
     monkeypatch.setattr(token_units, "SMALLEST_UNIT", 1500)
-    elsewhere = FreshInterpreters(tmp_path)
+    elsewhere = FreshProcesses(tmp_path)
     expected = {}
     for executor in (on_this_machine, elsewhere):
         root = make_inputs(tmp_path / "work")
