@@ -3,7 +3,9 @@ import pytest
 
 from paloma_ppl.errors import UserError
 from paloma_ppl.statistics import (
+    Interval,
     bootstrap_interval,
+    exponential,
     holm,
     jackknife_error,
     make_stratum,
@@ -20,6 +22,58 @@ def test_jackknife_error_by_hand() -> None:
     expected = np.sqrt(2 / 3 * np.sum((changes - changes.mean()) ** 2))
     assert jackknife_error([stratum], 2.0) == pytest.approx(expected, rel=1e-14)
     assert pytest.approx(changes.tolist()) == [2 - 11 / 5, 2 - 8 / 4, 2 - 5 / 3]  # exactly the change of the ratio
+
+
+def test_stratified_jackknife_leaves_a_stratum_its_weight() -> None:
+    generator = np.random.default_rng(2)
+    sizes = [np.exp(generator.normal(0, 1, n)) for n in (2, 3, 4)]
+    bits = [size * generator.gamma(4, 0.25, len(size)) for size in sizes]
+    strata = [make_stratum(str(k), x, b, resamples=2) for k, (x, b) in enumerate(zip(bits, sizes, strict=True))]
+    ratio = sum(x.sum() for x in bits) / sum(b.sum() for b in sizes)
+    variance = 0.0
+    for left, size in enumerate(sizes):
+        n, without = len(size), []
+        for document in range(n):
+            weights = [np.ones(len(b)) for b in sizes]
+            weights[left][:] = n / (n - 1)
+            weights[left][document] = 0
+            sums = [sum(w @ part for w, part in zip(weights, parts, strict=True)) for parts in (bits, sizes)]
+            without.append(sums[0] / sums[1])
+        variance += (1 - 1 / n) * sum((value - np.mean(without)) ** 2 for value in without)
+    assert jackknife_error(strata, ratio) == pytest.approx(np.sqrt(variance), rel=1e-12)
+
+
+def test_many_strata_of_two_documents_are_covered_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(13)
+    hits = 0
+    for number in range(200):
+        size = np.exp(generator.normal(7, 0.5, (50, 2)))
+        bits = size * generator.gamma(4, 0.25, (50, 2))
+        strata = [make_stratum(f"{number} {k}", bits[k], size[k], 400) for k in range(50)]
+        found = bootstrap_interval(strata, 0.9, logarithm=True)
+        assert found.low is not None
+        assert found.high is not None
+        hits += found.low <= 1 <= found.high
+    assert 0.84 <= hits / 200 <= 0.98
+
+
+@pytest.mark.parametrize("logarithm", [True, False])
+def test_draws_of_one_document_in_each_stratum_give_no_interval(logarithm: bool) -> None:
+    generator = np.random.default_rng(1)
+    for number in range(10):
+        bits, size = 1000 * generator.gamma(4, 0.25, (5, 2)), 1000 * np.exp(generator.normal(0, 1, (5, 2)))
+        strata = [make_stratum(f"{number} {k}", bits[k], size[k]) for k in range(5)]
+        found = bootstrap_interval(strata, 0.99, logarithm=logarithm)  # 1 of 32 draws
+        assert (found.low, found.high) == (None, None)
+        assert found.method == "none: too many resamples hold the same document only"
+
+
+def test_an_interval_beyond_any_double_is_none() -> None:
+    assert exponential(Interval(-1.0, 2.0, "m")) == Interval(np.exp(-1.0), np.exp(2.0), "m")
+    for ends in ((-1.0, 710.0), (-800.0, 2.0)):
+        found = exponential(Interval(*ends, "m"))
+        assert (found.low, found.high) == (None, None)
+        assert found.method.startswith("none: ")
 
 
 def test_linearised_error_by_hand() -> None:

@@ -31,7 +31,9 @@ from .statistics import (
     RESAMPLES,
     Floats,
     Interval,
+    beyond_rounding,
     check_confidence,
+    exponential,
     method_of,
     resampled_sums,
     symmetric_interval,
@@ -204,10 +206,7 @@ def ratio_of_means(keys: Sequence[Key], columns: Floats, confidence: float, sing
     method = method_of(counts, [key in singles.windows for key in members], RESAMPLES)
     if not error > 1e-12:
         return Interval(math.exp(point), math.exp(point), method + " (no difference between documents)")
-    found = symmetric_interval(point, error, points, errors, confidence, method)
-    if found.low is None or found.high is None:
-        return found
-    return Interval(math.exp(found.low), math.exp(found.high), method)
+    return exponential(symmetric_interval(point, error, points, errors, confidence, method))
 
 
 def log_ratio_and_error(sums: Sequence[Floats], counts: Sequence[int]) -> tuple[Floats, Floats]:
@@ -224,7 +223,8 @@ def log_ratio_and_error(sums: Sequence[Floats], counts: Sequence[int]) -> tuple[
         w = -(above * u + below * v)
         s00, s01, s02, s11, s12, s22 = (part[..., k] for k in range(3, 9))
         squares = u * u * s00 + v * v * s11 + w * w * s22 + 2 * (u * v * s01 + u * w * s02 + v * w * s12)
-        variance = variance + np.maximum(0.0, squares) * n / (n - 1)
+        terms = u * u * s00 + v * v * s11 + w * w * s22
+        variance = variance + beyond_rounding(squares, terms) * n / (n - 1)
     return np.log(top / bottom), np.sqrt(variance)
 
 

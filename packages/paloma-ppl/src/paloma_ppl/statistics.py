@@ -31,6 +31,8 @@ RESAMPLES = 2000
 MINIMUM_DOCUMENTS = 10  # with fewer, a 95% interval of documents of very unequal length covers far less than it says
 TAIL = 50  # largest draws, from which the tail of p-values is taken
 CHUNK = 4_000_000  # weights formed at once
+ROUNDING = 1e-13  # share of the terms of a difference below which it is nothing
+LARGEST_LOGARITHM = 700.0  # beyond this the exponential is no double
 Floats = NDArray[np.float64]
 
 
@@ -94,7 +96,16 @@ def variance_of_sum(sums: Floats, n: int, ratio: Floats) -> Floats:
     """Estimated variance of Σ(x − r b) over a stratum of n documents, from its five sums [..., 5]."""
     total = sums[..., 0] - ratio * sums[..., 1]
     squares = sums[..., 2] - 2 * ratio * sums[..., 3] + ratio * ratio * sums[..., 4]
-    return np.maximum(0.0, squares - total * total / n) * n / (n - 1)
+    terms = sums[..., 2] + ratio * ratio * sums[..., 4]
+    return beyond_rounding(squares - total * total / n, terms) * n / (n - 1)
+
+
+def beyond_rounding(difference: Floats, terms: Floats) -> Floats:
+    """A sum of squares that was formed by subtraction, 0 where rounding of its ``terms`` may be all there is of it.
+
+    A draw that repeats one document has no variance; what rounding leaves of it would give it a huge |t*|.
+    """
+    return np.where(difference > ROUNDING * terms, difference, 0.0)
 
 
 def ratio_and_error(sums: Sequence[Floats], counts: Sequence[int]) -> tuple[Floats, Floats]:
@@ -106,12 +117,16 @@ def ratio_and_error(sums: Sequence[Floats], counts: Sequence[int]) -> tuple[Floa
 
 
 def jackknife_error(strata: Sequence[Stratum], ratio: float) -> float:
-    """Standard error of the ratio of sums over all strata from leaving out each document in turn."""
+    """Standard error of the ratio of sums over all strata from leaving out each document in turn.
+
+    The others of its stratum stand for it, each with a weight of n / (n − 1) (Jones 1974, Biometrika 61).
+    """
     total = sum(float(stratum.sums[1]) for stratum in strata)
     variance = 0.0
     for stratum in strata:
-        change = (stratum.bits - ratio * stratum.size) / (total - stratum.size)
-        variance += (1 - 1 / stratum.documents) * float(np.sum((change - change.mean()) ** 2))
+        n, size, residuals = stratum.documents, stratum.size, stratum.bits - ratio * stratum.size
+        change = (residuals.sum() - n * residuals) / (n - 1) / (total + (size.sum() - n * size) / (n - 1))
+        variance += (1 - 1 / n) * float(np.sum((change - change.mean()) ** 2))
     return math.sqrt(variance)
 
 
@@ -152,10 +167,16 @@ def bootstrap_interval(
         return symmetric_interval(point, error, points, errors, confidence, method)
     with np.errstate(invalid="ignore"):  # stretched blocks may add up to less than nothing; such a draw is beyond
         points, errors = np.log(points), errors / points
-    found = symmetric_interval(math.log(point), error / point, points, errors, confidence, method)
-    if found.low is None or found.high is None:
-        return found
-    return Interval(math.exp(found.low), math.exp(found.high), method)
+    return exponential(symmetric_interval(math.log(point), error / point, points, errors, confidence, method))
+
+
+def exponential(of: Interval) -> Interval:
+    """Interval of an amount from that of its logarithm."""
+    if of.low is None or of.high is None:
+        return of
+    if max(-of.low, of.high) > LARGEST_LOGARITHM:
+        return Interval(None, None, "none: too many resamples hold almost the same document only")
+    return Interval(math.exp(of.low), math.exp(of.high), of.method)
 
 
 def too_few(counts: Sequence[int]) -> Interval | None:
