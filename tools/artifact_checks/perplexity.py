@@ -332,6 +332,8 @@ def check_comparison(path: Path, report: Report, options: Options) -> str:
     pairs = [comparison] if comparison["format_version"] == 1 else comparison["comparisons"]
     names = comparison.get("models", [pairs[0]["a"], pairs[0]["b"]])
     report.equal(path, "models", names, list(dict.fromkeys(names)) if len(pairs) > 1 else names)
+    if "results" in comparison:
+        report.equal(path, "names of results", [result["name"] for result in comparison["results"]], names)
     expected = list(itertools.combinations(names, 2))
     found = [(pair["a"], pair["b"]) for pair in pairs]
     if found not in (expected, expected[: len(names) - 1]):

@@ -262,6 +262,8 @@ COMPARISON: list[Damage] = [
     ("adjusted", first_pair(lambda r: r[1].update(p_holm=0.01)), "", None, "p_holm is 0.01, but 2 tests give 0.02"),
     ("pair", whole(lambda c: c["comparisons"][1].update(a="B")), "", None, "are not all pairs of the models"),
     ("models", whole(lambda c: c["models"].append("D")), "", None, "are not all pairs of the models"),
+    ("results", whole(lambda c: c["results"][0].update(name="B")), "", None, "names of results is ['B', 'B', 'C']"),
+    ("format", whole(lambda c: c["results"][0].update(format="p")), "", None, "'p' is not one of"),
     ("version", whole(lambda c: c.update(format_version=1)), "", None, "is a required property"),
 ]
 EARLIER_COMPARISON: list[Damage] = [

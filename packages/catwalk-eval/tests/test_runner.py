@@ -177,7 +177,9 @@ def test_token_ids_of_another_tokenizer_are_refused(config: RunConfig, data: Pat
         runner.run(replace(config, tasks="piqa", data=None, requests=tmp_path / "r"))
 
 
-def test_settings_without_effect_are_refused(config: RunConfig, data: Path, tmp_path: Path) -> None:
+def test_settings_without_effect_are_refused(
+    config: RunConfig, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match="--seed does nothing where no examples are drawn"):
         runner.run(replace(config, seed=7))
     with pytest.raises(UserError, match="--seed does nothing with --requests"):
@@ -186,6 +188,9 @@ def test_settings_without_effect_are_refused(config: RunConfig, data: Path, tmp_
         runner.run(replace(config, download=True))
     with pytest.raises(UserError, match="--device does nothing with --device-map"):
         runner.run(replace(config, device_map="auto"))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="each of 2 processes would spread the model over all GPUs"):
+        runner.run(replace(config, device="auto", device_map="auto"))
     made = RequestsConfig(tasks="piqa", data=data, output=tmp_path / "r")
     with pytest.raises(UserError, match="--seed does nothing where no examples are drawn"):
         write_requests(replace(made, seed=7))

@@ -70,6 +70,41 @@ def test_other_suite_split_or_limit_is_refused(tmp_path: Path, change: dict[str,
     assert not (tmp_path / "c.json").exists()
 
 
+def test_another_format_is_refused_between_models_and_not_with_a_baseline(tmp_path: Path) -> None:
+    a, b = results(tmp_path / "a", BITS), results(tmp_path / "b", BITS, format="training")
+    baseline = results(tmp_path / "u", BITS, method="unigram", model=None, maximum_length=None, dtype="float64")
+    config = CompareConfig(output=tmp_path / "c.json")
+    with pytest.raises(UserError, match=r"format differs: paloma and training.*a, .*b"):
+        compare([baseline, a, b], config)
+    assert not (tmp_path / "c.json").exists()
+    assert compare([b, baseline], config)["results"] == [
+        {"name": "b", "format": "training", "maximum_length": 8, "dtype": "float32"},
+        {"name": "unigram", "format": "paloma", "maximum_length": None, "dtype": "float64"},
+    ]
+
+
+def test_other_windows_and_types_of_weights_are_warned_of_and_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    a = results(tmp_path / "a", BITS, limit=16)
+    b = results(tmp_path / "b", BITS, limit=16, maximum_length=4, dtype="bfloat16")
+    baseline = results(tmp_path / "u", BITS, limit=16, method="unigram", model=None, maximum_length=None)
+    config = CompareConfig(output=tmp_path / "c.json")
+    compare([a, baseline], config)
+    assert not caplog.records
+    found = compare([a, b], config)
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+        "maximum_length differs between the models: 8, 4",
+        "dtype differs between the models: float32, bfloat16",
+    ]
+    assert found["limit"] == 16
+    lines = comparison_table(found).splitlines()
+    assert lines[0] == "LIMITED to 16 documents of the split, chosen by hash"
+    assert lines[-2:] == [
+        "a: format paloma, windows of 8 tokens, float32", "b: format paloma, windows of 4 tokens, bfloat16"
+    ]  # fmt: skip
+
+
 def test_other_documents_are_refused(tmp_path: Path) -> None:
     a, b = results(tmp_path / "a", BITS), results(tmp_path / "b", BITS[:-1])
     with pytest.raises(UserError, match="16 and 15 documents"):
@@ -121,7 +156,8 @@ def test_many_are_compared_with_the_first_and_adjusted_for_all_tests(tmp_path: P
     table = comparison_table(found).splitlines()
     assert table[0] == "bits per byte, a = a, and a minus each other one"
     assert table[1].split("  ")[-1].strip() == "a - d"
-    assert len(table) == 2 + 1 + 5 + 3
+    assert len(table) == 2 + 1 + 5 + 3 + 1
+    assert table[-1] == "format paloma, windows of 8 tokens, float32"
 
     pairs = compare(paths, CompareConfig(output=tmp_path / "c.json", pairs="all"))["comparisons"]
     assert [each["a"] + each["b"] for each in pairs] == ["ab", "ac", "ad", "bc", "bd", "cd"]

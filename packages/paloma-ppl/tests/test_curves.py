@@ -17,6 +17,7 @@ from paloma_ppl.evaluate import evaluate
 from paloma_ppl.metrics import DocumentScore
 from paloma_ppl.results import Description, write_results
 from paloma_ppl.statistics import with_products
+from paloma_ppl.table import curves_table
 
 DOMAINS = [("s", "a"), ("s", "b"), ("r", "c")]
 
@@ -48,7 +49,12 @@ def test_rate_is_the_one_of_the_paper_and_lies_in_its_interval(tmp_path: Path) -
     ]
     found = curves(paths, CurvesConfig(output=tmp_path / "c.json"))
     assert json.loads((tmp_path / "c.json").read_text()) == found
-    assert found["results"] == [{"name": f"step{n}", "at": float(10 * n)} for n in (3, 30, 300)]
+    assert found["results"] == [
+        {"name": f"step{n}", "at": float(10 * n), "format": "paloma", "maximum_length": 8, "dtype": "float32"}
+        for n in (3, 30, 300)
+    ]
+    assert found["limit"] is None
+    assert curves_table(found).endswith("\nformat paloma, windows of 8 tokens, float32")
     assert (found["rate_from"], found["rate_to"]) == (30.0, 3000.0)
     rows = by_name(found)
     assert len(rows) == 3 + 2 + 2
@@ -197,4 +203,5 @@ def test_a_run_keeps_what_the_checkpoint_says(
     assert run(app, line) == 0
     out = capsys.readouterr().out
     assert "from 128 to 1.28k" in out
-    assert out.splitlines()[3].split()[0] == "(micro)"
+    assert out.splitlines()[0].startswith("LIMITED to 12 documents")
+    assert out.splitlines()[4].split()[0] == "(micro)"

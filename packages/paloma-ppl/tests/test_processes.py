@@ -157,6 +157,17 @@ def test_revision_is_a_checkpoint_of_a_run_folder(
     assert '"run/step10"' in (tmp_path / "P" / "manifest.json").read_text()
 
 
+def test_device_map_with_a_device_or_several_processes_is_refused(
+    model_folder: Path, suite_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"model": str(model_folder), "suite": suite_folder, "output": tmp_path / "P", "device_map": "auto"}
+    with pytest.raises(UserError, match="--device does nothing with --device-map"):
+        evaluate(RunConfig(device="cpu", **settings))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="each of 2 processes would spread the model over all GPUs"):
+        evaluate(RunConfig(**settings))
+
+
 def test_device_map_without_accelerate_is_one_line(
     model_folder: Path, suite_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,21 @@ def test_results_of_other_suites_are_not_reported_together(tmp_path: Path, capsy
     assert not (tmp_path / "p.html").exists()
 
 
+def test_a_limit_and_the_settings_stand_beside_every_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limited = [str(write(tmp_path / name, name, BITS, limit=6, trained={"step": step})) for step, name in ((1, "a"),
+               (2, "b"))]  # fmt: skip
+    for line in (["report", *limited], ["rescore", "--results", limited[0]],
+                 ["compare", *limited, "--output", str(tmp_path / "c.json")],
+                 ["curves", *limited, "--over", "steps", "--output", str(tmp_path / "k.json")]):  # fmt: skip
+        assert run(app, line) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("LIMITED to 6 documents of the split, chosen by hash\n")
+        assert line[0] == "rescore" or out.endswith("format paloma, windows of 8 tokens, float32\n")
+    training = write(tmp_path / "t", "t", BITS, limit=6, format="training")
+    assert run(app, ["report", limited[0], str(training)]) == 2
+    assert "format differs: paloma and training" in capsys.readouterr().err
+
+
 def test_damaged_rows_are_one_line(
     tmp_path: Path, write_rows: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

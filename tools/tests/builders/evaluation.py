@@ -219,6 +219,8 @@ def comparison(root: Path) -> Path:
         for b, tested in (("B", {"p": 0.01, "p_holm": 0.02}), ("C", {"p": 0.5, "p_holm": 0.5}))
     ]
     value: Json = {"format_version": 2, "models": ["A", "B", "C"], "metric": "bits_per_byte", "confidence": 0.95}
+    made = {"format": "paloma", "maximum_length": 6, "dtype": "float32"}
+    value |= {"results": [{"name": name, **made} for name in value["models"]], "limit": None}
     return write_json(root / "comparison.json", {**value, "comparisons": pairs})
 
 

@@ -31,7 +31,7 @@ from .models import ModelFolder, look_at
 from .own_tasks import FILES
 from .precision import TOLERANCES, close_calls
 from .predictions import ROWS, compute_metrics, write_rows
-from .processes import Processes, joined
+from .processes import Processes, joined, stated
 from .progress import Progress
 from .prompts import UNCONDITIONAL_CONTEXT
 from .provenance import recorded
@@ -341,6 +341,11 @@ def run(config: RunConfig) -> dict[str, Any] | None:
     check_limit(config.limit)
     if config.device_map is not None and config.device != "auto":
         raise UserError("--device does nothing with --device-map", where="device", fix="leave one of them out")
+    if config.device_map is not None and (processes_there := stated("WORLD_SIZE", 1, default=1)) > 1:
+        raise UserError(
+            f"each of {processes_there} processes would spread the model over all GPUs", where="device-map",
+            fix="start one process, or leave it out",
+        )  # fmt: skip
     counts = {"batch-tokens": config.batch_tokens, "batch-size": config.batch_size, "max-length": config.max_length}
     for name, value in counts.items():
         if value is not None and value < 1:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .alike import check_alike, made_as
 from .blocks import Singles, singles_of
 from .config import CompareConfig
 from .errors import UserError
@@ -44,28 +45,24 @@ def check_vocabulary(first: Description, second: Description, metric: str, where
 
 
 def read_aligned(paths: Sequence[Path]) -> list[Reading]:
-    """Results on the same documents; those of different suites, splits, limits or documents are a UserError."""
+    """Results on the same documents in the same format; others are a UserError."""
     found = [read(path) for path in paths]
-    for path, other in zip(paths[1:], found[1:], strict=True):
-        check_alike(paths[0], found[0], path, other)
+    check_alike(paths, [reading.description for reading in found])
+    check_documents(paths, found)
     return found
 
 
-def check_alike(a: Path, first: Reading, b: Path, second: Reading) -> None:
-    for name in ("suite_digest", "split", "limit"):
-        pair = getattr(first.description, name), getattr(second.description, name)
-        if pair[0] != pair[1]:
-            raise UserError(
-                f"{name} differs: {pair[0]} and {pair[1]}",
-                where=f"{a}, {b}",
-                fix="compare results of the same suite, split and limit",
-            )
-    for row, (left, right) in enumerate(zip(first.scores, second.scores, strict=False), start=1):
-        if (left.source, left.domain, left.id, left.bytes) != (right.source, right.domain, right.id, right.bytes):
-            raise UserError("the documents differ", where=b / "documents.jsonl.gz", line=row, fix="run both again")
-    if len(first.scores) != len(second.scores):
-        counts = f"{len(first.scores)} and {len(second.scores)} documents"
-        raise UserError(counts, where=f"{a}, {b}", fix="run both again")
+def check_documents(paths: Sequence[Path], found: Sequence[Reading]) -> None:
+    """A UserError where the documents of the results are not the same, in the same order."""
+    first = found[0].scores
+    for path, other in zip(paths[1:], found[1:], strict=True):
+        for row, (left, right) in enumerate(zip(first, other.scores, strict=False), start=1):
+            if (left.source, left.domain, left.id, left.bytes) != (right.source, right.domain, right.id, right.bytes):
+                where = path / "documents.jsonl.gz"
+                raise UserError("the documents differ", where=where, line=row, fix="run both again")
+        if len(first) != len(other.scores):
+            counts = f"{len(first)} and {len(other.scores)} documents"
+            raise UserError(counts, where=f"{paths[0]}, {path}", fix="run both again")
 
 
 def aligned_units(found: Sequence[Reading]) -> tuple[list[list[DocumentScore]], Singles]:
@@ -97,6 +94,8 @@ def compare(paths: Sequence[Path], config: CompareConfig) -> dict[str, Any]:
     comparison = {
         "format_version": FORMAT_VERSION,
         "models": names,
+        "results": [{"name": name, **made_as(reading.description)} for name, reading in zip(names, found, strict=True)],
+        "limit": found[0].description.limit,
         "metric": config.metric,
         "confidence": config.confidence,
         "comparisons": comparisons,

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .alike import made_as
 from .blocks import Singles, blocked
 from .compare import aligned_units, read_aligned
 from .config import CurvesConfig
@@ -108,8 +109,10 @@ def curves_of(places: Sequence[float], read: Sequence[Reading], over: str, confi
         "over": over,
         "confidence": confidence,
         "results": [
-            {"name": reading.description.name(), "at": place} for place, reading in zip(places, read, strict=True)
+            {"name": reading.description.name(), "at": place, **made_as(reading.description)}
+            for place, reading in zip(places, read, strict=True)
         ],
+        "limit": read[0].description.limit,
         "rate_from": places[first],
         "rate_to": places[-1],
         "rows": rows,

@@ -26,7 +26,7 @@ from .model import check_vocabulary, load_model, maximum_length, training_so_far
 from .model_place import locate, name_of
 from .model_weights import choose_device, resolve_dtype, stated_dtype, weight_files, weights_digest
 from .positions import Positions
-from .processes import joined
+from .processes import joined, stated
 from .progress import Progress
 from .provenance import recorded
 from .results import ARTIFACT, Description, write_results
@@ -70,6 +70,7 @@ class Plan:
 def resolve(config: RunConfig, local_rank: int = 0) -> Plan:
     """Check the settings and open everything but the weights."""
     check_confidence(config.confidence)
+    check_device_map(config)
     if config.batch_tokens is not None and config.batch_tokens < 1:
         raise UserError(f"{config.batch_tokens} tokens in a batch", where="batch_tokens", fix="give 1 or more")
     folder = locate(str(config.model), config.revision, config.download)
@@ -86,6 +87,19 @@ def resolve(config: RunConfig, local_rank: int = 0) -> Plan:
         config.batch_tokens or (BATCH_TOKENS_CPU if device.type == "cpu" else BATCH_TOKENS_ACCELERATOR),
         open_suite(config.suite),
     )
+
+
+def check_device_map(config: RunConfig) -> None:
+    """A UserError for settings that say in two ways where the model lies."""
+    if config.device_map is None:
+        return
+    if config.device != "auto":
+        raise UserError("--device does nothing with --device-map", where="device", fix="leave one of them out")
+    if (count := stated("WORLD_SIZE", 1, default=1)) > 1:
+        raise UserError(
+            f"each of {count} processes would spread the model over all GPUs", where="device-map",
+            fix="start one process, or leave it out",
+        )  # fmt: skip
 
 
 @dataclass
@@ -178,6 +192,7 @@ def evaluate(config: RunConfig) -> dict[str, Any] | None:
 
     Under torchrun every process scores its share; the first writes, the others return None.
     """
+    check_device_map(config)  # before processes wait for each other
     with joined() as processes, offload_folder(config) as offload:
         plan = resolve(config, processes.local_rank)
         check_replaceable(config.output, ARTIFACT)

@@ -11,12 +11,14 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from .alike import made_as
 from .charts import COLOURS, Point, lines, scatter, span
-from .compare import read_aligned
+from .compare import check_documents
 from .curves import curves_of
 from .metrics import LN_2
 from .report import Curve, Domain, Result, by_fit, curves
-from .table import bounds, by_rate, number, perplexity, plain, short
+from .results import read
+from .table import bounds, by_rate, how_made, number, perplexity, plain, short
 
 SHADES = 7
 CONFIDENCE = 0.95  # of intervals that the report forms itself
@@ -65,8 +67,7 @@ def page(found: Sequence[Result]) -> str:
 
 def about(result: Result) -> str:
     known = result.description
-    parts = [known.suite, known.split, f"format {known.format}", known.dtype]
-    parts += [] if known.maximum_length is None else [f"windows of {known.maximum_length} tokens"]
+    parts = [known.suite, known.split, how_made(made_as(known))]
     parts += [] if known.limit is None else [f"LIMITED to {known.limit} documents"]
     return ", ".join(parts)
 
@@ -264,8 +265,10 @@ def rates(curve: Curve) -> str:
     """Improvement rates of the sets of a curve, domains by their rate."""
     if sum(at > 0 for at, _ in curve.points) < 2:
         return ""
-    read = read_aligned([result.path for _, result in curve.points])
-    found = curves_of([float(at) for at, _ in curve.points], read, curve.over, CONFIDENCE)
+    paths = [result.path for _, result in curve.points]
+    readings = [read(path) for path in paths]
+    check_documents(paths, readings)
+    found = curves_of([float(at) for at, _ in curve.points], readings, curve.over, CONFIDENCE)
     header = ["set", "source", "first", "last", "rate", f"{CONFIDENCE:.0%} interval"]
     rows: list[tuple[str, Sequence[str]]] = []
     for row in by_rate(found["rows"]):

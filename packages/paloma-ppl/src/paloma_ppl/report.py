@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .alike import check_alike, made_as
 from .config import ReportConfig
 from .errors import UserError
 from .files import atomic_write, read_json, read_lines
 from .results import Description, read_results
-from .table import number, render
+from .table import limit_line, number, render, settings_lines
 from .worst import WORST_FILE
 
 STEP = re.compile(r"(.*?)(\d+)\D*$")
@@ -66,7 +67,7 @@ def read_row(data: bytes, kinds: dict[str, Any], where: Path, line: int) -> dict
 
 
 def read_all(paths: Sequence[Path]) -> list[Result]:
-    """Results of one suite and split; others are a UserError."""
+    """Results of one suite, split, limit and format; others are a UserError."""
     if not paths:
         raise UserError("no results were given", fix="give the folders that run or baseline wrote")
     found = [read_result(path) for path in paths]
@@ -75,15 +76,7 @@ def read_all(paths: Sequence[Path]) -> list[Result]:
         result if names.count(result.name) == 1 else replace(result, name=f"{result.name} ({result.path.name})")
         for result in found
     ]
-    for other in found[1:]:
-        for name in ("suite_digest", "split", "limit"):
-            pair = getattr(found[0].description, name), getattr(other.description, name)
-            if pair[0] != pair[1]:
-                raise UserError(
-                    f"{name} differs: {pair[0]} and {pair[1]}",
-                    where=f"{found[0].path}, {other.path}",
-                    fix="report results of the same suite, split and limit",
-                )
+    check_alike(paths, [result.description for result in found])
     return found
 
 
@@ -154,7 +147,9 @@ def report_table(found: Sequence[Result]) -> str:
     rows += [line(f"({name})", "", [each.get(name) for each in aggregates]) for name in aggregates[0]]
     tables = [result.domains() for result in found]
     rows += [line(*key, [table.get(key) for table in tables]) for key in by_fit(found)]
-    return "bits per byte, domains from the best fitted to the worst\n" + render(header, rows, text_columns=2)
+    settings = settings_lines([{"name": result.name, **made_as(result.description)} for result in found])
+    title = limit_line(found[0].description.limit) + "bits per byte, domains from the best fitted to the worst"
+    return f"{title}\n{render(header, rows, text_columns=2)}\n{settings}"
 
 
 def report(paths: Sequence[Path], config: ReportConfig) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # characters that are drawn as nothing, turn the text around them or steer a terminal
@@ -50,7 +50,27 @@ def bounds(low: float | None, high: float | None, form: str) -> str:
     return "-" if low is None or high is None else f"[{low:{form}}, {high:{form}}]"
 
 
-def results_table(results: dict[str, Any], confidence: float) -> str:
+def limit_line(limit: int | None) -> str:
+    """What stands above a table of results of a part of the suite; nothing where they are of all of it."""
+    return "" if limit is None else f"LIMITED to {limit:,} documents of the split, chosen by hash\n"
+
+
+def how_made(settings: Mapping[str, Any]) -> str:
+    """Format, window length and dtype in words."""
+    length = settings["maximum_length"]
+    windows = [] if length is None else [f"windows of {length} tokens"]
+    return ", ".join([f"format {settings['format']}", *windows, settings["dtype"]])
+
+
+def settings_lines(results: Sequence[Mapping[str, Any]]) -> str:
+    """How results were made: a line for each, or one where they are alike."""
+    made = [how_made(result) for result in results]
+    if len(set(made)) == 1:
+        return made[0]
+    return "\n".join(f"{cell_of(result['name'])}: {text}" for result, text in zip(results, made, strict=True))
+
+
+def results_table(results: dict[str, Any], confidence: float, limit: int | None) -> str:
     """Sources, each followed by its domains, then the aggregates."""
     header = ["source", "domain", "documents", "tokens", "perplexity", "bits per byte", f"{confidence:.0%} interval"]
 
@@ -64,7 +84,7 @@ def results_table(results: dict[str, Any], confidence: float) -> str:
         rows.append(line(source["source"], "(all)", source))
         rows += [line("", row["domain"], row) for row in results["domains"] if row["source"] == source["source"]]
     rows += [line(f"({row['name']})", "", row) for row in results["aggregates"]]
-    table = render(header, rows, text_columns=2)
+    table = limit_line(limit) + render(header, rows, text_columns=2)
     return f"{table}\n\n{positions_table(results['positions'])}" if results.get("positions") else table
 
 
@@ -89,6 +109,12 @@ SHOWN_DIFFERENCES = 6  # beside each other in the terminal
 
 
 def comparison_table(comparison: dict[str, Any]) -> str:
+    """``difference_tables`` with what was left out above them and how the results were made below."""
+    tables = difference_tables(comparison)
+    return f"{limit_line(comparison['limit'])}{tables}\n{settings_lines(comparison['results'])}"
+
+
+def difference_tables(comparison: dict[str, Any]) -> str:
     """Differences; a star marks a p-value below the level, of a domain adjusted for all tests of domains (Holm).
 
     Of two results both values and the interval are shown, of more the first one's values and the differences to it, of
@@ -174,11 +200,11 @@ def curves_table(curves: dict[str, Any]) -> str:
         rate = [number(row["rate"], "+.4f"), bounds(row["rate_low"], row["rate_high"], "+.4f")]
         rows.append([*name, f"{row['documents']:,}", *values, *rate])
     left_out = "" if count == len(places) else f" ({len(places) - count} of {len(places)} points are not shown)"
-    return (
-        f"bits per byte over {curves['over']}{left_out}; rate: fall of the logarithm of the loss while "
-        f"{curves['over']} grow tenfold, from {short(curves['rate_from'])} to {short(curves['rate_to'])}\n"
-        + render(header, rows, text_columns=2)
-    )
+    over = curves["over"]
+    title = f"bits per byte over {over}{left_out}; rate: fall of the logarithm of the loss while {over} grow tenfold"
+    ends = f"from {short(curves['rate_from'])} to {short(curves['rate_to'])}"
+    table = render(header, rows, text_columns=2)
+    return f"{limit_line(curves['limit'])}{title}, {ends}\n{table}\n{settings_lines(curves['results'])}"
 
 
 def by_rate(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
