@@ -65,6 +65,8 @@ def check_method(manifest: Any, path: Path, report: Report) -> None:
         if (manifest[name] is None) == (method in methods):
             report.problem(path, f"{name} is {manifest[name]!r} with method {method}")
     model = manifest["model"] or {}
+    if "revision" in model and not model["name"].endswith(f"/{model['revision']}"):
+        report.problem(path, f"revision is {model['revision']!r}, but the name is {model['name']!r}")
     steps = [row["first_step"] for row in model.get("training_order", ())]
     if steps and (steps != sorted(set(steps)) or steps[-1] > model.get("step", 0)):
         report.problem(path, f"training_order begins at steps {steps}, step is {model.get('step')}")

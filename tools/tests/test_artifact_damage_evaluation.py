@@ -93,6 +93,13 @@ DV, WORST = "domain_vocabulary.jsonl.gz", "worst.jsonl.gz"
 PS = "positions.jsonl.gz"
 SD = "single_documents.jsonl.gz"
 PERPLEXITY: list[Damage] = [
+    (
+        "revision",
+        lambda f: edit_json(f / "manifest.json", lambda m: m["model"].update(revision="step4")),
+        "manifest.json",
+        None,
+        "revision is 'step4', but the name is 'tiny'",
+    ),
     ("window tokens", rows(SD, lambda r: r[0].update(tokens=[6, 4])), SD, 1, "domain wiki/de: Σ tokens is 10"),
     ("window bytes", rows(SD, lambda r: r[1].update(bytes=[6, 2])), SD, 2, "domain wiki/en: Σ bytes is 8"),
     ("window sums", rows(SD, lambda r: r[2].update(log_probabilities=[-3.0])), SD, 3, "Σ log_probabilities is not"),

@@ -197,6 +197,9 @@ def test_a_run_keeps_what_the_checkpoint_says(
         model = json.loads((tmp_path / f"P{step}" / "manifest.json").read_text())["model"]
         assert (model["step"], model["tokens_seen"]) == (step, 64 * step)
         assert model["parameters"] == 2 * 320 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 64)
+    evaluate(RunConfig(output=tmp_path / "Q", device="cpu", **settings | {"model": str(folder), "revision": None}))  # type: ignore[arg-type]
+    assert (tmp_path / "Q" / "manifest.json").read_text() == (tmp_path / "P20" / "manifest.json").read_text()
+    assert (model["name"], model["revision"]) == ("run/step20", "step20")
     line = ["curves", str(tmp_path / "P20"), str(tmp_path / "P2"), "--output", str(tmp_path / "c.json")]
     assert run(app, [*line, "--dry-run"]) == 0
     assert "run/step2: 128.0" in capsys.readouterr().out

@@ -106,6 +106,17 @@ def test_a_notebook_joins_models_domains_and_tokens(
             means = [row["avg_logits"] for row in rows]
             assert means == sorted(means)  # as the pipeline writes them
 
+    manifest = tmp_path / "step1" / "manifest.json"
+    described = json.loads(manifest.read_text())
+    for name, revision in (("EleutherAI/pythia-160m", None), ("allenai/OLMo-7B/main", "main"), ("run/step1", None)):
+        model = described["model"] | {"name": name, "revision": revision}
+        manifest.write_text(json.dumps(described | {"model": {k: v for k, v in model.items() if v is not None}}))
+        assert run(app, [*line[:2], *line[3:], "--tokenizer", str(tokenizer_file)]) == 0
+        row = frame(tmp_path / "T" / "ppl_metrics.jsonl.gz")[0]
+        expected = {"EleutherAI/pythia-160m": ("EleutherAI/pythia-160m", None), "run/step1": ("run", "step1")}
+        assert (row["model"], row["revision"]) == expected.get(name, ("allenai/OLMo-7B", "main"))
+        assert row["model_kwargs"] == ({} if row["revision"] is None else {"revision": row["revision"]})
+
     documents = tmp_path / "step1" / "documents.jsonl.gz"
     write_rows(documents, [row | {"domain": "split"} for row in read_rows(documents)])
     assert run(app, [*line, "--tokenizer", str(tokenizer_file)]) == 2

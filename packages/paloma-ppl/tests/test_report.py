@@ -12,6 +12,7 @@ from paloma_ppl.cli import app
 from paloma_ppl.command_line import run
 from paloma_ppl.metrics import DocumentScore
 from paloma_ppl.positions import PositionSums
+from paloma_ppl.report import curves, read_all
 from paloma_ppl.results import Description, write_results
 from paloma_ppl.table import perplexity, render
 
@@ -70,8 +71,8 @@ def test_table_orders_domains_by_fit_and_sets_two_models_side_by_side(
 
 
 def test_page_is_one_file_and_hostile_text_stays_text(tmp_path: Path, write_rows: Callable[..., Path]) -> None:
-    write(tmp_path / "a", f"{HOSTILE} step100", BITS)
-    write(tmp_path / "b", f"{HOSTILE} step200", {key: value / 2 for key, value in BITS.items()})
+    write(tmp_path / "a", f"{HOSTILE}/step100", BITS)
+    write(tmp_path / "b", f"{HOSTILE}/step200", {key: value / 2 for key, value in BITS.items()})
     row = {"source": "wiki", "domain": "hard", "id": HOSTILE, "bits_per_byte": 3.0, "tokens": 5, "text": "<b>ä</b>"}
     row |= {"ends": [3, 4, 4, 8], "log_probabilities": [-0.5, -3.0, -4.25, -9.0]}
     write_rows(tmp_path / "a" / "worst.jsonl.gz", [row])
@@ -109,9 +110,7 @@ def test_page_shows_curves_and_rates_over_training_and_over_sizes(tmp_path: Path
     for over in ("tokens", "parameters"):
         sets = [label.split(" against ")[0] for label in labels if label.endswith(f" against {over}")]
         assert sets == [f"bits per byte, {name}" for name in ("micro", "macro", "wiki", "code")]
-    assert (
-        "run10/step: by how much the logarithm of the loss falls while tokens grow tenfold, from 40 to 400" in page.text
-    )
+    assert "run10: by how much the logarithm of the loss falls while tokens grow tenfold, from 40 to 400" in page.text
     assert "sizes of models: by how much the logarithm of the loss falls while parameters grow tenfold" in page.text
     assert "What has seen no training is not drawn." in page.text
     rate = 0.1 * np.log(51 / 6)
@@ -186,3 +185,30 @@ def test_lines_are_not_filled_and_colours_are_explained(tmp_path: Path) -> None:
     keys = [part.split("</ul>")[0] for part in text.split('<ul class="key">')[1:]]
     assert [key.count("<circle") for key in keys] == [2, 2, 1]  # sources, results, runs
     assert "run/step200" in keys[1]
+
+
+def curves_drawn(folder: Path, models: dict[str, dict[str, Any]]) -> list[tuple[str, str, list[tuple[int, str]]]]:
+    paths = []
+    for number, (name, about) in enumerate(models.items()):
+        bits = {key: value / (1 + number) for key, value in BITS.items()}
+        paths.append(write(folder / str(number), name, bits, trained=about))
+    return [
+        (curve.name, curve.over, [(at, result.name) for at, result in curve.points])
+        for curve in curves(read_all(paths))
+    ]
+
+
+def test_sizes_in_names_are_no_steps(tmp_path: Path) -> None:
+    models = {f"EleutherAI/pythia-{size}m": {"parameters": size} for size in (160, 410)}
+    drawn = [(160, "EleutherAI/pythia-160m"), (410, "EleutherAI/pythia-410m")]
+    assert curves_drawn(tmp_path, models) == [("sizes of models", "parameters", drawn)]
+
+
+def test_checkpoints_of_two_runs_make_no_curve_and_those_of_a_hub_one_over_steps(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    assert curves_drawn(tmp_path / "runs", {"A/step1000": {"step": 1000}, "B/step2000": {"step": 2000}}) == []
+    (tmp_path / "hub").mkdir()
+    revisions = ("step2000-tokens4B", "step1000-tokens2B")
+    models = {f"org/model-7b/{revision}": {"revision": revision} for revision in revisions}
+    drawn = [(1000, "org/model-7b/step1000-tokens2B"), (2000, "org/model-7b/step2000-tokens4B")]
+    assert curves_drawn(tmp_path / "hub", models) == [("org/model-7b", "steps", drawn)]

@@ -270,7 +270,7 @@ def report_command(*paths: Path, config: Annotated[ReportConfig, Parameter(name=
     Parameters
     ----------
     paths
-        folders of results; with names that end in a step, those of one run are drawn as a curve
+        folders of results; those of the checkpoints of one run are drawn as a curve
     """
     from .report import read_all, report
 

@@ -200,13 +200,14 @@ def evaluate(config: RunConfig) -> dict[str, Any] | None:
         total = check_encodable(read_split(suite, config.split, config.limit), tokenizer)
         model = load_model(plan.folder, plan.device, plan.dtype, config.device_map, offload)
         check_vocabulary(model, tokenizer)
+        training = training_so_far(plan.folder)
         description = Description(
             method="model",
             model={
-                "name": name_of(str(config.model), config.revision),
+                **name_of(str(config.model), config.revision, checkpoint="step" in training),
                 "digest": weights_digest(plan.folder),
                 "parameters": sum(weight.numel() for weight in model.model.parameters()),
-                **training_so_far(plan.folder),
+                **training,
             },
             suite=suite.name,
             suite_digest=suite.digest,

@@ -4,7 +4,7 @@
 bits per byte have a column a domain; ``ppl_SOURCE_token_count_avg_logits`` has a row a domain and token. There
 ``avg_logits`` is the mean log-probability, tokens are decoded (all fragments of characters as U+FFFD) and words are
 what white space parts. A column ``token_id``, which the pipeline has not, tells fragments apart; its columns of when,
-how long and in which workspace it ran are left out. A model called ``RUN/STEP`` is model RUN at revision STEP.
+how long and in which workspace it ran are left out.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def measures(scores: Sequence[DocumentScore]) -> dict[str, float | None]:
 def tables_of(result: Result, tokenizer: LoadedTokenizer) -> Iterator[tuple[str, dict[str, Any]]]:
     """Table and row, for every row of a result."""
     known = result.description
-    run, _, revision = known.name().rpartition("/")
-    model = {"model": run or known.name(), "revision": revision if run else None, "split": known.split}
-    kwargs = {"revision": model["revision"]} if run else {}
+    name, revision = known.revision_of()
+    model = {"model": name, "revision": revision, "split": known.split}
+    kwargs = {} if revision is None else {"revision": revision}
     for (source,), members in grouped(read_results(result.path)[1], lambda score: (score.source,)).items():
         task = f"ppl_{source}"
         row: dict[str, Any] = {**model, "model_kwargs": kwargs, "full_model": f"lm::pretrained={model['model']}"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from .results import Description, read_results
 from .table import limit_line, number, render, settings_lines
 from .worst import WORST_FILE
 
-STEP = re.compile(r"(.*?)(\d+)\D*$")
 WORST_ROW: dict[str, Any] = dict.fromkeys(("source", "domain", "id", "text"), str)
 WORST_ROW |= {"bits_per_byte": float, "tokens": int, "ends": list, "log_probabilities": list}
 VOCABULARY_ROW: dict[str, Any] = {"token_id": int, "count": int, "log_probability": (int, float)}
@@ -100,16 +98,20 @@ class Curve:
 
 
 def curves(found: Sequence[Result]) -> list[Curve]:
-    """The checkpoints of each run, by the tokens seen where all results say how many, else by the number that their
-    names end in; and, where there are models of several sizes, the last of each run by its parameters."""
+    """The checkpoints of each run, by the tokens seen where all results say how many, else by their steps; and, where
+    there are models of several sizes, the last of each run by its parameters. A model whose step is not known, or
+    whose run is not named, stands alone."""
     runs: dict[str, list[tuple[int, Result]]] = {}
-    alone: dict[str, list[tuple[int, Result]]] = {}
+    alone: list[Result] = []
     for result in found:
-        match = STEP.fullmatch(result.name)
-        if match and result.description.method == "model":
-            runs.setdefault(match[1], []).append((int(match[2]), result))
-        elif result.description.method == "model":
-            alone[result.name] = [(0, result)]
+        run, revision = result.description.revision_of()
+        step = result.description.step()
+        if result.description.method != "model":
+            continue
+        if step is None or revision is None:
+            alone.append(result)
+        else:
+            runs.setdefault(run, []).append((step, result))
     seen = {name: [told(result, "tokens_seen") for _, result in points] for name, points in runs.items()}
     over = "steps" if any(tokens is None for counts in seen.values() for tokens in counts) else "tokens"
     if over == "tokens":
@@ -117,9 +119,9 @@ def curves(found: Sequence[Result]) -> list[Curve]:
                 for name, points in runs.items()}  # fmt: skip
     runs = {name: sorted(points, key=lambda point: point[0]) for name, points in runs.items()}
     several = [Curve(name, over, points) for name, points in runs.items()]
-    last = [(told(points[-1][1], "parameters") or 0, points[-1][1]) for points in (runs | alone).values()]
-    sizes = sorted((point for point in last if point[0]), key=lambda point: point[0])
-    several.append(Curve("sizes of models", "parameters", sizes))
+    last = [points[-1][1] for points in runs.values()] + alone
+    sizes = sorted(((told(result, "parameters") or 0, result) for result in last), key=lambda point: point[0])
+    several.append(Curve("sizes of models", "parameters", [point for point in sizes if point[0]]))
     return [curve for curve in several if len({at for at, _ in curve.points}) == len(curve.points) > 1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from .blocks import WINDOWS_FILE, Key, WindowSums, read_window_sums, write_windo
 from .errors import UserError
 from .files import atomic_write, read_json, read_lines, write_json
 from .metrics import DocumentScore, summarize
+from .model_place import STEP
 from .positions import POSITIONS_FILE, PositionSums, write_positions
 from .tokenizer import Ids
 from .training_order import well_formed
 
 FORMAT_VERSION = 1
 ARTIFACT = "perplexity_results"
+STEP_OF_RUN = re.compile(r"(.+)/(step\d+)")
 Vocabulary = tuple[NDArray[np.int64], NDArray[np.float64]]  # count and summed log-probability per token id
 
 
@@ -31,7 +34,8 @@ class Description:
 
     method: str
     model: dict[str, Any] | None
-    """name, digest, parameters; for checkpoints of a run also step, tokens_seen and training_order"""
+    """name, digest, parameters, revision where one was given; for checkpoints of a run also step, tokens_seen and
+    training_order"""
     suite: str
     suite_digest: str
     split: str
@@ -45,6 +49,21 @@ class Description:
     def name(self) -> str:
         """What tables call it."""
         return self.model["name"] if self.model else self.method
+
+    def revision_of(self) -> tuple[str, str | None]:
+        """Model and revision apart; of results that do not say, ``RUN/stepN`` alone is taken to end in a revision."""
+        name, revision = self.name(), (self.model or {}).get("revision")
+        if revision is None and (match := STEP_OF_RUN.fullmatch(name)):
+            return match[1], match[2]
+        return (name, None) if revision is None else (name.removesuffix(f"/{revision}"), revision)
+
+    def step(self) -> int | None:
+        """Of a checkpoint: as the model's folder says, else as its revision is called."""
+        stated = (self.model or {}).get("step")
+        if type(stated) is int and stated >= 0:
+            return stated
+        match = STEP.match(self.revision_of()[1] or "")
+        return int(match[1]) if match else None
 
 
 def vocabulary_sums(ids: Sequence[Ids], values: Sequence[NDArray[Any]], vocab_size: int) -> Vocabulary:
@@ -108,6 +127,8 @@ def read_results(path: Path) -> tuple[Description, list[DocumentScore]]:
     model = description.model
     if model is not None and not (isinstance(model, dict) and isinstance(model.get("name"), str)):
         raise UserError("the manifest is not whole: model has no name", where=where, fix="run it again")
+    if not isinstance((model or {}).get("revision", ""), str):
+        raise UserError("the manifest is not whole: model.revision", where=where, fix="run it again")
     if not well_formed(model or {}):
         raise UserError("the manifest is not whole: training_order", where=where, fix="run it again")
     rows = path / "documents.jsonl.gz"
