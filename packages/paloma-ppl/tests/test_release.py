@@ -47,6 +47,37 @@ def test_release_is_read_and_indexed_once_and_checked_after(release: Path, write
         open_suite(release)
 
 
+def test_an_index_and_a_readme_leave_the_digest_as_it_was(release: Path, write_rows: Callable[..., Any]) -> None:
+    before = open_suite(release).digest
+    (release / "README.md").write_text("about the release")
+    assert open_suite(release).digest == before
+    index_suite(release)
+    assert open_suite(release).digest == before
+    (release / "suite.json").unlink()
+    write_rows(release / "c4_en" / "val" / "val-00000001.jsonl.gz", [{"text": "x", "id": 1, "source": "c4"}])
+    assert open_suite(release).digest != before
+
+
+def test_repeated_ids_and_missing_subdomains_are_counted_once(
+    release: Path, write_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"text": "x", "id": "a", "subdomain": "Art"}] * 3 + [{"text": "y", "id": "b"}]
+    write_rows(release / "m2d2_wikipedia_unsplit" / "val" / "val-00000000.jsonl.gz", rows)
+    source = "m2d2_wikipedia_unsplit"
+    told = [
+        f"{source}/val: 2 of 4 documents have the id of an earlier one; all of them count",
+        f"{source}/val: 1 of 4 documents name no subdomain, or the source; they are the domain {source}",
+    ]
+    suite = open_suite(release)
+    for _ in range(2):
+        assert len(list(read_split(suite, "val", 100))) == 6
+    assert caplog.messages == told
+    index_suite(release)
+    assert caplog.messages == told * 2
+    list(read_split(open_suite(release), "val"))
+    assert caplog.messages == told * 3
+
+
 def test_a_release_that_cannot_be_read_is_not_indexed(release: Path, write_rows: Callable[..., Any]) -> None:
     write_rows(release / "ptb" / "val" / "val-00000000.jsonl.gz", [{"text": "", "id": 1}])
     with pytest.raises(UserError, match=r"empty.*ptb"):

@@ -22,6 +22,12 @@ def test_digest_is_that_of_the_folder(suite_folder: Path) -> None:
     assert open_suite(suite_folder).digest == digest(suite_folder)
 
 
+def test_what_suite_json_does_not_name_is_no_content(copy: Path) -> None:
+    before = open_suite(copy).digest
+    (copy / "README.md").write_text("mine")
+    assert open_suite(copy).digest == before
+
+
 def test_changed_file_is_named(copy: Path, write_rows: Callable[..., Any]) -> None:
     write_rows(copy / "docs" / "val" / "val-00000000.jsonl.gz", [{"id": "1", "text": "other"}])
     with pytest.raises(UserError, match=r"digest differs.*docs/val/val-00000000\.jsonl\.gz"):

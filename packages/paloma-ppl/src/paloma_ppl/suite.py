@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .documents import is_unicode
 from .errors import UserError
 from .files import NOT_CONTENT, PARTIAL, digest_file, read_json, read_lines, write_json
 
+log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 SPLITS = ("val", "test")
 SUITE_FILE = "suite.json"
@@ -37,13 +39,23 @@ class SuiteDocument:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite whose files have been verified; ``files`` are relative to ``root``."""
+    """A suite whose files have been verified; ``files`` are relative to ``root``.
+
+    ``digest`` is of its content: ``suite.json`` and all that it names, of a release the files of its splits alone, so
+    that an index changes nothing.
+    """
 
     root: Path
     name: str
     digest: str
     files: dict[str, dict[str, tuple[str, ...]]]  # source -> split -> files
     manifest: dict[str, Any] | None  # suite.json, or None for a Paloma release
+    told: set[str] = field(default_factory=set, compare=False)  # splits whose oddities were told
+
+    @property
+    def release(self) -> bool:
+        """Whether the rows are those of a published release, with or without an index."""
+        return self.manifest is None or self.manifest["held_out_documents"] is None
 
 
 def open_suite(root: Path) -> Suite:
@@ -69,10 +81,36 @@ def open_suite(root: Path) -> Suite:
         name = root.resolve().name
         if not files:
             raise UserError("no suite: neither suite.json nor SOURCE/val/*.jsonl.gz", where=root, fix="check the path")
+    content = {path for splits in files.values() for paths in splits.values() for path in paths}
+    if manifest is not None and manifest["held_out_documents"] is not None:
+        content |= {SUITE_FILE, HELD_OUT_FILE} & digests.keys()
     total = hashlib.sha256()
-    for path in sorted(digests, key=Path):
+    for path in sorted(content, key=Path):
         total.update(f"{path}\0{digests[path]}\n".encode())
     return Suite(root, name, "sha256:" + total.hexdigest(), files, manifest)
+
+
+class Oddities:
+    """What is odd in the rows of one source and split of a release: told with its count, and kept as published."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.ids: set[str] = set()
+        self.repeated = self.unnamed = self.documents = 0
+
+    def add(self, document: SuiteDocument) -> None:
+        self.documents += 1
+        self.repeated += document.id in self.ids
+        self.ids.add(document.id)
+        self.unnamed += document.domain == self.source
+
+    def tell(self, where: str) -> None:
+        if self.repeated:
+            log.warning("%s: %d of %d documents have the id of an earlier one; all of them count",
+                        where, self.repeated, self.documents)  # fmt: skip
+        if 0 < self.unnamed < self.documents:
+            log.warning("%s: %d of %d documents name no subdomain, or the source; they are the domain %s",
+                        where, self.unnamed, self.documents, self.source)  # fmt: skip
 
 
 def check_manifest(manifest: Any, where: Path) -> None:
@@ -154,11 +192,16 @@ def read_split(suite: Suite, split: str, limit: int | None = None) -> Iterator[S
 def read_all(suite: Suite, split: str) -> Iterator[SuiteDocument]:
     for source, splits in suite.files.items():
         documents = size = 0
+        oddities = Oddities(source) if suite.release and split not in suite.told else None
         for path in splits[split]:
             for document in read_file(suite.root / path, source):
                 documents += 1
                 size += len(document.text.encode())
+                if oddities is not None:
+                    oddities.add(document)
                 yield document
+        if oddities is not None:
+            oddities.tell(f"{source}/{split}")
         if suite.manifest is None:
             continue
         expected = suite.manifest["sources"][source][split]
@@ -169,6 +212,7 @@ def read_all(suite: Suite, split: str) -> Iterator[SuiteDocument]:
                 where=suite.root / SUITE_FILE,
                 fix="prepare the suite again",
             )
+    suite.told.add(split)
 
 
 def index_suite(root: Path) -> dict[str, Any]:
@@ -182,9 +226,11 @@ def index_suite(root: Path) -> dict[str, Any]:
         sources[source] = {}
         for split in SPLITS:
             part: dict[str, Any] = {"files": [], "documents": 0, "bytes": 0, "domains": {}}
+            oddities = Oddities(source)
             for path in splits[split]:
                 row: dict[str, Any] = {"path": path, "documents": 0, "bytes": 0}
                 for document in read_file(root / path, source):
+                    oddities.add(document)
                     size = len(document.text.encode())
                     domain = part["domains"].setdefault(document.domain, {"documents": 0, "bytes": 0})
                     for counts in (row, part, domain):
@@ -192,6 +238,7 @@ def index_suite(root: Path) -> dict[str, Any]:
                         counts["bytes"] += size
                 part["files"].append({**row, "digest": digest_file(root / path)})
             part["domains"] = dict(sorted(part["domains"].items()))
+            oddities.tell(f"{source}/{split}")
             total += part["documents"]
             sources[source][split] = part
     manifest = {
