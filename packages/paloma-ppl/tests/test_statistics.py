@@ -155,12 +155,29 @@ def test_domains_of_one_document_are_pooled() -> None:
 def test_p_value_beyond_the_draws_follows_their_tail() -> None:
     draws = (np.arange(1, 2001) / 2001.0) ** (-1 / 4)  # Pareto with index 4: a share x^-4 is above x
     for observed in (1.5, 4.0, 40.0):
-        assert p_value(draws, observed) == pytest.approx(observed**-4, rel=0.5)
-    assert p_value(draws, 0.5) == 1.0
-    assert p_value(np.ones(100), 3.0) == pytest.approx(1 / 101)  # no tail to see
-    assert p_value(np.append(np.ones(99), np.inf), 3.0) >= 1 / 101
-    values = [p_value(draws, observed) for observed in np.linspace(1, 9, 400)]
+        assert p_value(draws, observed, tail=True) == pytest.approx(observed**-4, rel=0.5)
+    assert p_value(draws, 0.5, tail=True) == 1.0
+    assert p_value(np.ones(100), 3.0, tail=True) == pytest.approx(1 / 101)  # no tail to see
+    assert p_value(np.append(np.ones(99), np.inf), 3.0, tail=True) >= 1 / 101
+    values = [p_value(draws, observed, tail=True) for observed in np.linspace(1, 9, 400)]
     assert values == sorted(values, reverse=True)
+
+
+def test_p_value_of_few_documents_does_not_go_beyond_the_draws() -> None:
+    draws = (np.arange(1, 2001) / 2001.0) ** (-1 / 4)
+    assert p_value(draws, 40.0, tail=False) == 1 / 2001
+    assert p_value(draws, 1.5, tail=False) == pytest.approx(1.5**-4, rel=0.01)
+
+    def p(*documents: int) -> float:
+        generator = np.random.default_rng(1)
+        strata = [make_stratum(str(k), generator.normal(9, 1, n), np.ones(n)) for k, n in enumerate(documents)]
+        found = bootstrap_interval(strata, 0.95, logarithm=False).p
+        assert found is not None
+        return found
+
+    assert p(10) == p(49) == p(25, 25) == 1 / 2001
+    assert p(50) < 1e-6
+    assert p(25, 26) < 1e-6
 
 
 def test_holm_by_hand() -> None:

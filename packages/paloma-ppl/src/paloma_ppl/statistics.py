@@ -30,6 +30,7 @@ from .errors import UserError
 RESAMPLES = 2000
 MINIMUM_DOCUMENTS = 10  # with fewer, a 95% interval of documents of very unequal length covers far less than it says
 TAIL = 50  # largest draws, from which the tail of p-values is taken
+TAIL_DOCUMENTS = 50  # with fewer, draws say too little of the tail
 CHUNK = 4_000_000  # weights formed at once
 ROUNDING = 1e-13  # share of the terms of a difference below which it is nothing
 LARGEST_LOGARITHM = 700.0  # beyond this the exponential is no double
@@ -164,7 +165,8 @@ def bootstrap_interval(
             point, point, method + " (no difference between documents)", None if logarithm else float(point == 0)
         )
     if not logarithm:
-        return symmetric_interval(point, error, points, errors, confidence, method)
+        tail = sum(counts) - (len(counts) - 1) >= TAIL_DOCUMENTS  # each further domain has a value of its own
+        return symmetric_interval(point, error, points, errors, confidence, method, tail=tail)
     with np.errstate(invalid="ignore"):  # stretched blocks may add up to less than nothing; such a draw is beyond
         points, errors = np.log(points), errors / points
     return exponential(symmetric_interval(math.log(point), error / point, points, errors, confidence, method))
@@ -201,26 +203,29 @@ def method_of(counts: Sequence[int], blocks: Sequence[bool], resamples: int) -> 
 
 
 def symmetric_interval(
-    point: float, error: float, points: Floats, errors: Floats, confidence: float, method: str
+    point: float, error: float, points: Floats, errors: Floats, confidence: float, method: str, *, tail: bool = False
 ) -> Interval:
-    """``point`` ± q ``error``, q the quantile of |t*| = |``points`` − ``point``| / ``errors`` over the draws [R]."""
+    """``point`` ± q ``error``, q the quantile of |t*| = |``points`` − ``point``| / ``errors`` over the draws [R].
+
+    ``tail``: whether the p-value may follow the tail of the draws beyond them.
+    """
     t = np.divide(np.abs(points - point), errors, out=np.full_like(points, np.inf), where=errors > 0)
     reach = float(np.quantile(t, confidence, method="higher")) * error
     if not math.isfinite(reach):
         return Interval(None, None, "none: too many resamples hold the same document only")
-    return Interval(point - reach, point + reach, method, p_value(t, abs(point) / error))
+    return Interval(point - reach, point + reach, method, p_value(t, abs(point) / error, tail=tail))
 
 
-def p_value(t: Floats, observed: float) -> float:
-    """Share of the draws |t*| [R] that reach ``observed``.
+def p_value(t: Floats, observed: float, *, tail: bool) -> float:
+    """Share of the draws |t*| [R] that reach ``observed``, at least 1 / (R + 1).
 
-    Beyond all but the ``TAIL`` largest draws the tail is taken for Pareto's, with the index that these give (Hill 1975,
-    The Annals of Statistics 3), so that tests of many domains do not need as many more draws. A tail that falls faster
-    than any power, such as a normal one, gives larger values than it should.
+    With ``tail``, what lies beyond all but the ``TAIL`` largest draws is taken for Pareto's, with the index that these
+    give (Hill 1975, The Annals of Statistics 3), so that tests of many domains do not need as many more draws. A tail
+    that falls faster than any power, such as a normal one, gives larger values than it should.
     """
     largest = np.sort(t)[-TAIL - 1 :]
     base, excess = float(largest[0]), 0.0
-    if len(t) > TAIL and observed > base > 0:
+    if tail and len(t) > TAIL and observed > base > 0:
         excess = float(np.sum(np.log(largest[1:] / base)))
     if excess > 0:
         return (1 + TAIL) / (1 + len(t)) * math.exp(TAIL / excess * math.log(base / observed))
