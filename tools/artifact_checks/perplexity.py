@@ -340,7 +340,7 @@ def check_comparison(path: Path, report: Report, options: Options) -> str:
     found = [(pair["a"], pair["b"]) for pair in pairs]
     if found not in (expected, expected[: len(names) - 1]):
         report.problem(path, f"the comparisons {found} are not all pairs of the models, nor those of the first")
-    tested = []
+    tested: dict[str, list[tuple[float, float, str]]] = {"domain": [], "source": [], "aggregate": []}
     for pair in pairs:
         seen: set[tuple[Any, ...]] = set()
         for row in pair["rows"]:
@@ -349,13 +349,14 @@ def check_comparison(path: Path, report: Report, options: Options) -> str:
                 what = f"difference is {row['difference']!r}, but a - b = {row['a'] - row['b']!r}"
                 report.problem(path, f"{name}: {what}")
             check_interval(path, name, row["difference"], row["low"], row["high"], report)
-            if row["level"] == "domain" and row.get("p") is not None and "p_holm" in row:
-                tested.append((row["p"], row["p_holm"], name))
-    largest = 0.0
-    for rank, (p, stated, name) in enumerate(sorted(tested, key=lambda test: test[0])):
-        largest = max(largest, min(1.0, (len(tested) - rank) * p))
-        if not close(stated, largest):
-            report.problem(path, f"{name}: p_holm is {stated!r}, but {len(tested)} tests give {largest!r}")
+            if row.get("p") is not None and "p_holm" in row:
+                tested[row["level"]].append((row["p"], row["p_holm"], name))
+    for tests in tested.values():
+        largest = 0.0
+        for rank, (p, stated, name) in enumerate(sorted(tests, key=lambda test: test[0])):
+            largest = max(largest, min(1.0, (len(tests) - rank) * p))
+            if not close(stated, largest):
+                report.problem(path, f"{name}: p_holm is {stated!r}, but {len(tests)} tests give {largest!r}")
     return f"{sum(len(pair['rows']) for pair in pairs):,} rows"
 
 

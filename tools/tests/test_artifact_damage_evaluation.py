@@ -267,6 +267,7 @@ COMPARISON: list[Damage] = [
     ("twice", first_pair(lambda r: r.append(r[0])), "", None, "source wiki stands there twice"),
     ("key", first_pair(lambda r: r[0].pop("documents")), "", None, "'documents' is a required property"),
     ("adjusted", first_pair(lambda r: r[1].update(p_holm=0.01)), "", None, "p_holm is 0.01, but 2 tests give 0.02"),
+    ("source", first_pair(lambda r: r[0].update(p=0.1, p_holm=0.2)), "", None, "is 0.2, but 1 tests give 0.1"),
     ("pair", whole(lambda c: c["comparisons"][1].update(a="B")), "", None, "are not all pairs of the models"),
     ("models", whole(lambda c: c["models"].append("D")), "", None, "are not all pairs of the models"),
     ("results", whole(lambda c: c["results"][0].update(name="B")), "", None, "names of results is ['B', 'B', 'C']"),

@@ -49,7 +49,9 @@ def test_difference_is_paired_by_document(tmp_path: Path) -> None:
     # documents differ by 10 to 40 bits, their differences by 0.2: pairing makes the interval narrow
     assert 0.1 < first["low"] < 0.101 < first["high"] < 0.102
     assert (small["low"], small["interval"]) == (None, "none: 4 documents, at least 10 are needed")
-    assert {**source, "level": 0, "source": 0, "domain": 0} == {**micro, "level": 0, "source": 0, "domain": 0}
+    unlike = dict.fromkeys(("level", "source", "domain", "p_holm"))
+    assert {**source, **unlike} == {**micro, **unlike}
+    assert micro["p_holm"] == 2 * source["p_holm"]  # the one source, and two aggregates
     table = comparison_table(found)
     assert table.splitlines()[3].split()[:3] == ["s", "(all)", "16"]
     assert table.count("*") == 4
@@ -119,7 +121,7 @@ def test_many_domains_without_a_difference_are_not_starred(tmp_path: Path) -> No
     assert rows[0]["p"] == rows[0]["p_holm"] < 0.01  # one domain has enough documents: nothing to adjust for
     assert rows[1]["p"] is None
     assert "p_holm" not in rows[1]
-    assert "p_holm" not in rows[2]
+    assert rows[2]["p"] == rows[2]["p_holm"]  # the one source
 
 
 def test_log_perplexity_needs_one_vocabulary(tmp_path: Path) -> None:
@@ -146,13 +148,16 @@ def test_many_are_compared_with_the_first_and_adjusted_for_all_tests(tmp_path: P
     assert found["models"] == ["a", "b", "c", "d"]
     assert [(each["a"], each["b"]) for each in found["comparisons"]] == [("a", "b"), ("a", "c"), ("a", "d")]
     alone = [compare([paths[0], path], CompareConfig(output=tmp_path / "d.json")) for path in paths[1:]]
-    tests = []
+    tests: dict[str, list[dict[str, Any]]] = {"domain": [], "source": [], "aggregate": []}
     for each, pair in zip(found["comparisons"], (one["comparisons"][0] for one in alone), strict=True):
         for row, other in zip(each["rows"], pair["rows"], strict=True):
             assert {**row, "p_holm": None} == {**other, "p_holm": None}
-        tests += [row for row in each["rows"] if "p_holm" in row]
-    assert [row["p_holm"] for row in tests] == holm([row["p"] for row in tests])
-    assert len(tests) == 3
+        for row in each["rows"]:
+            if "p_holm" in row:
+                tests[row["level"]].append(row)
+    for rows in tests.values():
+        assert [row["p_holm"] for row in rows] == holm([row["p"] for row in rows])
+    assert {level: len(rows) for level, rows in tests.items()} == {"domain": 3, "source": 3, "aggregate": 6}
     table = comparison_table(found).splitlines()
     assert table[0] == "bits per byte, a = a, and a minus each other one"
     assert table[1].split("  ")[-1].strip() == "a - d"

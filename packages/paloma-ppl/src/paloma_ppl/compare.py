@@ -114,10 +114,11 @@ def names_of(paths: Sequence[Path], found: Sequence[Reading]) -> list[str]:
 
 
 def adjust(rows: Sequence[dict[str, Any]]) -> None:
-    """Add ``p_holm`` to the rows of domains, for all tests of domains in all comparisons (Holm)."""
-    tested = [row for row in rows if row["level"] == "domain" and row["p"] is not None]
-    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = adjusted
+    """Add ``p_holm`` to the tested rows, for all tests of their level in all comparisons (Holm)."""
+    for level in ("domain", "source", "aggregate"):
+        tested = [row for row in rows if row["level"] == level and row["p"] is not None]
+        for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+            row["p_holm"] = adjusted
 
 
 def comparison_rows(a: Reading, b: Reading, config: CompareConfig) -> list[dict[str, Any]]:

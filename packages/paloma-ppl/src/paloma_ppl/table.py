@@ -115,7 +115,8 @@ def comparison_table(comparison: dict[str, Any]) -> str:
 
 
 def difference_tables(comparison: dict[str, Any]) -> str:
-    """Differences; a star marks a p-value below the level, of a domain adjusted for all tests of domains (Holm).
+    """Differences; a star marks a p-value below the level, adjusted for all tests of domains, sources or
+    aggregates (Holm).
 
     Of two results both values and the interval are shown, of more the first one's values and the differences to it, of
     all pairs a table a pair without domains.
@@ -135,7 +136,7 @@ def difference_tables(comparison: dict[str, Any]) -> str:
 
 
 def star(row: dict[str, Any], confidence: float) -> str:
-    p = row.get("p_holm", row["p"])
+    p = row.get("p_holm")
     return "*" if p is not None and p < 1 - confidence else ""
 
 
