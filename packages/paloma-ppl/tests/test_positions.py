@@ -89,7 +89,7 @@ def test_loss_by_position_is_that_of_a_model_asked_for_one_token_at_a_time(
 
     before = (tmp_path / "P" / "results.json").read_bytes()
     (tmp_path / "P" / "results.json").unlink()
-    assert "16 to 23" in results_table(rescore(RescoreConfig(results=tmp_path / "P")), 0.95, None)
+    assert "16 to 23" in results_table(rescore(RescoreConfig(results=tmp_path / "P")), None)
     assert (tmp_path / "P" / "results.json").read_bytes() == before
 
 

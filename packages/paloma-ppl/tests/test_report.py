@@ -10,9 +10,12 @@ import pytest
 from paloma_ppl.charts import Axis, labels
 from paloma_ppl.cli import app
 from paloma_ppl.command_line import run
+from paloma_ppl.config import RescoreConfig
 from paloma_ppl.metrics import DocumentScore
+from paloma_ppl.page import page
 from paloma_ppl.positions import PositionSums
 from paloma_ppl.report import curves, read_all
+from paloma_ppl.rescore import rescore
 from paloma_ppl.results import Description, write_results
 from paloma_ppl.table import perplexity, render
 
@@ -141,6 +144,17 @@ def test_a_limit_and_the_settings_stand_beside_every_table(tmp_path: Path, capsy
     training = write(tmp_path / "t", "t", BITS, limit=6, format="training")
     assert run(app, ["report", limited[0], str(training)]) == 2
     assert "format differs: paloma and training" in capsys.readouterr().err
+
+
+def test_other_levels_of_intervals_are_told_and_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    a, b = (write(tmp_path / name, name, BITS) for name in ("a", "b"))
+    read_all([a, b])
+    assert caplog.messages == []
+    rescore(RescoreConfig(results=b, confidence=0.9))
+    text = page(read_all([a, b]))
+    told = "the levels of the intervals differ: 0.95, 0.9; rescore --confidence makes them alike"
+    assert caplog.messages[1:] == [told]
+    assert [text.count(f"<bdi>{level}% interval</bdi>") for level in (95, 90)] == [1, 1]
 
 
 def test_damaged_rows_are_one_line(

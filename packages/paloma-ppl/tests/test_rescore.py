@@ -40,6 +40,17 @@ def test_results_are_formed_anew_from_the_documents(folder: Path) -> None:
     assert results["aggregates"][0]["bits_per_word"] == pytest.approx(90 / 20)
 
 
+def test_the_level_of_the_intervals_is_kept_and_a_change_of_it_is_told(
+    folder: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(app, ["rescore", "--results", str(folder)]) == 0
+    assert caplog.messages == []
+    assert run(app, ["rescore", "--results", str(folder), "--confidence", "0.995"]) == 0
+    assert json.loads((folder / "results.json").read_text())["confidence"] == 0.995
+    assert "99.5% interval" in capsys.readouterr().out
+    assert caplog.messages == [f"{folder / 'results.json'}: intervals were at level 0.95 and are now at 0.995"]
+
+
 def test_natural_mix_weighs_domains_by_their_share(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = folder.parent / "weights.json"
     weights.write_text(json.dumps({"s": {"a": 1, "b": 3}}))

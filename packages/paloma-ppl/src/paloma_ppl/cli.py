@@ -164,7 +164,7 @@ def run_command(config: Annotated[RunConfig, Parameter(name="*")]) -> None:
         )
         return
     if (results := evaluate(config)) is not None:
-        print(results_table(results, config.confidence, config.limit))
+        print(results_table(results, config.limit))
 
 
 @app.command(name="baseline")
@@ -181,7 +181,7 @@ def baseline_command(config: Annotated[BaselineConfig, Parameter(name="*")]) -> 
         print_plan(config, suite_digest=open_suite(config.suite).digest, files=files)
         return
     for name, results in baseline(config).items():
-        print(f"{name}\n{results_table(results, config.confidence, config.limit)}\n")
+        print(f"{name}\n{results_table(results, config.limit)}\n")
 
 
 @app.command(name="rescore")
@@ -198,7 +198,7 @@ def rescore_command(config: Annotated[RescoreConfig, Parameter(name="*")]) -> No
     mix = None
     if config.weights is not None:
         mix = natural_mix(scores, read_weights(config.weights), config.weights)
-    print(results_table(rescore(config), config.confidence, description.limit))
+    print(results_table(rescore(config), description.limit))
     if mix is not None:
         bits = number(mix["bits_per_byte"], ".4f")
         print(f"natural mix: perplexity {perplexity(mix['perplexity'])}, {bits} bits per byte")

@@ -226,7 +226,8 @@ def summarize(
         for row in aggregate_rows(inside, rows, name + "_", *found.published[name]):
             aggregates.append({**row, "sources": sorted(members)})
     by_position = {} if positions is None else {"positions": loss_by_position(positions)}
-    return {"format_version": 1, "domains": domains, "sources": sources, "aggregates": aggregates, **by_position}
+    levels = {"domains": domains, "sources": sources, "aggregates": aggregates}
+    return {"format_version": 1, "confidence": confidence, **levels, **by_position}
 
 
 def aggregate_rows(

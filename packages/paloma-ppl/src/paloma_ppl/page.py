@@ -18,7 +18,7 @@ from .curves import curves_of
 from .metrics import LN_2
 from .report import Curve, Domain, Result, by_fit, curves
 from .results import read
-from .table import bounds, by_rate, how_made, number, perplexity, plain, short
+from .table import bounds, by_rate, how_made, level_of, number, perplexity, plain, short
 
 SHADES = 7
 CONFIDENCE = 0.95  # of intervals that the report forms itself
@@ -128,7 +128,7 @@ def domains(found: Sequence[Result], order: Sequence[Domain]) -> str:
     shown = len(found) <= 3
     header = ["domain", "source", "documents"]
     for result in found:
-        header += [result.name, "interval"] if shown else [result.name]
+        header += [result.name, level_of(result.results.get("confidence"))] if shown else [result.name]
     header += ["difference"] if len(found) == 2 else []
     rows: list[tuple[str, Sequence[str]]] = []
     for key in order:
@@ -269,7 +269,7 @@ def rates(curve: Curve) -> str:
     readings = [read(path) for path in paths]
     check_documents(paths, readings)
     found = curves_of([float(at) for at, _ in curve.points], readings, curve.over, CONFIDENCE)
-    header = ["set", "source", "first", "last", "rate", f"{CONFIDENCE:.0%} interval"]
+    header = ["set", "source", "first", "last", "rate", level_of(CONFIDENCE)]
     rows: list[tuple[str, Sequence[str]]] = []
     for row in by_rate(found["rows"]):
         first = next(value for value, (at, _) in zip(row["bits_per_byte"], curve.points, strict=True) if at > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from .results import Description, read_results
 from .table import limit_line, number, render, settings_lines
 from .worst import WORST_FILE
 
+log = logging.getLogger(__name__)
 WORST_ROW: dict[str, Any] = dict.fromkeys(("source", "domain", "id", "text"), str)
 WORST_ROW |= {"bits_per_byte": float, "tokens": int, "ends": list, "log_probabilities": list}
 VOCABULARY_ROW: dict[str, Any] = {"token_id": int, "count": int, "log_probability": (int, float)}
@@ -75,6 +77,9 @@ def read_all(paths: Sequence[Path]) -> list[Result]:
         for result in found
     ]
     check_alike(paths, [result.description for result in found])
+    levels = list(dict.fromkeys(str(result.results.get("confidence", "not said")) for result in found))
+    if len(levels) > 1:
+        log.warning("the levels of the intervals differ: %s; rescore --confidence makes them alike", ", ".join(levels))
     return found
 
 

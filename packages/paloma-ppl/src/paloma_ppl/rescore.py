@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from .provenance import recorded
 from .results import read
 from .statistics import check_confidence
 
+log = logging.getLogger(__name__)
 Weights = Mapping[str, Mapping[str, float]]
 
 
@@ -23,6 +25,7 @@ def rescore(config: RescoreConfig) -> dict[str, Any]:
     """Write ``results.json`` anew and return it."""
     check_confidence(config.confidence)
     stored = read(config.results)
+    warn_of_another_level(config)
     results = summarize(stored.scores, config.confidence, read_positions(config.results), stored.windows)
     with recorded(
         "paloma-ppl", "rescore", folder=config.results, config=config, inputs=[config.results / "documents.jsonl.gz"]
@@ -31,6 +34,14 @@ def rescore(config: RescoreConfig) -> dict[str, Any]:
         record.outputs = [config.results / "results.json"]
         record.counts = {"documents": len(stored.scores)}
     return results
+
+
+def warn_of_another_level(config: RescoreConfig) -> None:
+    path = config.results / "results.json"
+    before = read_json(path) if path.is_file() else None
+    level = before.get("confidence") if isinstance(before, dict) else None
+    if level is not None and level != config.confidence:
+        log.warning("%s: intervals were at level %s and are now at %s", path, level, config.confidence)
 
 
 def read_weights(path: Path) -> Weights:

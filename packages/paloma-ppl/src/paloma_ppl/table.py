@@ -70,9 +70,15 @@ def settings_lines(results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"{cell_of(result['name'])}: {text}" for result, text in zip(results, made, strict=True))
 
 
-def results_table(results: dict[str, Any], confidence: float, limit: int | None) -> str:
+def level_of(confidence: float | None) -> str:
+    """``95% interval``; of files that do not say their level, ``interval``."""
+    return "interval" if confidence is None else f"{round(100 * confidence, 6):g}% interval"
+
+
+def results_table(results: dict[str, Any], limit: int | None) -> str:
     """Sources, each followed by its domains, then the aggregates."""
-    header = ["source", "domain", "documents", "tokens", "perplexity", "bits per byte", f"{confidence:.0%} interval"]
+    interval = level_of(results.get("confidence"))
+    header = ["source", "domain", "documents", "tokens", "perplexity", "bits per byte", interval]
 
     def line(source: str, domain: str, row: dict[str, Any]) -> list[str]:
         interval = bounds(row["bits_per_byte_low"], row["bits_per_byte_high"], ".4f")
@@ -160,7 +166,7 @@ def pair_table(comparison: dict[str, Any], confidence: float, *, domains: bool) 
         row = rows[index]
         values = [f"{row['documents']:,}", f"{row['a']:.4f}", f"{row['b']:.4f}", f"{row['difference']:+.4f}"]
         lines.append([*name, *values, bounds(row["low"], row["high"], "+.4f"), star(row, confidence)])
-    table = render([*header, f"{confidence:.0%} interval", ""], lines, text_columns=2)
+    table = render([*header, level_of(confidence), ""], lines, text_columns=2)
     return f"a = {comparison['a']}, b = {comparison['b']}\n{table}\n{comparison['training_order']}"
 
 
@@ -190,7 +196,7 @@ def curves_table(curves: dict[str, Any]) -> str:
     places = [result["at"] for result in curves["results"]]
     count = min(len(places), SHOWN_POINTS)
     shown = [round(k * (len(places) - 1) / (count - 1)) for k in range(count)]
-    interval = f"{curves['confidence']:.0%} interval"
+    interval = level_of(curves["confidence"])
     header = ["source", "domain", "documents", *(short(places[index]) for index in shown), "rate", interval]
     rows = []
     for row in by_rate(curves["rows"]):
