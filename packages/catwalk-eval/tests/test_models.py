@@ -18,7 +18,7 @@ from catwalk_eval.engine import Engine
 from catwalk_eval.errors import UserError
 from catwalk_eval.files import read_json
 from catwalk_eval.model_place import locate
-from catwalk_eval.model_weights import load_weights, resolve_dtype
+from catwalk_eval.model_weights import load_weights, resolve_dtype, weight_files
 from catwalk_eval.models import look_at
 
 
@@ -61,6 +61,15 @@ def test_sharded_weights_are_read_and_a_missing_part_is_named(
     parts[-1].unlink()
     with pytest.raises(UserError, match="a part of the weights is missing"):
         runner.run(replace(config, model=str(folder)))
+
+
+def test_weights_in_one_file_are_the_ones_that_count(tmp_path: Path, make_model: Callable[..., Any]) -> None:
+    """transformers loads them, whatever index lies beside."""
+    make_model("olmo").save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(weight_files(tmp_path)) > 1
+    make_model("olmo").save_pretrained(tmp_path / "whole")
+    (tmp_path / "whole" / "model.safetensors").rename(tmp_path / "model.safetensors")
+    assert weight_files(tmp_path) == [tmp_path / "model.safetensors"]
 
 
 def test_a_folder_without_tokenizer_json_says_how_it_is_made(

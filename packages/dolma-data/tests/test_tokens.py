@@ -145,6 +145,16 @@ def place(*numbers: int) -> int:
     return state
 
 
+def test_a_unit_has_a_bounded_number_of_lines(tmp_path, monkeypatch):
+    (tmp_path / "a.jsonl").write_bytes(b"\n" * 50)
+    (tmp_path / "b.jsonl").write_bytes(b"x\n" * 3)
+    monkeypatch.setattr("dolma_data.reading.MOST_ROWS", 4)
+    monkeypatch.setattr("dolma_data.tokens.units.MOST_UNIT_ROWS", 8)
+    units = list(read_units(find_documents([tmp_path / "a.jsonl", tmp_path / "b.jsonl"]), 1000))
+    assert [sum(block.rows for _, block in unit.blocks) for unit in units] == [8, 8, 8, 8, 8, 8, 5]
+    assert [unit.number for unit in units] == list(range(7))
+
+
 def test_order_depends_on_the_seed_alone(dolma, corpus, tokenizer, contents, tmp_path, monkeypatch):
     monkeypatch.setattr("dolma_data.tokens.writer.SMALL_CORPUS", 0)
     monkeypatch.setattr("dolma_data.tokens.units.SMALLEST_UNIT", 500)

@@ -398,16 +398,18 @@ def most_held(source: Path, target: Path, to: str) -> int:
         while not done.wait(0.001):
             peaks.append(held())
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    with ExitStack() as stack:
-        found = open_source(str(source), stack)
-        if to == "hf":
-            write_hugging_face(target, found.weights, found.weights.config, None, 20_000_000)
-        else:
-            write_official(target, found.weights, found.weights.config, None)
-    done.set()
-    watcher.join()
+    try:
+        with ExitStack() as stack:
+            found = open_source(str(source), stack)
+            if to == "hf":
+                write_hugging_face(target, found.weights, found.weights.config, None, 20_000_000)
+            else:
+                write_official(target, found.weights, found.weights.config, None)
+    finally:
+        done.set()
+        watcher.join()
     return max(peaks) - start
 
 

@@ -27,7 +27,7 @@ MODELS = {
     "rms_norm": dataclasses.replace(SHAPE, norm="rms_norm", weight_tying=False),
     "norm_after": dataclasses.replace(SHAPE, norm="rms_norm", norm_after=True, qk_norm=True, weight_tying=False),
 }
-STEPS = 10
+STEPS = 20
 
 
 def losses(tokens: Path, model: ModelSettings, parallel: ParallelSettings, recomputed: str = "none") -> list[float]:

@@ -43,7 +43,7 @@ MODEL = ModelConfig(
     pad_token_id=1,
     weight_tying=False,
 )
-STEPS, BATCH = 10, 8
+STEPS, BATCH = 20, 8
 
 
 def losses(settings: ParallelSettings) -> list[tuple[float, float]]:

@@ -31,13 +31,13 @@ def config(tokens_folder, windows_folder, requests_folder, tmp_path) -> TrainCon
         model=MODEL,
         global_batch_size=16,
         micro_batch_size=2,
-        max_duration="10",
+        max_duration="20",
         optimizer=OptimizerSettings(learning_rate=3e-3),
         scheduler=SchedulerSettings(warmup="3", t_max="20"),
         log_interval=1,
         threads=1,
         checkpoint=CheckpointSettings(save_interval=5, max_shard_size=50_000),
-        evaluation=EvaluationSettings(interval=5, windows=str(windows_folder), requests=str(requests_folder)),
+        evaluation=EvaluationSettings(interval=10, windows=str(windows_folder), requests=str(requests_folder)),
     )
 
 
@@ -115,7 +115,7 @@ def test_a_run_has_the_losses_and_weights_of_one_process(config, alone, world, p
 )
 def test_a_run_goes_on_with_other_ranks(config, alone, before, after):
     expected, _ = alone(config)
-    for (world, parallel), length in ((before, "5"), (after, "10")):
+    for (world, parallel), length in ((before, "10"), (after, "20")):
         own = dataclasses.replace(config, max_duration=length, parallel=parallel)
         assert on_ranks(world, train, own) == [0] * world
     found = rows(config)
@@ -125,11 +125,11 @@ def test_a_run_goes_on_with_other_ranks(config, alone, before, after):
 def test_a_run_that_goes_on_with_equal_ranks_is_bitwise_the_same(config, tmp_path):
     whole = dataclasses.replace(config, save_folder=str(tmp_path / "whole"))
     assert on_ranks(2, train, whole) == [0, 0]
-    for length in ("5", "10"):
+    for length in ("10", "20"):
         assert on_ranks(2, train, dataclasses.replace(config, max_duration=length)) == [0, 0]
     assert rows(config) == rows(whole)
-    for file in (Path(whole.save_folder) / "step10").glob("*.safetensors"):
-        assert file.read_bytes() == (Path(config.save_folder) / "step10" / file.name).read_bytes()
+    for file in (Path(whole.save_folder) / "step20").glob("*.safetensors"):
+        assert file.read_bytes() == (Path(config.save_folder) / "step20" / file.name).read_bytes()
 
 
 def test_batches_that_ranks_cannot_share_are_refused(config):
@@ -162,7 +162,7 @@ def test_a_run_leaves_at_its_time_limit_and_goes_on(config):
     assert (manifest["step"], manifest["ephemeral"], manifest["ranks"]) == (1, True, 2)
     assert on_ranks(2, train, config) == [0, 0]
     assert not (Path(config.save_folder) / "step1").exists()
-    assert [row["step"] for row in rows(config)] == list(range(1, 11))
+    assert [row["step"] for row in rows(config)] == list(range(1, 21))
 
 
 def test_instances_left_out_are_counted_once_whatever_the_ranks(config, write_tokens, tmp_path):

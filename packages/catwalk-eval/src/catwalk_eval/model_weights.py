@@ -24,12 +24,14 @@ def weight_files(folder: Path) -> list[Path]:
         there = checkpoints(folder)
         fix = "put it there" if not there else f"choose one with --revision: {', '.join(there)}"
         raise UserError("the model folder has no config.json", where=folder / "config.json", fix=fix)
-    index = folder / "model.safetensors.index.json"
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file():  # which transformers loads, whatever lies beside it
+        return [whole]
     files = sharded(index) if index.is_file() else sorted(folder.glob("*.safetensors"))
     if not files:
         raise UserError(
             "the model folder has no weights in safetensors",
-            where=folder / "model.safetensors",
+            where=whole,
             fix="convert the weights",
         )
     return files

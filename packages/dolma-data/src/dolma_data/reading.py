@@ -206,9 +206,15 @@ def read_blocks(path: str | Path, size: int, packing: str | None = None) -> Iter
 
 def _of_fewer_rows(block: Block) -> Iterator[Block]:
     """The same rows in blocks of at most ``MOST_ROWS``."""
-    ends = np.flatnonzero(np.frombuffer(block.data, dtype=np.uint8) == ord("\n")) + 1
-    inner = ends[: -1 if block.data.endswith(b"\n") else None]
-    cuts = [0, *inner[MOST_ROWS - 1 :: MOST_ROWS].tolist(), len(block.data)]
+    cuts = [0]
+    rows = 0
+    for begin in range(0, len(block.data), PIECE_BYTES):
+        part = np.frombuffer(block.data, np.uint8, min(PIECE_BYTES, len(block.data) - begin), begin)
+        ends = np.flatnonzero(part == ord("\n"))
+        cuts += (begin + 1 + ends[-(rows + 1) % MOST_ROWS :: MOST_ROWS]).tolist()
+        rows += len(ends)
+    if cuts[-1] < len(block.data):
+        cuts.append(len(block.data))
     for number, (start, end) in enumerate(pairwise(cuts)):
         first = number * MOST_ROWS
         failed = tuple((at - first, reason) for at, reason in block.failed if first <= at < first + MOST_ROWS)

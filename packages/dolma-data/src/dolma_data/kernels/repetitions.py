@@ -128,8 +128,9 @@ def near_repetition(text, at, limit, begin, following, classes):
     shortest, best = min(limit, FAR_UNIT - 1) + 1, -1
     place = np.int64(following[at - begin])
     while place < text.shape[0] and place - at - WIDEST_SPACE < shortest:
-        for length in range(place - at - WIDEST_SPACE, place - at + 1):
-            if SHORT_UNIT <= length < shortest and begins_character(text, at + length):
+        for space in range(WIDEST_SPACE + 1):
+            length = place - at - space
+            if SHORT_UNIT <= length < shortest and may_come_four_times(text, at, length, space, classes):
                 end = repetition_end(text, at, length, classes)
                 if end >= 0:
                     shortest, best = length, end
@@ -197,13 +198,12 @@ def far_repetition(text, at, limit, far, last, classes):
         place, anchor = np.int64(places[number, 0]), np.int64(places[number, 1])
         value = hashes[anchor]
         while anchor >= 0 and anchor * ANCHORS - place - WIDEST_SPACE < shortest:
-            distance = anchor * ANCHORS - place
-            for length in range(distance - WIDEST_SPACE, distance + 1):
+            for space in range(WIDEST_SPACE + 1):
+                length = anchor * ANCHORS - place - space
                 if (
                     hashes[anchor] == value
                     and FAR_UNIT <= length < shortest
-                    and begins_character(text, at + length)
-                    and may_come_four_times(text, at, length)
+                    and may_come_four_times(text, at, length, space, classes)
                 ):
                     end = repetition_end(text, at, length, classes)
                     if end >= 0:
@@ -214,9 +214,12 @@ def far_repetition(text, at, limit, far, last, classes):
 
 
 @njit(cache=True)
-def may_come_four_times(text, at, length):
-    """Whether the unit begins where it would stand for the fourth time, with up to three spaces before."""
-    for spaces in range(LEAST_MORE * WIDEST_SPACE + 1):
+def may_come_four_times(text, at, length, space, classes):
+    """Whether white space of ``space`` bytes, none for 0, follows the unit, and the unit begins where it would stand
+    for the fourth time, with or without white space before each."""
+    if not begins_character(text, at + length) or (space > 0 and space_at(text, at + length, classes) != space):
+        return False
+    for spaces in range(space, space + (LEAST_MORE - 1) * WIDEST_SPACE + 1):
         if same(text, at, at + LEAST_MORE * length + spaces, SHORT_UNIT):
             return True
     return False

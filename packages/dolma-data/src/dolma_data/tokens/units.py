@@ -38,6 +38,7 @@ Offsets = npt.NDArray[np.int64]
 
 SMALLEST_UNIT = 2 << 20  # bytes of lines
 LARGEST_UNIT = 64 << 20
+MOST_UNIT_ROWS = 1 << 19  # each may fail, and is then listed
 MOST_UNITS = 1 << 12  # aimed at: every unit is a file that is mapped in the second pass
 PACKED_TIMES = 4  # how much text grows when it is unpacked, roughly
 ROW = np.dtype(
@@ -103,16 +104,17 @@ def unit_bytes(files: Sequence[DocumentFile]) -> int:
 
 
 def read_units(files: Sequence[DocumentFile], size: int) -> Iterator[Unit]:
-    """Cut the lines of all files into units of about ``size`` bytes."""
+    """Cut the lines of all files into units of about ``size`` bytes, or ``MOST_UNIT_ROWS`` lines."""
     blocks: list[tuple[int, Block]] = []
-    number = held = 0
+    number = held = rows = 0
     for index, file in enumerate(files):
         for block in read_blocks(file.path, size):
             blocks.append((index, block))
             held += len(block.data)
-            if held >= size:
+            rows += block.rows
+            if held >= size or rows >= MOST_UNIT_ROWS:
                 yield Unit(number, tuple(blocks))
-                blocks, held, number = [], 0, number + 1
+                blocks, held, rows, number = [], 0, 0, number + 1
     if blocks:
         yield Unit(number, tuple(blocks))
 

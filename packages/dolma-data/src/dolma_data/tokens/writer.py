@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ARTIFACT = "tokens"
-SCRATCH_VERSION = 2  # of the scratch files; another one's are not used
+SCRATCH_VERSION = 3  # of the scratch files and of how units are cut; another one's are not used
 SMALL_VOCABULARY = 1 << 16  # ids that fit into uint16
 SMALL_CORPUS = 1 << 20  # bytes on disk that are not worth a second process
 
