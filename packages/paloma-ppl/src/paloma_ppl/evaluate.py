@@ -23,13 +23,13 @@ from .ledger import Ledger
 from .likelihood import Floats
 from .metrics import DocumentScore, document_score
 from .model import check_vocabulary, load_model, maximum_length, training_so_far
-from .model_place import locate, name_of
+from .model_place import locate
 from .model_weights import choose_device, resolve_dtype, stated_dtype, weight_files, weights_digest
 from .positions import Positions
 from .processes import joined, stated
 from .progress import Progress
 from .provenance import recorded
-from .results import ARTIFACT, Description, write_results
+from .results import ARTIFACT, Description, name_and_revision, write_results
 from .statistics import check_confidence
 from .suite import Suite, SuiteDocument, open_suite, read_split
 from .tokenizer import Ids, LoadedTokenizer, load_tokenizer
@@ -204,7 +204,7 @@ def evaluate(config: RunConfig) -> dict[str, Any] | None:
         description = Description(
             method="model",
             model={
-                **name_of(str(config.model), config.revision, checkpoint="step" in training),
+                **name_and_revision(str(config.model), config.revision, checkpoint="step" in training),
                 "digest": weights_digest(plan.folder),
                 "parameters": sum(weight.numel() for weight in model.model.parameters()),
                 **training,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from .errors import UserError
 
 NEEDED = ["*.json", "*.safetensors"]  # files of a model on a hub that are read
-STEP = re.compile(r"step(\d+)(?!\w)")  # how checkpoints, and revisions of them on a hub, are called
 LONGEST_PROBLEM = 300  # characters of another library's message
 
 
@@ -70,16 +68,10 @@ def checkpoints(folder: Path) -> list[str]:
     return sorted((path.parent.name for path in folder.glob("*/config.json")), key=natural)
 
 
-def name_of(model: str, revision: str | None, *, checkpoint: bool) -> dict[str, str]:
-    """What a results manifest calls a model: ``name``, and the ``revision`` that its end names where there is one.
-
-    A name on the hub, or that of a folder; of a ``checkpoint`` that is called as one, with its run before it.
-    """
-    folder = Path(model).resolve()
-    name = folder.name if folder.is_dir() else model
-    if revision is None and checkpoint and STEP.match(name):
-        name, revision = folder.parent.name, folder.name
-    return {"name": name} if revision is None else {"name": f"{name}/{revision}", "revision": revision}
+def name_of(model: str, revision: str | None) -> str:
+    """What a model is called: its folder, the run's folder and the checkpoint, or its name on the hub."""
+    name = Path(model).resolve().name if Path(model).is_dir() else model
+    return name if revision is None else f"{name}/{revision}"
 
 
 def problem(error: Exception) -> str:

@@ -17,13 +17,14 @@ from .blocks import WINDOWS_FILE, Key, WindowSums, read_window_sums, write_windo
 from .errors import UserError
 from .files import atomic_write, read_json, read_lines, write_json
 from .metrics import DocumentScore, summarize
-from .model_place import STEP
+from .model_place import name_of
 from .positions import POSITIONS_FILE, PositionSums, write_positions
 from .tokenizer import Ids
 from .training_order import well_formed
 
 FORMAT_VERSION = 1
 ARTIFACT = "perplexity_results"
+STEP = re.compile(r"step(\d+)(?!\w)")  # how checkpoints, and revisions of them on a hub, are called
 STEP_OF_RUN = re.compile(r"(.+)/(step\d+)")
 Vocabulary = tuple[NDArray[np.int64], NDArray[np.float64]]  # count and summed log-probability per token id
 
@@ -64,6 +65,17 @@ class Description:
             return stated
         match = STEP.match(self.revision_of()[1] or "")
         return int(match[1]) if match else None
+
+
+def name_and_revision(model: str, revision: str | None, *, checkpoint: bool) -> dict[str, str]:
+    """What a manifest calls a model: ``name``, and the ``revision`` that its end names where there is one.
+
+    A ``checkpoint`` that is called as one has its run before it.
+    """
+    folder = Path(model).resolve()
+    if revision is None and checkpoint and STEP.match(folder.name):
+        model, revision = str(folder.parent), folder.name
+    return {"name": name_of(model, revision)} | ({} if revision is None else {"revision": revision})
 
 
 def vocabulary_sums(ids: Sequence[Ids], values: Sequence[NDArray[Any]], vocab_size: int) -> Vocabulary:
