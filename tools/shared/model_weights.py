@@ -12,6 +12,7 @@ from typing import Any
 from .errors import UserError
 from .files import digest_file, read_json
 from .model_place import checkpoints, problem
+from .processes import stated
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -88,6 +89,20 @@ def resolve_dtype(dtype: str, stated: str, device: str) -> str:
     if dtype == "float64" and device == "mps":
         raise UserError("the device mps has no float64", where="dtype", fix="give --device cpu")
     return dtype
+
+
+def check_device_map(device_map: object, device: str) -> None:
+    """A UserError for settings that say in two ways where the model lies; before processes wait for each other."""
+    if device_map is None:
+        return
+    if device != "auto":
+        raise UserError("--device does nothing with --device-map", where="device", fix="leave one of them out")
+    if (count := stated("WORLD_SIZE", 1, default=1)) > 1:
+        raise UserError(
+            f"each of {count} processes would spread the model over all GPUs",
+            where="device-map",
+            fix="start one process, or leave it out",
+        )
 
 
 def check_accelerate() -> None:

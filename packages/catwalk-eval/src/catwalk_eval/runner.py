@@ -26,12 +26,12 @@ from .errors import UserError
 from .files import PARTIAL, atomic_artifact, check_replaceable, write_json
 from .journal import Journal, known_scores
 from .model_place import locate, name_of
-from .model_weights import choose_device, load_weights, resolve_dtype
+from .model_weights import check_device_map, choose_device, load_weights, resolve_dtype
 from .models import ModelFolder, look_at
 from .own_tasks import FILES
 from .precision import TOLERANCES, close_calls
 from .predictions import ROWS, compute_metrics, write_rows
-from .processes import Processes, joined, stated
+from .processes import Processes, joined
 from .progress import Progress
 from .prompts import UNCONDITIONAL_CONTEXT
 from .provenance import recorded
@@ -339,13 +339,7 @@ def run(config: RunConfig) -> dict[str, Any] | None:
     Under torchrun every process scores its share; the first writes, the others return None.
     """
     check_limit(config.limit)
-    if config.device_map is not None and config.device != "auto":
-        raise UserError("--device does nothing with --device-map", where="device", fix="leave one of them out")
-    if config.device_map is not None and (processes_there := stated("WORLD_SIZE", 1, default=1)) > 1:
-        raise UserError(
-            f"each of {processes_there} processes would spread the model over all GPUs", where="device-map",
-            fix="start one process, or leave it out",
-        )  # fmt: skip
+    check_device_map(config.device_map, config.device)
     counts = {"batch-tokens": config.batch_tokens, "batch-size": config.batch_size, "max-length": config.max_length}
     for name, value in counts.items():
         if value is not None and value < 1:

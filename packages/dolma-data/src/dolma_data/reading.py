@@ -200,29 +200,6 @@ def read_blocks(path: str | Path, size: int, packing: str | None = None) -> Iter
     damaged or cut off takes the place of the line there; both are failed rows. The last block may be empty. For
     ``packing`` see :func:`pieces`.
     """
-    for block in _blocks_of_bytes(path, size, packing):
-        yield from _of_fewer_rows(block) if len(block.data) > MOST_ROWS and block.rows > MOST_ROWS else (block,)
-
-
-def _of_fewer_rows(block: Block) -> Iterator[Block]:
-    """The same rows in blocks of at most ``MOST_ROWS``."""
-    cuts = [0]
-    rows = 0
-    for begin in range(0, len(block.data), PIECE_BYTES):
-        part = np.frombuffer(block.data, np.uint8, min(PIECE_BYTES, len(block.data) - begin), begin)
-        ends = np.flatnonzero(part == ord("\n"))
-        cuts += (begin + 1 + ends[-(rows + 1) % MOST_ROWS :: MOST_ROWS]).tolist()
-        rows += len(ends)
-    if cuts[-1] < len(block.data):
-        cuts.append(len(block.data))
-    for number, (start, end) in enumerate(pairwise(cuts)):
-        first = number * MOST_ROWS
-        failed = tuple((at - first, reason) for at, reason in block.failed if first <= at < first + MOST_ROWS)
-        last = block.last and end == len(block.data)
-        yield Block(block.first_line + first, block.data[start:end], failed, last)
-
-
-def _blocks_of_bytes(path: str | Path, size: int, packing: str | None) -> Iterator[Block]:
     parts: list[bytes] = []  # of the block that is not full yet
     held = 0  # bytes of them
     begin = 0  # of the line that is not ended yet
@@ -248,8 +225,9 @@ def _blocks_of_bytes(path: str | Path, size: int, packing: str | None) -> Iterat
             block = Block(first_line, b"".join([*parts, memoryview(piece)[:end]]), tuple(failed), last=False)
             parts, held, begin, failed = [], 0, 0, []
             piece = piece[end:]
-            first_line += block.rows
-            yield block
+            rows = block.rows
+            first_line += rows
+            yield from _of_fewer_rows(block) if rows > MOST_ROWS else (block,)
             end = piece.find(b"\n", size - 1) + 1
         newline = piece.rfind(b"\n")
         begin = held + newline + 1 if newline >= 0 else begin
@@ -269,7 +247,25 @@ def _blocks_of_bytes(path: str | Path, size: int, packing: str | None) -> Iterat
         pending += b"\n"
     block = Block(first_line, pending, tuple(failed), last=True)
     del pending
-    yield block
+    yield from _of_fewer_rows(block) if block.rows > MOST_ROWS else (block,)
+
+
+def _of_fewer_rows(block: Block) -> Iterator[Block]:
+    """The same rows in blocks of at most ``MOST_ROWS``."""
+    cuts = [0]
+    rows = 0
+    for begin in range(0, len(block.data), PIECE_BYTES):
+        part = np.frombuffer(block.data, np.uint8, min(PIECE_BYTES, len(block.data) - begin), begin)
+        ends = np.flatnonzero(part == ord("\n"))
+        cuts += (begin + 1 + ends[-(rows + 1) % MOST_ROWS :: MOST_ROWS]).tolist()
+        rows += len(ends)
+    if cuts[-1] < len(block.data):
+        cuts.append(len(block.data))
+    for number, (start, end) in enumerate(pairwise(cuts)):
+        first = number * MOST_ROWS
+        failed = tuple((at - first, reason) for at, reason in block.failed if first <= at < first + MOST_ROWS)
+        last = block.last and end == len(block.data)
+        yield Block(block.first_line + first, block.data[start:end], failed, last)
 
 
 def split_lines(data: bytes) -> list[bytes]:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .blocks import Floats, Key, SingleDocuments, WindowSums
+from .blocks import Key, SingleDocuments, WindowSums
 from .config import BaselineConfig
 from .documents import Document, Tally, document_files, read_documents
 from .errors import UserError
@@ -36,7 +36,7 @@ from .metrics import DocumentScore, document_score
 from .progress import Progress
 from .provenance import recorded
 from .results import Description, vocabulary_sums, write_results
-from .statistics import check_confidence
+from .statistics import Floats, check_confidence
 from .suite import SuiteDocument, open_suite, read_held_out, read_split
 from .tokenizer import BATCH, Ids, LoadedTokenizer, load_tokenizer
 from .windows import check_encodable, encode_documents

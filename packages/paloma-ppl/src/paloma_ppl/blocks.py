@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -27,6 +28,7 @@ from tokenizers import Tokenizer
 
 from .errors import UserError
 from .files import atomic_write, read_lines
+from .statistics import Floats, indices_of
 from .suite import SuiteDocument
 from .tokenizer import Ids
 
@@ -35,7 +37,6 @@ MINIMUM_WINDOWS = 20
 MINIMUM_BLOCKS = 10
 LARGEST_CORRELATION = {"windows": 0.95, "blocks": 0.8}
 Key = tuple[str, str]  # source and domain
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,7 @@ class Singles:
 
 def singles_of(keys: Sequence[Key], sums: Sequence[Mapping[Key, WindowSums]]) -> Singles:
     """Which domains of the documents' ``keys`` have a single one, and windows alike in all results' ``sums``."""
-    counts: dict[Key, int] = {}
-    for key in keys:
-        counts[key] = counts.get(key, 0) + 1
+    counts = Counter(keys)
     windows, reasons = {}, {}
     for key in (key for key, count in counts.items() if count == 1):
         found = [each[key] for each in sums if key in each]
@@ -168,11 +167,8 @@ def blocked(keys: Sequence[Key], columns: Floats, singles: Singles) -> tuple[lis
     """
     if not singles.windows:
         return list(keys), columns
-    places: dict[Key, list[int]] = {}
-    for index, key in enumerate(keys):
-        places.setdefault(key, []).append(index)
     parts, names = [], []
-    for key, members in places.items():
+    for key, members in indices_of(keys).items():
         part = columns[members]
         parts.append(block_sums(part) if key in singles.windows else part)
         names += [key] * len(parts[-1])

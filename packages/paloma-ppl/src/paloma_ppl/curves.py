@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .alike import made_as
-from .blocks import Singles, blocked
+from .blocks import Key, Singles, blocked
 from .compare import aligned_units, read_aligned
 from .config import CurvesConfig
 from .errors import UserError
@@ -35,6 +35,7 @@ from .statistics import (
     beyond_rounding,
     check_confidence,
     exponential,
+    indices_of,
     method_of,
     resampled_sums,
     symmetric_interval,
@@ -43,7 +44,6 @@ from .statistics import (
 )
 
 AXES = {"tokens": "tokens_seen", "steps": "step", "parameters": "parameters"}  # where a results manifest has them
-Key = tuple[str, str]
 
 
 def curves(paths: Sequence[Path], config: CurvesConfig) -> dict[str, Any]:
@@ -78,8 +78,8 @@ def places_of(paths: Sequence[Path], read: Sequence[Reading], config: CurvesConf
         return places
     places = []
     for path, reading in zip(paths, read, strict=True):
-        place = (reading.description.model or {}).get(AXES[config.over])
-        if type(place) is not int or place < 0:
+        place = reading.description.told(AXES[config.over])
+        if place is None:
             raise UserError(
                 f"the results do not say {AXES[config.over]}", where=path, fix="give --at NUMBER once for each folder"
             )
@@ -194,9 +194,7 @@ def ratio_of_means(keys: Sequence[Key], columns: Floats, confidence: float, sing
     ``columns`` are [n, 3]: bits at two points and bytes of each document, or of the windows that ``singles`` has.
     """
     keys, columns = blocked(keys, columns, singles)
-    members: dict[Key, list[int]] = {}
-    for index, key in enumerate(keys):
-        members.setdefault(key, []).append(index)
+    members = indices_of(keys)
     parts = [columns[indices] for indices in members.values()]
     counts = [len(part) for part in parts]
     if (none := too_few(counts)) is not None:

@@ -24,9 +24,16 @@ from .likelihood import Floats
 from .metrics import DocumentScore, document_score
 from .model import check_vocabulary, load_model, maximum_length, training_so_far
 from .model_place import locate
-from .model_weights import choose_device, resolve_dtype, stated_dtype, weight_files, weights_digest
+from .model_weights import (
+    check_device_map,
+    choose_device,
+    resolve_dtype,
+    stated_dtype,
+    weight_files,
+    weights_digest,
+)
 from .positions import Positions
-from .processes import joined, stated
+from .processes import joined
 from .progress import Progress
 from .provenance import recorded
 from .results import ARTIFACT, Description, name_and_revision, write_results
@@ -70,7 +77,7 @@ class Plan:
 def resolve(config: RunConfig, local_rank: int = 0) -> Plan:
     """Check the settings and open everything but the weights."""
     check_confidence(config.confidence)
-    check_device_map(config)
+    check_device_map(config.device_map, config.device)
     if config.batch_tokens is not None and config.batch_tokens < 1:
         raise UserError(f"{config.batch_tokens} tokens in a batch", where="batch_tokens", fix="give 1 or more")
     folder = locate(str(config.model), config.revision, config.download)
@@ -87,19 +94,6 @@ def resolve(config: RunConfig, local_rank: int = 0) -> Plan:
         config.batch_tokens or (BATCH_TOKENS_CPU if device.type == "cpu" else BATCH_TOKENS_ACCELERATOR),
         open_suite(config.suite),
     )
-
-
-def check_device_map(config: RunConfig) -> None:
-    """A UserError for settings that say in two ways where the model lies."""
-    if config.device_map is None:
-        return
-    if config.device != "auto":
-        raise UserError("--device does nothing with --device-map", where="device", fix="leave one of them out")
-    if (count := stated("WORLD_SIZE", 1, default=1)) > 1:
-        raise UserError(
-            f"each of {count} processes would spread the model over all GPUs", where="device-map",
-            fix="start one process, or leave it out",
-        )  # fmt: skip
 
 
 @dataclass
@@ -192,7 +186,7 @@ def evaluate(config: RunConfig) -> dict[str, Any] | None:
 
     Under torchrun every process scores its share; the first writes, the others return None.
     """
-    check_device_map(config)  # before processes wait for each other
+    check_device_map(config.device_map, config.device)  # before processes wait for each other
     with joined() as processes, offload_folder(config) as offload:
         plan = resolve(config, processes.local_rank)
         check_replaceable(config.output, ARTIFACT)

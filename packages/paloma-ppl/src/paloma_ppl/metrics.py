@@ -23,6 +23,7 @@ from .statistics import (
     Interval,
     Stratum,
     bootstrap_interval,
+    indices_of,
     make_stratum,
     strata_by_domain,
 )
@@ -144,13 +145,8 @@ def intervals(
             return Interval(None, None, singles.reasons[names[0]])
         return interval
 
-    domains: dict[tuple[str, str], list[int]] = {}
-    for index, key in enumerate(keys):
-        domains.setdefault(key, []).append(index)
-    sampled = {key: sample("\0".join(key), np.array(members)) for key, members in domains.items()}
-    by_source: dict[str, list[int]] = {}
-    for index, (source, _) in enumerate(keys):
-        by_source.setdefault(source, []).append(index)
+    sampled = {key: sample("\0".join(key), np.array(members)) for key, members in indices_of(keys).items()}
+    by_source = indices_of(source for source, _ in keys)
     sources = {}
     for source, members in by_source.items():
         pools = strata_by_domain([keys[index] for index in members])

@@ -117,7 +117,7 @@ def curves(found: Sequence[Result]) -> list[Curve]:
             alone.append(result)
         else:
             runs.setdefault(run, []).append((step, result))
-    seen = {name: [told(result, "tokens_seen") for _, result in points] for name, points in runs.items()}
+    seen = {name: [result.description.told("tokens_seen") for _, result in points] for name, points in runs.items()}
     over = "steps" if any(tokens is None for counts in seen.values() for tokens in counts) else "tokens"
     if over == "tokens":
         runs = {name: [(tokens or 0, result) for tokens, (_, result) in zip(seen[name], points, strict=True)]
@@ -125,15 +125,11 @@ def curves(found: Sequence[Result]) -> list[Curve]:
     runs = {name: sorted(points, key=lambda point: point[0]) for name, points in runs.items()}
     several = [Curve(name, over, points) for name, points in runs.items()]
     last = [points[-1][1] for points in runs.values()] + alone
-    sizes = sorted(((told(result, "parameters") or 0, result) for result in last), key=lambda point: point[0])
+    sizes = sorted(
+        ((result.description.told("parameters") or 0, result) for result in last), key=lambda point: point[0]
+    )
     several.append(Curve("sizes of models", "parameters", [point for point in sizes if point[0]]))
     return [curve for curve in several if len({at for at, _ in curve.points}) == len(curve.points) > 1]
-
-
-def told(result: Result, name: str) -> int | None:
-    """What the manifest says of the model."""
-    value = (result.description.model or {}).get(name)
-    return value if type(value) is int and value >= 0 else None
 
 
 def report_table(found: Sequence[Result]) -> str:

@@ -58,10 +58,14 @@ class Description:
             return match[1], match[2]
         return (name, None) if revision is None else (name.removesuffix(f"/{revision}"), revision)
 
+    def told(self, name: str) -> int | None:
+        """The count of that name of the model, where the manifest has one."""
+        value = (self.model or {}).get(name)
+        return value if type(value) is int and value >= 0 else None
+
     def step(self) -> int | None:
         """Of a checkpoint: as the model's folder says, else as its revision is called."""
-        stated = (self.model or {}).get("step")
-        if type(stated) is int and stated >= 0:
+        if (stated := self.told("step")) is not None:
             return stated
         match = STEP.match(self.revision_of()[1] or "")
         return int(match[1]) if match else None

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ CHUNK = 4_000_000  # weights formed at once
 ROUNDING = 1e-13  # share of the terms of a difference below which it is nothing
 LARGEST_LOGARITHM = 700.0  # beyond this the exponential is no double
 Floats = NDArray[np.float64]
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def indices_of(keys: Iterable[K]) -> dict[K, list[int]]:
+    """Where each key stands, in the order in which they first do."""
+    found: dict[K, list[int]] = {}
+    for index, key in enumerate(keys):
+        found.setdefault(key, []).append(index)
+    return found
+
+
 def strata_by_domain(keys: Sequence[tuple[str, str]]) -> dict[str, NDArray[np.int64]]:
     """Indices of the documents of each stratum, by name: domains, where those of a single document are pooled.
 
@@ -250,9 +260,7 @@ def strata_by_domain(keys: Sequence[tuple[str, str]]) -> dict[str, NDArray[np.in
     leaves one alone, over sources; where that does, with the largest stratum. Pooling takes differences between the
     domains for chance, so that the interval errs to the wide side.
     """
-    domains: dict[str, list[int]] = {}
-    for index, (source, domain) in enumerate(keys):
-        domains.setdefault(f"{source}\0{domain}", []).append(index)
+    domains = indices_of(f"{source}\0{domain}" for source, domain in keys)
     for pool_of in (lambda name: name.split("\0")[0], lambda _: ""):
         for name in [name for name, members in domains.items() if len(members) == 1]:
             members = domains.pop(name)
