@@ -21,6 +21,7 @@ CHECKER = [
     "fastjsonschema", "jsonschema", "numpy", "orjson", "pyyaml", "regex", "safetensors", "tokenizers", "torch",
     "transformers", "zstandard",
 ]  # fmt: skip
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 REPORT = ["jinja2", "numpy", "pyyaml", "zstandard"]
 
 nox.needs_version = ">=2024.3"
@@ -64,15 +65,16 @@ def editable(*names: str, extras: str = "") -> list[str]:
 @nox.session
 @nox.parametrize("package", [nox.param(name, id=name) for name in (*PACKAGES, "tools")])
 def tests(session: nox.Session, package: str) -> None:
-    """Test each package in an environment that holds it and its test dependencies alone."""
+    """Test each package in an environment that holds it and its test dependencies alone, on as many processes as the
+    machine has cores (at most four; `-- -n 0` for one)."""
     if package == "tools":
         install_everything(session)
         install(session, "pytest")
-        folder = ROOT / "tools"
+        arguments = [str(ROOT / "tools" / "tests")]
     else:
         install(session, *editable(package, extras="[test]"))
-        folder = ROOT / "packages" / package
-    session.run("python", "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), str(folder / "tests"), *session.posargs)
+        arguments = [str(ROOT / "packages" / package / "tests"), "-n", str(min(CORES, 4))]
+    session.run("python", "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *arguments, *session.posargs)
 
 
 def install_everything(session: nox.Session) -> None:
