@@ -1,8 +1,9 @@
 """Keep the small mechanisms that packages repeat identical.
 
 Packages may not import one another, so `errors`, `files`, `progress`, `provenance` and `command_line` are kept once in
-`tools/shared/` and copied into each package, `processes`, `model_place` and `model_weights` into the two that evaluate.
-`python tools/sync_shared.py` copies; with `--check` it only compares, names every file that differs and exits 1.
+`tools/shared/` and copied into each package, `processes`, `model_place` and `model_weights` into the two that evaluate,
+`allocator` into all that run models. `python tools/sync_shared.py` copies; with `--check` it only compares, names every
+file that differs and exits 1.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ PACKAGES = {
 EVALUATORS = ("catwalk-eval", "paloma-ppl")
 # files that not all packages have
 ONLY = dict.fromkeys(("model_place.py", "model_weights.py", "processes.py"), EVALUATORS)
+ONLY["allocator.py"] = ("olmo-model", *EVALUATORS)
 
 
 def main(arguments: list[str]) -> int:

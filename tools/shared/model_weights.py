@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from .allocator import keep_freed_memory
 from .errors import UserError
 from .files import digest_file, read_json
 from .model_place import checkpoints, problem
@@ -133,9 +134,12 @@ def load_weights(
 ) -> Any:
     """The model on ``device`` in ``dtype``; or with ``device_map`` spread over several, what fits none in ``offload``.
 
-    Missing, unexpected or misshapen weights are a UserError: a model that is half random scores plausibly.
+    Missing, unexpected or misshapen weights are a UserError: a model that is half random scores plausibly. On a
+    processor the process keeps the memory of freed tensors from here on.
     """
     weight_files(folder)
+    if device == "cpu":
+        keep_freed_memory()
     if device_map is not None:
         check_accelerate()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -13,6 +13,7 @@ from test_engine import by_itself, score_all, some_instances
 from test_runner import rows
 
 import catwalk_eval.runner as runner
+from catwalk_eval import model_weights
 from catwalk_eval.config import RunConfig
 from catwalk_eval.engine import Engine
 from catwalk_eval.errors import UserError
@@ -103,6 +104,17 @@ def test_a_model_in_parts_in_memory_and_on_disk_gives_the_same_numbers(
     assert engine.shared
     for unit, scored in score_all(engine, some_instances(0), 60).items():
         assert scored.log_probability == pytest.approx(by_itself(model, unit)[0], abs=1e-4)
+
+
+def test_a_process_that_scores_on_a_processor_keeps_the_memory_of_freed_tensors(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr(model_weights, "keep_freed_memory", lambda: kept.append(True))
+    load_weights(model_folder, "meta", "float32")
+    assert not kept
+    load_weights(model_folder, "cpu", "float32")
+    assert kept
 
 
 def test_the_type_of_the_weights_is_what_was_asked(

@@ -34,7 +34,7 @@ from .errors import UserError
 from .tree import CLUSTER_TOKENS, Indices, Tree, chain, pack
 
 LOGIT_BYTES = {"cpu": 24 << 20, "cuda": 1 << 30, "mps": 256 << 20}  # logits formed at a time
-BLOCK = 512, 4096  # rows and ids of the logits that a processor forms at a time from a plain linear head
+BLOCK = 1024, 1024  # rows and ids of the logits that a processor forms at a time from a plain linear head
 TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3}  # of the trial, relative; see `_can_share`
 TOLERANCE_HALF = 0.05
 EXACT = 1e-6
