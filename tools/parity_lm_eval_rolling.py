@@ -70,13 +70,13 @@ def as_the_harness_cuts(model_folder: Path, texts: Sequence[str], length: int) -
 
 def our_figures(texts: Sequence[str], sums: Sums) -> dict[str, float]:
     """What paloma-ppl's results say, under the harness's names; perplexity of a word is 2 to its bits per word."""
-    from paloma_ppl.metrics import document_score, measure
+    from paloma_ppl.metrics import MEASURES, document_score, measure
     from paloma_ppl.statistics import Interval
     from paloma_ppl.suite import SuiteDocument
 
     documents = [SuiteDocument(str(number), text, "parity", "parity") for number, text in enumerate(texts)]
     scores = [document_score(document, 1, total) for document, total in zip(documents, sums, strict=True)]
-    found = measure(scores, Interval(None, None, "none"))
+    found = measure(scores, dict.fromkeys(MEASURES, Interval(None, None, "none")))
     return {
         "word_perplexity": 2.0 ** found["bits_per_word"],
         "byte_perplexity": 2.0 ** found["bits_per_byte"],

@@ -173,7 +173,11 @@ def check_measures(
         stated = row[measure]
         if (value is None) != (stated is None) or (value is not None and not close(stated, value)):
             report.problem(path, f"{name}: {measure} is {stated!r}, but the documents give {value!r}")
-    check_interval(path, name, row["bits_per_byte"], row["bits_per_byte_low"], row["bits_per_byte_high"], report)
+        low, high = row.get(f"{measure}_low"), row.get(f"{measure}_high")
+        if value is None and (low, high) != (None, None):
+            report.problem(path, f"{name}: {measure} has an interval and no value")
+        elif value is not None:
+            check_interval(path, f"{name}: {measure}", stated, low, high, report)
 
 
 def perplexity(total: dict[str, float]) -> float | None:

@@ -198,6 +198,13 @@ PERPLEXITY: list[Damage] = [
     ("none", results(lambda r: r["domains"][0].update(perplexity=None)), R, None, "domain wiki/de: perplexity is None"),
     ("interval", results(lambda r: r["domains"][0].update(bits_per_byte_low=9.0)), R, None, "is below its interval"),
     ("half interval", results(lambda r: r["domains"][0].update(bits_per_byte_low=None)), R, None, "has one end only"),
+    (
+        "interval of perplexity",
+        results(lambda r: r["domains"][0].update(perplexity_low=100.0, perplexity_high=200.0)),
+        R,
+        None,
+        "domain wiki/de: perplexity: 7.597184953166455 is below its interval 100.0..200.0",
+    ),
     ("source gone", results(lambda r: r["sources"].pop()), R, None, "source code is missing"),
     (
         "source twice",

@@ -1,8 +1,9 @@
 import math
+from dataclasses import replace
 
 import pytest
 
-from paloma_ppl.metrics import DocumentScore, document_score, perplexity, summarize
+from paloma_ppl.metrics import MEASURES, DocumentScore, document_score, perplexity, summarize
 from paloma_ppl.suite import SuiteDocument
 
 
@@ -43,8 +44,36 @@ def test_interval_lies_around_the_value_at_every_level() -> None:
     rows = results["domains"] + results["sources"] + results["aggregates"]
     assert len(rows) == 5
     for row in rows:
-        assert row["bits_per_byte_low"] < row["bits_per_byte"] < row["bits_per_byte_high"]
+        for name in MEASURES:
+            assert row[f"{name}_low"] < row[name] < row[f"{name}_high"]
         assert row["interval"].startswith("studentised bootstrap over documents, 2000 resamples")
+
+
+def test_intervals_of_one_document_size_are_those_of_another_measured_otherwise() -> None:
+    """Where each document has as many tokens as bytes and words, perplexity is 2 to the bits per byte, and so are the
+    ends of its interval; its mean over domains is not, and its interval lies higher."""
+    scores = [DocumentScore(str(n), "s", "ab"[n % 2], n, n, n, n, -(20.0 + n % 7) * (2 + n % 2)) for n in range(20, 60)]
+    results = summarize(scores, 0.95)
+    for row in results["domains"] + results["sources"] + results["aggregates"][:1]:
+        for end in ("", "_low", "_high"):
+            assert row["perplexity" + end] == pytest.approx(2 ** row["bits_per_byte" + end])
+            assert row["bits_per_character" + end] == row["bits_per_word" + end] == row["bits_per_byte" + end]
+    macro = results["aggregates"][1]
+    for end in ("", "_low", "_high"):
+        assert macro["perplexity" + end] > 2 ** macro["bits_per_byte" + end]
+
+
+def test_what_has_no_value_has_no_interval() -> None:
+    without = [replace(score("a", 5, 50 + n, -30.0 - n % 7, n), words=int(n == 3)) for n in range(12)]
+    results = summarize(without, 0.95)
+    for row in results["domains"] + results["aggregates"]:  # one document holds all words
+        assert row["bits_per_word"] is not None
+        assert (row["bits_per_word_low"], row["bits_per_word_high"]) == (None, None)
+    none = summarize([replace(one, words=0) for one in without], 0.95)
+    hopeless = summarize([replace(one, log_probability=-5000.0 - n) for n, one in enumerate(without)], 0.95)
+    for row, name in [(none["sources"][0], "bits_per_word"), *((r, "perplexity") for r in hopeless["aggregates"])]:
+        assert (row[name], row[name + "_low"], row[name + "_high"]) == (None, None, None)
+        assert row["bits_per_byte_low"] < row["bits_per_byte"] < row["bits_per_byte_high"]
 
 
 def test_perplexity_without_tokens_is_none() -> None:

@@ -34,7 +34,7 @@ from .statistics import (
     Interval,
     beyond_rounding,
     check_confidence,
-    exponential,
+    exponential_of,
     indices_of,
     method_of,
     resampled_sums,
@@ -207,7 +207,7 @@ def ratio_of_means(keys: Sequence[Key], columns: Floats, confidence: float, sing
     method = method_of(counts, [key in singles.windows for key in members], RESAMPLES)
     if not error > 1e-12:
         return Interval(math.exp(point), math.exp(point), method + " (no difference between documents)")
-    return exponential(symmetric_interval(point, error, points, errors, confidence, method))
+    return exponential_of(symmetric_interval(point, error, points, errors, confidence, method))
 
 
 def log_ratio_and_error(sums: Sequence[Floats], counts: Sequence[int]) -> tuple[Floats, Floats]:

@@ -30,6 +30,7 @@ from .statistics import (
 from .suite import SuiteDocument
 
 LN_2 = math.log(2)
+MEASURES = ("perplexity", "bits_per_byte", "bits_per_character", "bits_per_word")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +74,23 @@ def bits(scores: Sequence[DocumentScore]) -> Floats:
     return np.array([-score.log_probability / LN_2 for score in scores])
 
 
-def sizes(scores: Sequence[DocumentScore]) -> Floats:
-    return np.array([float(score.bytes) for score in scores])
+def sizes(scores: Sequence[DocumentScore], of: str = "bytes") -> Floats:
+    return np.array([float(getattr(score, of)) for score in scores])
 
 
-def measure(scores: Sequence[DocumentScore], interval: Interval) -> dict[str, Any]:
-    """The numbers of one set of documents."""
+def measure(scores: Sequence[DocumentScore], found: Mapping[str, Interval]) -> dict[str, Any]:
+    """The numbers of one set of documents; ``found`` has the intervals of ``MEASURES``, by name."""
     total = math.fsum(score.log_probability for score in scores)
     size = sum(score.bytes for score in scores)
     tokens = sum(score.tokens for score in scores)
     characters = sum(score.characters for score in scores)
     words = sum(score.words for score in scores)
+    values = {
+        "perplexity": perplexity(total, tokens),
+        "bits_per_byte": -total / (size * LN_2),
+        "bits_per_character": -total / (characters * LN_2),
+        "bits_per_word": -total / (words * LN_2) if words else None,
+    }
     return {
         "documents": len(scores),
         "tokens": tokens,
@@ -91,14 +98,21 @@ def measure(scores: Sequence[DocumentScore], interval: Interval) -> dict[str, An
         "characters": characters,
         "words": words,
         "log_probability": total,
-        "perplexity": perplexity(total, tokens),
-        "bits_per_byte": -total / (size * LN_2),
-        "bits_per_character": -total / (characters * LN_2),
-        "bits_per_word": -total / (words * LN_2) if words else None,
-        "bits_per_byte_low": interval.low,
-        "bits_per_byte_high": interval.high,
-        "interval": interval.method,
+        **values,
+        **bounds(values, found),
+        "interval": found["bits_per_byte"].method,
     }
+
+
+def bounds(values: Mapping[str, float | None], found: Mapping[str, Interval]) -> dict[str, float | None]:
+    """``NAME_low`` and ``NAME_high`` of each measure; None where it has no value itself."""
+    ends: dict[str, float | None] = {}
+    for name, value in values.items():
+        interval = found[name]
+        ends |= {f"{name}_low": None, f"{name}_high": None}
+        if value is not None:
+            ends |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return ends
 
 
 @dataclass(frozen=True)
@@ -120,9 +134,10 @@ def intervals(
     *,
     logarithm: bool,
     singles: Singles,
+    exponential: bool = False,
 ) -> Intervals:
-    """Bootstrap intervals of Σ ``amounts`` / Σ ``size`` for documents of the given (source, domain), or windows of one
-    where ``singles`` says so.
+    """Bootstrap intervals of Σ ``amounts`` / Σ ``size``, or its exponential, for documents of the given (source,
+    domain), or windows of one where ``singles`` says so.
     """
     keys, columns = blocked(keys, np.stack([amounts, size], axis=1), singles)
 
@@ -136,7 +151,7 @@ def intervals(
         return strata_so_far[same]
 
     def of(*strata: Stratum) -> Interval:
-        return bootstrap_interval(strata, confidence, logarithm=logarithm)
+        return bootstrap_interval(strata, confidence, logarithm=logarithm, exponential=exponential)
 
     def explained(interval: Interval, inside: Iterable[tuple[str, str]]) -> Interval:
         """With the reason of the only domain, where there is none."""
@@ -158,7 +173,9 @@ def intervals(
         pools = strata_by_domain(inside)
         strata = [sampled[key] for key in dict.fromkeys(inside)]
         micro = of(*(sample(name, np.array(members)[inner]) for name, inner in pools.items()))
-        macro = bootstrap_interval(strata, confidence, logarithm=logarithm, mean_of_strata=True)
+        macro = bootstrap_interval(
+            strata, confidence, logarithm=logarithm, mean_of_strata=True, exponential=exponential
+        )
         return explained(micro, inside), explained(macro, inside)
 
     micro, macro = aggregate(list(range(len(keys))))
@@ -203,37 +220,61 @@ def summarize(
 ) -> dict[str, Any]:
     """``results.json`` of the given documents, in the order of the suite, of their sums by position, and of the windows
     of those that are alone in their domain."""
-    singles = singles_of([(score.source, score.domain) for score in scores], [windows or {}])
-    units = windows_for_documents(scores, windows or {}, singles)
-    keys = [(unit.source, unit.domain) for unit in units]
-    found = intervals(keys, bits(units), sizes(units), confidence, logarithm=True, singles=singles)
-    domains = [
-        {"source": source, "domain": domain, **measure(members, found.domains[source, domain])}
-        for (source, domain), members in grouped(scores, lambda score: (score.source, score.domain)).items()
-    ]
-    sources = [
-        {"source": source, **measure(members, found.sources[source])}
-        for (source,), members in grouped(scores, lambda score: (score.source,)).items()
-    ]
-    aggregates = aggregate_rows(scores, domains, "", found.micro, found.macro)
-    for name, members in aggregates_of(frozenset(row["source"] for row in sources)).items():
-        inside = [score for score in scores if score.source in members]
-        rows = [row for row in domains if row["source"] in members]
-        for row in aggregate_rows(inside, rows, name + "_", *found.published[name]):
-            aggregates.append({**row, "sources": sorted(members)})
+    found = intervals_of_measures(scores, confidence, windows or {})
+    domains = []
+    for (source, domain), members in grouped(scores, lambda score: (score.source, score.domain)).items():
+        inside = {name: of.domains[source, domain] for name, of in found.items()}
+        domains.append({"source": source, "domain": domain, **measure(members, inside)})
+    sources = []
+    for (source,), members in grouped(scores, lambda score: (score.source,)).items():
+        inside = {name: of.sources[source] for name, of in found.items()}
+        sources.append({"source": source, **measure(members, inside)})
+    micro = {name: of.micro for name, of in found.items()}
+    macro = {name: of.macro for name, of in found.items()}
+    aggregates = aggregate_rows(scores, domains, "", micro, macro)
+    for name, inner in aggregates_of(frozenset(row["source"] for row in sources)).items():
+        micro = {measured: of.published[name][0] for measured, of in found.items()}
+        macro = {measured: of.published[name][1] for measured, of in found.items()}
+        part = [score for score in scores if score.source in inner]
+        rows = [row for row in domains if row["source"] in inner]
+        for row in aggregate_rows(part, rows, name + "_", micro, macro):
+            aggregates.append({**row, "sources": sorted(inner)})
     by_position = {} if positions is None else {"positions": loss_by_position(positions)}
     levels = {"domains": domains, "sources": sources, "aggregates": aggregates}
     return {"format_version": 1, "confidence": confidence, **levels, **by_position}
 
 
+def intervals_of_measures(
+    scores: Sequence[DocumentScore], confidence: float, windows: Mapping[tuple[str, str], WindowSums]
+) -> dict[str, Intervals]:
+    """Intervals of each of ``MEASURES``, by name. Windows are counted in bytes and tokens, not in characters and words:
+    by these a domain of a single document has no interval."""
+    keys = [(score.source, score.domain) for score in scores]
+    singles = singles_of(keys, [windows])
+    units = windows_for_documents(scores, windows, singles)
+    unit_keys = [(unit.source, unit.domain) for unit in units]
+    in_bytes, in_tokens = (
+        intervals(unit_keys, bits(units), size, confidence, logarithm=True, singles=singles, exponential=exponential)
+        for size, exponential in ((sizes(units), False), (sizes(units, "tokens") / LN_2, True))  # nats per token
+    )
+    in_characters, in_words = (
+        intervals(keys, bits(scores), sizes(scores, of), confidence, logarithm=True, singles=Singles({}, {}))
+        for of in ("characters", "words")
+    )
+    return dict(zip(MEASURES, (in_tokens, in_bytes, in_characters, in_words), strict=True))
+
+
 def aggregate_rows(
-    scores: Sequence[DocumentScore], domains: Sequence[dict[str, Any]], prefix: str, micro: Interval, macro: Interval
+    scores: Sequence[DocumentScore],
+    domains: Sequence[dict[str, Any]],
+    prefix: str,
+    micro: Mapping[str, Interval],
+    macro: Mapping[str, Interval],
 ) -> list[dict[str, Any]]:
     """``micro``: all documents as one set; ``macro``: mean over the rows of the domains."""
-    row = measure(scores, macro)
-    perplexities = [domain["perplexity"] for domain in domains]
-    row["perplexity"] = None if None in perplexities else math.fsum(perplexities) / len(domains)
-    for name in ("bits_per_byte", "bits_per_character", "bits_per_word"):
-        values = [domain[name] for domain in domains]
-        row[name] = None if None in values else math.fsum(values) / len(domains)
+    values = {}
+    for name in MEASURES:
+        of_domains = [domain[name] for domain in domains]
+        values[name] = None if None in of_domains else math.fsum(of_domains) / len(domains)
+    row = measure(scores, macro) | values | bounds(values, macro)
     return [{"name": prefix + "micro", **measure(scores, micro)}, {"name": prefix + "macro", **row}]
