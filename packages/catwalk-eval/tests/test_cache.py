@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +13,10 @@ import pytest
 from test_runner import rows
 
 import catwalk_eval.runner as runner
-from catwalk_eval.batches import Unit
+from catwalk_eval.batches import Scored, Unit
 from catwalk_eval.cache import ROW, Cache
 from catwalk_eval.config import RunConfig
-from catwalk_eval.engine import Engine, Scored
+from catwalk_eval.engine import Engine
 from catwalk_eval.files import digest, digest_file, read_json
 from catwalk_eval.requests import load_task
 
@@ -52,6 +54,23 @@ def test_the_same_run_again_needs_no_model(
     assert "were scored before" in caplog.text
     record = max((config.output.with_name("q") / "provenance").iterdir())
     assert read_json(record)["counts"]["piqa"]["forwarded_tokens"] == 0
+
+
+def test_transformers_is_loaded_only_where_something_is_scored(config: RunConfig) -> None:
+    runner.run(config)
+    line = ["run", "--model", config.model, "--tasks", config.tasks, "--device", "cpu", "--output"]
+    code = (
+        "import sys; from catwalk_eval.cli import app; from catwalk_eval.command_line import run;"
+        "print(run(app, sys.argv[1:])); print('transformers' in sys.modules)"
+    )
+
+    def ends(output: str, data: Path | None) -> list[str]:
+        arguments = [*line, str(config.output.with_name(output)), "--data", str(data)]
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-2:]
+
+    assert ends("q", config.data) == ["0", "False"]
+    assert ends("r", config.output / "nothing") == ["2", "False"]
 
 
 def test_any_change_is_forwarded(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from catwalk_eval.batches import Batch, Unit, make_plan
-from catwalk_eval.engine import Engine, Scored, Wanted, linear_log_probabilities, log_probabilities, out_of_memory
+from catwalk_eval.batches import Batch, Scored, Unit, make_plan
+from catwalk_eval.engine import Engine, Wanted, linear_log_probabilities, log_probabilities, out_of_memory
 from catwalk_eval.errors import UserError
 
 Scores = dict[Unit, Scored]

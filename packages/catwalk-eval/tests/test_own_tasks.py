@@ -13,7 +13,7 @@ import yaml
 from catwalk_eval.cli import app
 from catwalk_eval.command_line import run
 from catwalk_eval.errors import UserError
-from catwalk_eval.fields import Answer, lookup, render, render_all
+from catwalk_eval.fields import Answer, MissingFieldError, lookup, render, render_all
 from catwalk_eval.requests import load_requests, load_task
 from catwalk_eval.shots import Asked
 
@@ -106,8 +106,9 @@ def test_templates_take_text_and_numbers_and_braces_are_doubled() -> None:
         render_all("n", record)
     with pytest.raises(KeyError, match=r"a\.c"):
         lookup(record, "a.c")
-    with pytest.raises(KeyError, match="thin, did you mean thing"):
+    with pytest.raises(MissingFieldError, match="thin") as missing:
         lookup({"thing": 1}, "thin")
+    assert missing.value.fix == "did you mean thing?"
 
 
 def test_examples_of_an_own_task_come_from_the_file_it_names_or_from_its_train_records(place: Path) -> None:
@@ -163,7 +164,7 @@ def test_parquet_records_are_the_same_as_json_lines(place: Path) -> None:
         ({"context": "a {b"}, "context: 'a {b' is no template"),
         ({"context": "a {b:>3}"}, "context: .* is no template: between the braces stands the name of a field"),
         ({"context": "a {}"}, "context: .* is no template"),
-        ({"context": "The colour of {thin} is"}, r"no field 'thin, did you mean thing\?'.*colours.jsonl, line 1"),
+        ({"context": "The colour of {thin} is"}, r"no field 'thin' \(.*colours.jsonl, line 1\); did you mean thing\?"),
         ({"question": "q"}, "question does nothing with builder cloze"),
         ({"choices": None}, "choices is missing"),
         ({"choices": ["one"]}, "choices is a list, not"),
@@ -246,7 +247,9 @@ def test_a_mistake_in_a_python_task_is_one_line(place: Path, old: str, new: str,
 
 
 def test_clusters_by_a_field_that_no_record_has_are_refused(place: Path) -> None:
-    with pytest.raises(UserError, match="cluster: no record has the field 'pagee, did you mean page"):
+    with pytest.raises(
+        UserError, match=r"cluster of colours: no record has the field 'pagee' \(.*\); did you mean page\?"
+    ):
         load_task(write(place, cluster="{pagee}"), None, "lm-eval", None)
     (place / "colours.jsonl").write_text(
         "".join(

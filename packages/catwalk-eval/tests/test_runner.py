@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import catwalk_eval.runner as runner
-from catwalk_eval.batches import Batch, Unit
+from catwalk_eval.batches import Batch, Scored, Unit
 from catwalk_eval.compare import compare
 from catwalk_eval.config import CompareConfig, RequestsConfig, RunConfig
-from catwalk_eval.engine import Engine, Scored
+from catwalk_eval.engine import Engine
 from catwalk_eval.errors import UserError
 from catwalk_eval.files import digest, digest_file, read_json
 from catwalk_eval.journal import Journal

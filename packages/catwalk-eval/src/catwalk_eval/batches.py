@@ -32,6 +32,15 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """Summed natural-log probability of a unit's continuation, and whether every token of it was the likeliest."""
+
+    unit: int
+    log_probability: float
+    greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Units by their numbers in the plan, in the order of the tree.
 

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .batches import Unit
-from .engine import Scored
+from .batches import Scored, Unit
 from .files import atomic_write
 
 VERSION = 2  # of the numbers that the engine gives

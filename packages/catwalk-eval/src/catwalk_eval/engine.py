@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from .attention import NAME, NotSharedError, TreePass, Trunk, running
-from .batches import Batch, Ids, Unit
+from .batches import Batch, Ids, Scored, Unit
 from .errors import UserError
 from .tree import CLUSTER_TOKENS, Indices, Tree, chain, pack
 
@@ -44,15 +44,6 @@ UNFIT = (NotSharedError, ValueError, TypeError, LookupError, AttributeError, Not
 NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 LENGTH_ROPES = {"longrope", "su"}  # frequencies for short inputs and others for long ones
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Summed natural-log probability of a unit's continuation, and whether every token of it was the likeliest."""
-
-    unit: int
-    log_probability: float
-    greedy: bool
 
 
 @dataclass

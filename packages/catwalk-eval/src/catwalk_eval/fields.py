@@ -16,10 +16,18 @@ Texts = str | Sequence[Text] | Callable[[Record], Sequence[str]]
 """The path of a list (``"choices.text"``), templates, or a function of the record."""
 
 
+class MissingFieldError(KeyError):
+    """A record has no field at a path; ``fix`` names the nearest one that there is."""
+
+    def __init__(self, path: str, near: str | None) -> None:
+        super().__init__(path)
+        self.fix = "mend it" if near is None else f"did you mean {near}?"
+
+
 def lookup(record: Record, path: str) -> Any:
     """The value at a dotted path; a key of a list of mappings gives the list of their values.
 
-    A missing field is a KeyError that names the path and the nearest field there is.
+    A missing field is a MissingFieldError, which names the path and the nearest field there is.
     """
     value: Any = record
     for key in path.split("."):
@@ -29,8 +37,7 @@ def lookup(record: Record, path: str) -> Any:
             value = value[key]
         else:
             known = [str(name) for name in value] if isinstance(value, Mapping) else []
-            near = difflib.get_close_matches(key, known, 1)
-            raise KeyError(f"{path}, did you mean {near[0]}?" if near else path)
+            raise MissingFieldError(path, next(iter(difflib.get_close_matches(key, known, 1)), None))
     return value
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .engine import Scored
+from .batches import Scored
 from .errors import UserError
 from .files import atomic_write
 from .processes import Processes

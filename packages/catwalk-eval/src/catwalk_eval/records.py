@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .fields import MissingFieldError
 from .files import read_json, read_lines
 
 SOURCE = "source/validation.jsonl.gz"
@@ -119,7 +120,8 @@ def json_object(path: Path) -> dict[str, Any]:
 def unfit(error: Exception, name: str, path: Path, number: int) -> UserError:
     """The UserError for a record that a task's builder refuses."""
     if isinstance(error, KeyError):
-        return UserError(f"the record has no field {error}", **at(path, number), fix="mend it")
+        fix = error.fix if isinstance(error, MissingFieldError) else "mend it"
+        return UserError(f"the record has no field {error}", **at(path, number), fix=fix)
     what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     return UserError(f"the record does not fit {name}: {what}", **at(path, number), fix="mend it")
 

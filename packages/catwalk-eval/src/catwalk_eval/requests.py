@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from .config import Boundary, RequestsConfig, RunConfig
 from .errors import UserError
-from .fields import render
+from .fields import MissingFieldError, render
 from .files import atomic_artifact, atomic_write, digest_file, write_json
 from .own_tasks import FILES, Found, check_metric, find_task
 from .prompts import DIALECTS, UNCONDITIONAL_CONTEXT
@@ -191,14 +191,15 @@ def check_cluster(task: Task, source: Path) -> None:
     """A template of clusters whose fields no record has is a UserError: it would join nothing."""
     if not isinstance(task.cluster, str):
         return
-    missing: KeyError | None = None
+    missing: MissingFieldError | None = None
     for _, record in read_records(source):
         try:
             render(task.cluster, record)
             return
-        except KeyError as error:
+        except MissingFieldError as error:
             missing = missing or error
-    raise UserError(f"cluster: no record has the field {missing}", where=source, fix=f"mend cluster: of {task.name}")
+    fix = f"mend cluster: of {task.name}" if missing is None else missing.fix
+    raise UserError(f"cluster of {task.name}: no record has the field {missing}", where=source, fix=fix)
 
 
 def check_positive(positive: int | None, instances: Sequence[Instance], where: Path) -> None:

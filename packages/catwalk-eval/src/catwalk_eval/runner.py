@@ -13,15 +13,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .batches import Plan, Unit, make_plan
+from .batches import Plan, Scored, Unit, make_plan
 from .cache import NAME as CACHE
 from .cache import VERSION, Cache
 from .config import Boundary, RunConfig
-from .engine import Engine, Scored
 from .errors import UserError
 from .files import PARTIAL, atomic_artifact, check_replaceable, write_json
 from .journal import Journal, known_scores
@@ -47,6 +46,9 @@ from .requests import (
 )
 from .tokenize import Differences, Encoder, Pair
 from .unigram import Unigram
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 BATCH_TOKENS_CPU = 2048
 BATCH_TOKENS_ACCELERATOR = 65536
@@ -369,6 +371,8 @@ def run(config: RunConfig) -> dict[str, Any] | None:
                 log.warning("%s: %d requests are longer and cut to %d tokens", name, count, maximum_length)
 
         def make_engine() -> Engine:
+            from .engine import Engine  # loads transformers, which takes longer than a run with nothing new
+
             engine = Engine(load_weights(folder.path, device, dtype, config.device_map, offload))
             for task in prepared:
                 check_vocabulary(task.units, engine.vocabulary_size, folder)
