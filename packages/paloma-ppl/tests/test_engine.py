@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 from paloma_ppl import engine
 from paloma_ppl.config import RunConfig, WindowsConfig
-from paloma_ppl.engine import plan_batches
+from paloma_ppl.engine import Engine, plan_batches
 from paloma_ppl.errors import UserError
 from paloma_ppl.evaluate import evaluate, ledger_path
 from paloma_ppl.files import digest
+from paloma_ppl.ledger import Ledger
 from paloma_ppl.model import load_model
+from paloma_ppl.progress import Progress
 from paloma_ppl.suite import open_suite, read_split
 from paloma_ppl.tokenizer import load_tokenizer
-from paloma_ppl.windows import write_windows
+from paloma_ppl.windows import stream_windows, write_windows
 
 
 def brute_force(folder: Path, texts: list[str], length: int) -> list[float]:
@@ -142,7 +144,11 @@ def test_interrupted_run_goes_on_and_gives_the_same_bytes(
 
 
 def test_partial_results_of_other_settings_are_not_used(
-    model_folder: Path, make_model: Callable[..., Path], suite_folder: Path, tmp_path: Path
+    model_folder: Path,
+    make_model: Callable[..., Path],
+    suite_folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     other = make_model(seed=5)
     expected = run(other, suite_folder, tmp_path / "alone", batch_tokens=200)
@@ -156,7 +162,31 @@ def test_partial_results_of_other_settings_are_not_used(
             )
         )
     assert (ledger_path(tmp_path / "P") / "0").stat().st_size > 1000
+    caplog.clear()
     assert run(other, suite_folder, tmp_path / "P", batch_tokens=200) == expected
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    ledger = ledger_path(tmp_path / "P") / "0"
+    assert said == [f"{ledger}: an earlier run's batches are of other settings or weights and go"]
+
+
+def test_tokens_of_an_earlier_run_do_not_count_in_the_rate() -> None:
+    progress = Progress("scoring", total=1000, unit="tokens")
+    progress.advance(800, earlier=True)
+    progress.advance(100)
+    assert progress.line(10) == "scoring: 900/1,000 tokens (90%), 10.0/s, 10 s left"
+
+
+def test_engine_says_which_tokens_an_earlier_run_scored(model_folder: Path, tmp_path: Path) -> None:
+    model = load_model(model_folder, torch.device("cpu"), "float32")
+    windows = list(stream_windows([(0, ("s", "d"), np.arange(40))], 8, 0, "paloma"))
+    told: list[tuple[int, bool]] = []
+    for _ in range(2):
+        ledger = Ledger(tmp_path / "ledger", {}, "float32")
+        list(Engine(model, ledger, 16).score(windows, lambda *step: told.append(step)))
+        ledger.close()
+    half = len(told) // 2
+    assert told[half:] == [(tokens, True) for tokens, _ in told[:half]]
+    assert {earlier for _, earlier in told[:half]} == {False}
 
 
 def test_tokenizer_with_more_ids_than_the_model_is_refused(

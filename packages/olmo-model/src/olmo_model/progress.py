@@ -23,7 +23,7 @@ class Progress:
         self.what = what
         self.total = total
         self.unit = unit
-        self.done = 0.0
+        self.done = self.earlier = 0.0
         self.started = self.last_line = time.monotonic()
         self.bar = _make_bar(what, total, unit) if sys.stderr.isatty() else None
 
@@ -36,10 +36,12 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
 
-    def advance(self, amount: float = 1) -> None:
-        """Say that ``amount`` more units are done."""
+    def advance(self, amount: float = 1, earlier: bool = False) -> None:
+        """Say that ``amount`` more units are done; what an ``earlier`` run did says nothing about the rate."""
         self.done += amount
+        self.earlier += amount * earlier
         if self.bar is not None:
+            self.bar.initial += amount * earlier
             self.bar.update(amount)
             return
         now = time.monotonic()
@@ -55,7 +57,7 @@ class Progress:
 
     def line(self, seconds: float) -> str:
         """One line of state after ``seconds`` of work."""
-        rate = self.done / seconds if seconds > 0 else 0.0
+        rate = (self.done - self.earlier) / seconds if seconds > 0 else 0.0
         if not self.total:
             return f"{self.what}: {self.done:,.0f} {self.unit}, {rate:,.1f}/s"
         left = (self.total - self.done) / rate if rate > 0 else float("inf")

@@ -81,27 +81,29 @@ class Engine:
         self.batches = self.tokens = self.padded = 0  # batches so far; tokens forwarded here, without and with padding
 
     def score(
-        self, windows: Iterable[Window], advance: Callable[[int], None] = lambda _: None
+        self, windows: Iterable[Window], advance: Callable[[int, bool], None] = lambda _, __: None
     ) -> Iterator[tuple[Window, Floats]]:
         """Yield every window, in the order given, with the log-probabilities of its scored tokens.
 
-        ``advance`` is told how many tokens have been scored. Under torchrun only the first process gets results.
+        ``advance`` is told how many more tokens have been scored, and whether an earlier run did it. Under torchrun
+        only the first process gets results.
         """
         for section in sections(windows, self.section_tokens):
             yield from self.score_section(section, advance)
 
     def score_section(
-        self, section: Sequence[Window], advance: Callable[[int], None]
+        self, section: Sequence[Window], advance: Callable[[int, bool], None]
     ) -> Iterator[tuple[Window, Floats]]:
         plan = plan_batches([len(window.ids) - 1 for window in section], self.batch_tokens)
         first, self.batches = self.batches, self.batches + len(plan)
         sizes = [sum(scored_tokens(section[index]) for index in batch) for batch in plan]
         for number, (batch, size) in enumerate(zip(plan, sizes, strict=True)):
             mine = number % self.processes.count == self.processes.rank
-            if mine and not self.ledger.has(first + number, size):
+            earlier = self.ledger.has(first + number, size)
+            if mine and not earlier:
                 values = np.concatenate(self.score_batch([section[index] for index in batch]))
                 self.ledger.add(first + number, values, self.parts)
-            advance(size)
+            advance(size, earlier)
         self.processes.wait()
         if self.processes.rank > 0:
             return

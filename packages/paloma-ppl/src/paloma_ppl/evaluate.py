@@ -240,10 +240,10 @@ def evaluate(config: RunConfig) -> dict[str, Any] | None:
         try:
             with Progress("scoring", unit="tokens") as progress:
 
-                def advance(tokens: int) -> None:
+                def advance(tokens: int, earlier: bool) -> None:
                     if scores.bytes:  # texts that are not read yet are taken to have as many tokens a byte
                         progress.expect(total * scores.tokens / scores.bytes)
-                    progress.advance(tokens)
+                    progress.advance(tokens, earlier)
 
                 for window, values in engine.score(windows, advance):
                     scores.take(window, values)

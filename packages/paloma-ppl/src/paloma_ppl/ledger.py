@@ -64,6 +64,8 @@ class Ledger:
         with open(path, "rb") as stream:
             if path not in self.ends:
                 if stream.readline() != self.header:
+                    if path == self.path and stream.tell():
+                        log.warning("%s: an earlier run's batches are of other settings or weights and go", path)
                     return
                 self.ends[path] = stream.tell()
             stream.seek(self.ends[path])
