@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 import catwalk_eval.runner as runner
 from catwalk_eval.batches import Batch, Scored, Unit
+from catwalk_eval.cli import app
+from catwalk_eval.command_line import run as main
 from catwalk_eval.compare import compare
 from catwalk_eval.config import CompareConfig, RequestsConfig, RunConfig
 from catwalk_eval.engine import Engine
@@ -330,6 +333,28 @@ def test_units_of_the_plan_are_what_the_tokenised_requests_say(config: RunConfig
     units = [*prepared.conditional, *prepared.answer]
     loaded = [json.loads(line) for line in written]
     assert [Unit(tuple(row["context_ids"]), tuple(row["continuation_ids"])) for row in loaded] == units
+
+
+def test_a_run_without_room_names_its_file_and_goes_on_where_it_stopped(
+    config: RunConfig, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    output = config.output.with_name("full")
+    line = ["run", "--model", config.model, "--tasks", "piqa", "--data", str(config.data), "--device", "cpu"]
+    line += ["--batch-size", "2", "--cache", "none", "--output", str(output)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, before[1]))
+    try:
+        assert main(app, line) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert told.startswith("error: File too large (")
+    assert "full.scores.partial/piqa.0.jsonl)" in told
+    assert main(app, line) == 0
+    assert "batches are done already" in caplog.text
+    runner.run(replace(config, tasks="piqa", batch_size=2, batch_tokens=None))
+    for name in ("piqa/predictions.jsonl.gz", "metrics.json", "manifest.json"):
+        assert (output / name).read_bytes() == (config.output / name).read_bytes()
 
 
 def test_a_damaged_line_of_a_journal_is_scored_again_with_all_that_follows(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from .batches import Scored
 from .errors import UserError
-from .files import atomic_write
+from .files import atomic_write, writing
 from .processes import Processes
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; it stays until the run is complete."""
-        self.stream.close()
+        with writing(self.path):  # a line that found no room is tried once more
+            self.stream.close()
 
     def _read(self, path: Path, own: bool) -> int:
         """Take the batches of a file; returns the bytes of its whole lines, 0 if it is another run's."""
@@ -117,6 +118,7 @@ class Journal:
         return sum(map(len, whole))
 
     def _append(self, line: bytes) -> None:
-        self.stream.write(line)
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
+        with writing(self.path):
+            self.stream.write(line)
+            self.stream.flush()
+            os.fsync(self.stream.fileno())
