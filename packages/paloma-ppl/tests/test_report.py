@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -199,6 +200,19 @@ def test_lines_are_not_filled_and_colours_are_explained(tmp_path: Path) -> None:
     keys = [part.split("</ul>")[0] for part in text.split('<ul class="key">')[1:]]
     assert [key.count("<circle") for key in keys] == [2, 2, 1]  # sources, results, runs
     assert "run/step200" in keys[1]
+
+
+def test_eleven_sources_look_different_in_the_key_and_in_the_scatter(tmp_path: Path) -> None:
+    bits = {(f"s{number}", f"d{number}"): 1.0 + number for number in range(11)}
+    write(tmp_path / "a", "one", bits)
+    write(tmp_path / "b", "two", bits)
+    html = tmp_path / "page.html"
+    assert run(app, ["report", str(tmp_path / "a"), str(tmp_path / "b"), "--html", str(html)]) == 0
+    text = html.read_text(encoding="utf-8")
+    key = text.split('<ul class="key">')[1].split("</ul>")[0]
+    marks = re.findall(r'<circle class="([^"]+)"', key)
+    assert len(set(marks)) == 11
+    assert set(re.findall(r'<circle class="dot ([^"]+)"', text)) >= set(marks)
 
 
 def curves_drawn(folder: Path, models: dict[str, dict[str, Any]]) -> list[tuple[str, str, list[tuple[int, str]]]]:

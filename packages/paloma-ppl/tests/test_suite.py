@@ -76,10 +76,11 @@ def replace_file(folder: Path, data: bytes) -> None:
     [
         (gzip.compress(b'{"id": "1", "text": "a"}\n' * 5000)[:60], "damaged or cut off.*line 1"),
         (gzip.compress(b'{"id": "1", "text": "a"}\n{"id"'), r"not valid JSON.*val-00000000.*line 2"),
+        (gzip.compress(b'{"id": "1", "text": "a"}\n{"id": "2", "text": "\xff"}'), r"not UTF-8.*val-00000000.*line 2"),
         (gzip.compress(b'{"id": "1", "text": ""}\n'), "document is empty.*line 1"),
         (gzip.compress(b'{"id": "1"}\n'), "has no text.*line 1"),
     ],
-    ids=["half gzip", "half JSON", "empty text", "no text"],
+    ids=["half gzip", "half JSON", "no UTF-8", "empty text", "no text"],
 )
 def test_bad_rows_name_file_and_line(copy: Path, data: bytes, message: str) -> None:
     replace_file(copy, data)

@@ -91,11 +91,16 @@ def frame(x: Axis, y: Axis, titles: tuple[str, str], draw: Callable[[Callable[[f
     return f"<figcaption>{up_title}</figcaption>{svg}"
 
 
+def mark(place: int) -> str:
+    """Classes of what is drawn for the thing at ``place``: every other round of the colours is hollow, or dashed."""
+    return f"k{place % COLOURS}" + " ring" * (place // COLOURS % 2)
+
+
 def dots(points: Sequence[Point], place: Callable[[float, float], str], radius: float) -> str:
     drawn = []
     for point in points:
         x, y = place(point.x, point.y).split()
-        kind = f"dot k{point.colour % COLOURS}"
+        kind = f"dot {mark(point.colour)}"
         drawn.append(f'<circle class="{kind}" cx="{x}" cy="{y}" r="{radius}"><title>{point.said}</title></circle>')
     return "".join(drawn)
 
@@ -123,7 +128,7 @@ def lines(series: Sequence[Sequence[Point]], titles: tuple[str, str], *, logarit
 
     def draw(place: Callable[[float, float], str]) -> str:
         paths = (
-            f'<path class="k{points[0].colour % COLOURS}" d="M{"L".join(place(p.x, p.y) for p in points)}"/>'
+            f'<path class="{mark(points[0].colour)}" d="M{"L".join(place(p.x, p.y) for p in points)}"/>'
             for points in series
         )
         return "".join(paths) + dots(every, place, 3.5)
@@ -139,8 +144,6 @@ def span(value: float, low: float | None, high: float | None, most: float, colou
 
     parts = ['<line class="grid" x1="1%" x2="99%" y1="9" y2="9"/>']
     if low is not None and high is not None:
-        parts.append(
-            f'<line class="k{colour % COLOURS}" stroke-width="2.5" x1="{x(low)}" x2="{x(high)}" y1="9" y2="9"/>'
-        )
-    parts.append(f'<circle class="k{colour % COLOURS}" cx="{x(value)}" cy="9" r="3.5"/>')
+        parts.append(f'<line class="{mark(colour)}" stroke-width="2.5" x1="{x(low)}" x2="{x(high)}" y1="9" y2="9"/>')
+    parts.append(f'<circle class="{mark(colour)}" cx="{x(value)}" cy="9" r="3.5"/>')
     return f'<svg aria-hidden="true">{"".join(parts)}</svg>'

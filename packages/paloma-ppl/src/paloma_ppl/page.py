@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 from .alike import made_as
-from .charts import COLOURS, Point, lines, scatter, span
+from .charts import Point, lines, mark, scatter, span
 from .compare import check_documents
 from .curves import curves_of
 from .metrics import LN_2
@@ -93,13 +93,13 @@ def named(text: str) -> str:
 
 
 def legend(names: Sequence[str]) -> str:
-    """What the colours stand for; they begin anew after the last."""
+    """What the colours stand for; after the last they begin anew, hollow or dashed."""
     keys = "".join(f"<li>{swatch(place)} {named(name)}</li>" for place, name in enumerate(names))
     return f'<ul class="key">{keys}</ul>'
 
 
 def swatch(place: int) -> str:
-    return f'<svg viewBox="0 0 10 10" aria-hidden="true"><circle class="k{place % COLOURS}" cx="5" cy="5" r="4"/></svg>'
+    return f'<svg viewBox="0 0 10 10" aria-hidden="true"><circle class="{mark(place)}" cx="5" cy="5" r="4"/></svg>'
 
 
 def measured(row: dict[str, Any] | None) -> list[str]:
@@ -164,7 +164,7 @@ def pair(found: Sequence[Result], order: Sequence[Domain]) -> str:
         Point(
             left[key]["bits_per_byte"],
             right[key]["bits_per_byte"],
-            sources.index(key[0]) % COLOURS,
+            sources.index(key[0]),
             visible(f"{key[1]} ({key[0]}): {left[key]['bits_per_byte']:.4f}, {right[key]['bits_per_byte']:.4f}"),
         )
         for key in order

@@ -261,7 +261,8 @@ def read_file(path: Path, source: str) -> Iterator[SuiteDocument]:
         try:
             row = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise UserError("not valid JSON", where=path, line=line, fix="restore the file") from error
+            fault = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not valid JSON"
+            raise UserError(fault, where=path, line=line, fix="restore the file") from error
         if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not is_unicode(row["text"]):
             raise UserError("the row has no text", where=path, line=line, fix="restore the file")
         if not row["text"]:
