@@ -197,6 +197,15 @@ def test_a_folder_without_predictions_is_one_line(tmp_path: Path, capsys: pytest
     ] * 3
 
 
+HIDDEN = """<!doctype html><iframe id="frame" style="border:0;width:1300px;height:800px" src="{page}"></iframe>
+<pre id="result">not loaded</pre><script>
+frame.onload = () => {{
+  const tables = [...frame.contentDocument.querySelectorAll("#results .scroll")];
+  result.textContent = `${{tables.length}} tables, ${{Math.max(...tables.map((t) => t.scrollWidth - t.clientWidth))}}`;
+}};
+</script>"""
+
+
 def chromium() -> str:
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)
@@ -288,6 +297,14 @@ def test_a_browser_pages_filters_and_searches_hostile_items(tmp_path: Path, widt
     assert found["wide"] <= found["room"]
     assert found["background"] == ("rgb(16, 19, 23)" if scheme == "dark" else "rgb(247, 247, 245)")
     assert errors == []
+
+
+def test_a_table_of_results_is_as_wide_as_the_page(tmp_path: Path) -> None:
+    browser = chromium()
+    report([stored_run(tmp_path, "a", 40), stored_run(tmp_path, "b", 30)], ReportConfig(html=tmp_path / "r.html"))
+    frame = tmp_path / "frame.html"
+    frame.write_text(HIDDEN.format(page=(tmp_path / "r.html").as_uri()))
+    assert seen(browser, frame, tmp_path, "light") == ("2 tables, 0", [])
 
 
 def test_one_run_has_no_second_to_choose(tmp_path: Path) -> None:
