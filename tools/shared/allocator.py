@@ -14,10 +14,12 @@ def keep_freed_memory() -> bool:
 
     By default glibc gives it back, and the kernel clears every page again when the next tensor of that size is made:
     a tenth of a step's time. The peak stays what it was; between steps the memory is not free for other processes.
-    Returns whether the C library is glibc; elsewhere nothing changes.
+    Returns whether the C library is glibc and took it; else nothing changes.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     library = ctypes.CDLL(None)
-    library.mallopt(_MMAP_THRESHOLD, 2**30)
+    # older ones take no more than 32 MiB, and the second setting alone would have all larger memory made anew each time
+    if not any(library.mallopt(_MMAP_THRESHOLD, size) for size in (2**30, 2**25)):
+        return False
     return bool(library.mallopt(_TRIM_THRESHOLD, _MOST))

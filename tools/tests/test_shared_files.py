@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
+
+import pytest
 
 import recipe
 from shared.files import digest
+from shared.progress import Progress
 
 
 def folder_digest(files: dict[str, bytes]) -> str:
@@ -32,3 +36,15 @@ def test_digest_of_a_file_is_that_of_its_bytes_whatever_its_name(tmp_path: Path)
     file.write_bytes(b"abc")
 
     assert digest(file) == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_bar_of_a_run_that_goes_on_has_the_rate_of_what_it_does_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with Progress("scoring", 1000.0, "tokens") as progress:
+        assert progress.bar is not None
+        progress.advance(800, earlier=True)
+        for _ in range(5):
+            time.sleep(0.12)
+            progress.advance(10)
+        assert progress.bar.n == 850
+        assert 20 < progress.bar.format_dict["rate"] < 90

@@ -57,21 +57,6 @@ def test_many_strata_of_two_documents_are_covered_as_often_as_it_says() -> None:
     assert 0.84 <= hits / 200 <= 0.98
 
 
-def test_the_mean_of_perplexities_is_covered_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(17)
-    hits, levels = 0, np.array([1.0, 2.0, 4.0])
-    truth = np.exp(levels).mean()
-    for number in range(300):
-        tokens = np.exp(generator.normal(6, 0.7, (3, 40)))
-        nats = levels[:, None] * tokens * generator.gamma(16, 1 / 16, (3, 40))
-        strata = [make_stratum(f"{number} {k}", nats[k], tokens[k], 400) for k in range(3)]
-        found = bootstrap_interval(strata, 0.9, logarithm=True, mean_of_strata=True, exponential=True)
-        assert found.low is not None
-        assert found.high is not None
-        hits += found.low <= truth <= found.high
-    assert 0.85 <= hits / 300 <= 0.95
-
-
 @pytest.mark.parametrize("logarithm", [True, False])
 def test_draws_of_one_document_in_each_stratum_give_no_interval(logarithm: bool) -> None:
     generator = np.random.default_rng(1)

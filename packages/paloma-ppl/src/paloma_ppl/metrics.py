@@ -23,6 +23,7 @@ from .statistics import (
     Interval,
     Stratum,
     bootstrap_interval,
+    exponential_of,
     indices_of,
     make_stratum,
     strata_by_domain,
@@ -136,8 +137,11 @@ def intervals(
     singles: Singles,
     exponential: bool = False,
 ) -> Intervals:
-    """Bootstrap intervals of Σ ``amounts`` / Σ ``size``, or its exponential, for documents of the given (source,
-    domain), or windows of one where ``singles`` says so.
+    """Bootstrap intervals of Σ ``amounts`` / Σ ``size`` for documents of the given (source, domain), or windows of one
+    where ``singles`` says so.
+
+    ``exponential``: of the exponential of the ratio; its mean over domains has none. A domain's own bias, which its
+    error hides, adds up in such a mean: nominal 95% covered 75 to 90% with 20 to 100 domains of 20 to 50 documents.
     """
     keys, columns = blocked(keys, np.stack([amounts, size], axis=1), singles)
 
@@ -151,7 +155,8 @@ def intervals(
         return strata_so_far[same]
 
     def of(*strata: Stratum) -> Interval:
-        return bootstrap_interval(strata, confidence, logarithm=logarithm, exponential=exponential)
+        found = bootstrap_interval(strata, confidence, logarithm=logarithm)
+        return exponential_of(found) if exponential else found
 
     def explained(interval: Interval, inside: Iterable[tuple[str, str]]) -> Interval:
         """With the reason of the only domain, where there is none."""
@@ -173,9 +178,9 @@ def intervals(
         pools = strata_by_domain(inside)
         strata = [sampled[key] for key in dict.fromkeys(inside)]
         micro = of(*(sample(name, np.array(members)[inner]) for name, inner in pools.items()))
-        macro = bootstrap_interval(
-            strata, confidence, logarithm=logarithm, mean_of_strata=True, exponential=exponential
-        )
+        if exponential:
+            return explained(micro, inside), Interval(None, None, "none: the mean of exponentials is too skew")
+        macro = bootstrap_interval(strata, confidence, logarithm=logarithm, mean_of_strata=True)
         return explained(micro, inside), explained(macro, inside)
 
     micro, macro = aggregate(list(range(len(keys))))

@@ -41,8 +41,13 @@ class Progress:
         self.done += amount
         self.earlier += amount * earlier
         if self.bar is not None:
-            self.bar.initial += amount * earlier
-            self.bar.update(amount)
+            if earlier:  # beyond the rate, of which `update` keeps an average
+                self.bar.initial += amount
+                self.bar.last_print_n += amount
+                self.bar.n += amount
+                self.bar.refresh()
+            else:
+                self.bar.update(amount)
             return
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:

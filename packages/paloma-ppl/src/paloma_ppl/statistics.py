@@ -22,7 +22,6 @@ import hashlib
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -135,22 +134,15 @@ def jackknife_error(strata: Sequence[Stratum], ratio: float) -> float:
     return math.sqrt(variance)
 
 
-def mean_jackknife_error(strata: Sequence[Stratum], *, exponential: bool = False) -> float:
-    """The same for the mean over strata of each one's ratio, or of its exponential."""
-    ratios = [float(stratum.sums[0] / stratum.sums[1]) for stratum in strata]
-    errors = [jackknife_error([stratum], ratio) for stratum, ratio in zip(strata, ratios, strict=True)]
-    if exponential:
-        errors = [error * float(np.exp(ratio)) for error, ratio in zip(errors, ratios, strict=True)]
+def mean_jackknife_error(strata: Sequence[Stratum]) -> float:
+    """The same for the mean over strata of each one's ratio."""
+    errors = [jackknife_error([stratum], float(stratum.sums[0] / stratum.sums[1])) for stratum in strata]
     return math.sqrt(math.fsum(error * error for error in errors)) / len(strata)
 
 
-def mean_ratio_and_error(
-    sums: Sequence[Floats], counts: Sequence[int], *, exponential: bool = False
-) -> tuple[Floats, Floats]:
-    """Mean over strata of each one's ratio, or of its exponential, and its standard error."""
+def mean_ratio_and_error(sums: Sequence[Floats], counts: Sequence[int]) -> tuple[Floats, Floats]:
+    """Mean over strata of each one's ratio, and its standard error."""
     pairs = [ratio_and_error([part], [n]) for part, n in zip(sums, counts, strict=True)]
-    if exponential:
-        pairs = [(np.exp(ratio), np.exp(ratio) * error) for ratio, error in pairs]
     mean = np.asarray(sum(ratio for ratio, _ in pairs) / len(pairs))
     return mean, np.sqrt(sum(error * error for _, error in pairs)) / len(pairs)
 
@@ -161,12 +153,10 @@ def bootstrap_interval(
     *,
     logarithm: bool,
     mean_of_strata: bool = False,
-    exponential: bool = False,
 ) -> Interval:
     """Interval for the ratio of sums over the strata, or for the mean of their ratios.
 
-    ``logarithm``: work on log r (for amounts that cannot be negative; not for differences). ``exponential``: the
-    interval of exp r, or of the mean of exp r, as of perplexity.
+    ``logarithm``: work on log r (for amounts that cannot be negative; not for differences).
     """
     check_confidence(confidence)
     counts = [stratum.documents for stratum in strata]
@@ -176,33 +166,12 @@ def bootstrap_interval(
     if not (all(divisors) if mean_of_strata else any(divisors)):
         return Interval(None, None, "none: nothing to divide by")
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # such a draw is beyond
-        estimate = partial(mean_ratio_and_error, exponential=exponential) if mean_of_strata else ratio_and_error
+        estimate = mean_ratio_and_error if mean_of_strata else ratio_and_error
         point = float(estimate([stratum.sums for stratum in strata], counts)[0])
-        if mean_of_strata:
-            error = mean_jackknife_error(strata, exponential=exponential)
-        else:
-            error = jackknife_error(strata, point)
+        error = mean_jackknife_error(strata) if mean_of_strata else jackknife_error(strata, point)
         points, errors = estimate([stratum.resampled for stratum in strata], counts)
     if not (math.isfinite(point) and math.isfinite(error)):
         return Interval(None, None, "none: one document makes all of it")
-    found = interval_of_draws(strata, confidence, point, error, points, errors, logarithm=logarithm)
-    if exponential and not mean_of_strata:
-        return exponential_of(found)
-    return found
-
-
-def interval_of_draws(
-    strata: Sequence[Stratum],
-    confidence: float,
-    point: float,
-    error: float,
-    points: Floats,
-    errors: Floats,
-    *,
-    logarithm: bool,
-) -> Interval:
-    """``bootstrap_interval`` from a value with its standard error and those of the draws [R]."""
-    counts = [stratum.documents for stratum in strata]
     method = method_of(counts, [stratum.blocks for stratum in strata], len(points))
     if not error > 1e-12 * abs(point):
         return Interval(
