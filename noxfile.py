@@ -21,8 +21,8 @@ CHECKER = [
     "fastjsonschema", "jsonschema", "numpy", "orjson", "pyyaml", "regex", "safetensors", "tokenizers", "torch",
     "transformers", "zstandard",
 ]  # fmt: skip
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 REPORT = ["jinja2", "numpy", "pyyaml", "zstandard"]
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 nox.needs_version = ">=2024.3"
 nox.options.default_venv_backend = "uv|virtualenv"

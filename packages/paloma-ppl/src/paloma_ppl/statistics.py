@@ -148,11 +148,7 @@ def mean_ratio_and_error(sums: Sequence[Floats], counts: Sequence[int]) -> tuple
 
 
 def bootstrap_interval(
-    strata: Sequence[Stratum],
-    confidence: float,
-    *,
-    logarithm: bool,
-    mean_of_strata: bool = False,
+    strata: Sequence[Stratum], confidence: float, *, logarithm: bool, mean_of_strata: bool = False
 ) -> Interval:
     """Interval for the ratio of sums over the strata, or for the mean of their ratios.
 
